@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was used? CloudEvents in, one amount per (account, meter, UTC day), the read model out.
+
+`parse_events` reads a request body, a `UsageStore` (from `open_store`) keeps it, `parse_query`, `read` and
+`render` answer. No HTTP server and no authorization here: whoever calls has decided that the caller may write
+or read each account. A count that can be replayed, lost or joined wrongly is a wrong bill; that is what this
+package prevents.
+"""
+
+from watchword.usage.dsn import open_store
+from watchword.usage.events import FUTURE_SKEW_SECONDS, MAX_ACCOUNT_CHARACTERS, Event, account_flaw
+from watchword.usage.messages import (
+    BATCHED,
+    MAX_BATCH_EVENTS,
+    MAX_BODY_BYTES,
+    MAX_EVENT_BYTES,
+    STRUCTURED,
+    parse_events,
+)
+from watchword.usage.meters import Aggregation, Meter, measure, parse_pointer
+from watchword.usage.problems import BodyProblem, EventProblem, QueryProblem
+from watchword.usage.readmodel import (
+    MAX_PERIOD_DAYS,
+    UsageAnswer,
+    UsageQuery,
+    encode,
+    parse_query,
+    render,
+)
+from watchword.usage.sqlite import SQLiteStore
+from watchword.usage.store import (
+    Difference,
+    MetersChanged,
+    Outcome,
+    Rebuilt,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    UsageStore,
+)
+
+__all__ = [
+    "BATCHED",
+    "FUTURE_SKEW_SECONDS",
+    "MAX_ACCOUNT_CHARACTERS",
+    "MAX_BATCH_EVENTS",
+    "MAX_BODY_BYTES",
+    "MAX_EVENT_BYTES",
+    "MAX_PERIOD_DAYS",
+    "STRUCTURED",
+    "Aggregation",
+    "BodyProblem",
+    "Difference",
+    "Event",
+    "EventProblem",
+    "Meter",
+    "MetersChanged",
+    "Outcome",
+    "QueryProblem",
+    "Rebuilt",
+    "SQLiteStore",
+    "StoreError",
+    "StoreRefused",
+    "StoreUnavailable",
+    "UsageAnswer",
+    "UsageQuery",
+    "UsageStore",
+    "account_flaw",
+    "encode",
+    "measure",
+    "open_store",
+    "parse_events",
+    "parse_pointer",
+    "parse_query",
+    "render",
+]

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an event contributes to a meter: one, an exact decimal, a distinct value, nothing, or a problem.
+
+A meter names its value by a JSON pointer (RFC 6901), which is evaluated here, in Python, on the parsed event.
+It is never turned into a query of the store: a pointer that reached SQL text was CVE-2026-8462 elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from functools import lru_cache
+from typing import Final, Literal
+
+import msgspec
+
+from watchword.usage.events import Event
+from watchword.usage.problems import EventProblem, shown
+
+Aggregation = Literal["count", "sum", "max", "unique_count"]
+
+# Together 48 digits: ClickHouse's Decimal(76, 30) and PostgreSQL's numeric hold sums of them over any
+# history.
+MAX_INTEGER_DIGITS: Final = 18
+MAX_FRACTION_DIGITS: Final = 30
+MAX_DISTINCT_CHARACTERS: Final = 1024
+MAX_POINTER_CHARACTERS: Final = 256
+MAX_NAME_CHARACTERS: Final = 253
+
+# Inexact traps: a sum that would have to round is an error here, never a slightly different bill.
+EXACT: Final = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
+
+_ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]*)\Z")
+_BAD_ESCAPE = re.compile(r"~(?![01])")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_MISSING: Final = object()
+
+
+class Meter(msgspec.Struct, frozen=True):
+    """One thing that is counted per account and UTC day.
+
+    `name` is its name in the read model. Events whose type equals `event_type` contribute: one each
+    (`count`), or the value at the JSON pointer `value` (RFC 6901) into the event's `data`: added up (`sum`;
+    negative numbers correct earlier ones), its largest (`max`), or how many different ones (`unique_count`:
+    strings, numbers and booleans; 1 and 1.0 are one value, 1 and "1" are two).
+
+    Raises ValueError when a part is missing, superfluous or not a pointer.
+    """
+
+    name: str
+    event_type: str
+    aggregation: Aggregation
+    value: str | None = None
+
+    def __post_init__(self) -> None:
+        for field, text in (("name", self.name), ("event_type", self.event_type)):
+            if not 0 < len(text) <= MAX_NAME_CHARACTERS or _CONTROL.search(text):
+                raise ValueError(
+                    f"{field} must have 1 to {MAX_NAME_CHARACTERS} characters and no control characters, "
+                    f"not {shown(text)}"
+                )
+        if self.aggregation not in ("count", "sum", "max", "unique_count"):
+            raise ValueError(
+                f"aggregation must be count, sum, max or unique_count, not {shown(self.aggregation)}"
+            )
+        if (self.value is None) != (self.aggregation == "count"):
+            raise ValueError(
+                f"value must be {'absent' if self.aggregation == 'count' else 'a JSON pointer'} "
+                f"for aggregation {self.aggregation}"
+            )
+        if self.value is not None:
+            parse_pointer(self.value)
+
+
+@lru_cache(maxsize=1024)
+def parse_pointer(pointer: str) -> tuple[str, ...]:
+    """Split a JSON pointer into its unescaped reference tokens (RFC 6901, sections 3 and 4).
+
+    Raises ValueError when it is not a pointer, or longer than MAX_POINTER_CHARACTERS.
+    """
+    if len(pointer) > MAX_POINTER_CHARACTERS:
+        raise ValueError(f"value must have at most {MAX_POINTER_CHARACTERS} characters")
+    if pointer and not pointer.startswith("/"):
+        raise ValueError(f"value must be empty or start with '/' (RFC 6901), not {shown(pointer)}")
+    if _BAD_ESCAPE.search(pointer):
+        raise ValueError(f"value may have '~' only as '~0' or '~1' (RFC 6901), not {shown(pointer)}")
+    # The order matters: "~01" is the token "~1", not "/".
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
+
+
+def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
+    """Tell what `event` contributes to `meter`. Pure.
+
+    None when it is of another type; Decimal for count, sum and max; for unique_count the value as canonical
+    JSON text; EventProblem when the event is of the meter's type but has no value that the meter could take.
+    """
+    if event.type != meter.event_type:
+        return None
+    if meter.value is None:
+        return Decimal(1)
+    if event.data_base64 is not None:
+        return _problem(
+            meter,
+            event,
+            "data_is_binary",
+            "the event carries data_base64, which a pointer cannot look into",
+            "send the data as JSON in `data`",
+        )
+    found = _MISSING if event.data_text is None else _resolve(parse_pointer(meter.value), event.data)
+    if found is _MISSING or found is None:
+        return _problem(
+            meter,
+            event,
+            "value_missing",
+            "there is nothing at that place of the event's data",
+            f"send {'a value' if meter.aggregation == 'unique_count' else 'a number'} there",
+        )
+    if isinstance(found, Decimal):
+        exact = _exact(found)
+        if exact is None:
+            return _problem(
+                meter,
+                event,
+                "value_out_of_range",
+                "the number has too many digits to be added up exactly",
+                f"send at most {MAX_INTEGER_DIGITS} digits before and {MAX_FRACTION_DIGITS} after the point",
+            )
+        return plain(exact) if meter.aggregation == "unique_count" else exact
+    if meter.aggregation == "unique_count":
+        return _distinct(meter, event, found)
+    return _problem(
+        meter,
+        event,
+        "value_not_a_number",
+        f"the value is {_kind(found)}",
+        "send a JSON number, without quotes",
+    )
+
+
+def plain(number: Decimal) -> str:
+    """Write a decimal without exponent and without trailing zeros, so that equal numbers are equal texts."""
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _resolve(tokens: tuple[str, ...], value: object) -> object:
+    for token in tokens:
+        if isinstance(value, dict):
+            value = value.get(token, _MISSING)
+        elif isinstance(value, list) and _ARRAY_INDEX.match(token):
+            index = int(token)
+            value = value[index] if index < len(value) else _MISSING
+        else:
+            return _MISSING
+    return value
+
+
+def _exact(number: Decimal) -> Decimal | None:
+    exponent = number.as_tuple().exponent if number.adjusted() < MAX_INTEGER_DIGITS else None
+    if not isinstance(exponent, int) or exponent < -MAX_FRACTION_DIGITS:
+        return None
+    return number if number else Decimal(0)
+
+
+def _distinct(meter: Meter, event: Event, found: object) -> str | EventProblem:
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if not isinstance(found, str):
+        return _problem(
+            meter,
+            event,
+            "value_not_distinct",
+            f"the value is {_kind(found)}, and only single values can be told apart",
+            "send a string, number or boolean there",
+        )
+    if len(found) > MAX_DISTINCT_CHARACTERS:
+        return _problem(
+            meter,
+            event,
+            "value_too_long",
+            f"the value has {len(found)} characters",
+            f"send at most {MAX_DISTINCT_CHARACTERS} characters, for example a hash of it",
+        )
+    return msgspec.json.encode(found).decode()
+
+
+def _kind(found: object) -> str:
+    names: tuple[tuple[type, str], ...] = (
+        (bool, "a boolean"),
+        (str, "a string"),
+        (list, "an array"),
+        (dict, "an object"),
+    )
+    return next((name for kind, name in names if isinstance(found, kind)), "of another kind")
+
+
+def _problem(meter: Meter, event: Event, code: str, detail: str, remedy: str) -> EventProblem:
+    return EventProblem(
+        event.index, code, f"data{meter.value}", f"meter {shown(meter.name)} cannot use it: {detail}", remedy
+    )

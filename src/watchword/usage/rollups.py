@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How events become one amount per (account, UTC day, meter), the same on the way in and when rebuilt.
+
+There is one fold. A store that counted on arrival in one way and rebuilt in another would sooner or later
+answer two different bills for one month; here only where the amounts are kept differs between stores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from watchword.usage.events import Event
+from watchword.usage.meters import EXACT, Aggregation, Meter, measure
+from watchword.usage.problems import EventProblem
+
+Key = tuple[str, int, str]
+"""Account, day in days since 1970-01-01, name of the meter."""
+
+Contribution = tuple[Meter, Decimal | str]
+
+
+class MeterSet:
+    """Meters with distinct names, found by event type. Raises ValueError on a name that comes twice."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self.by_name = {meter.name: meter for meter in meters}
+        if len(self.by_name) != len(meters):
+            raise ValueError("each meter needs a name of its own")
+        self._by_type: dict[str, list[Meter]] = {}
+        for meter in meters:
+            self._by_type.setdefault(meter.event_type, []).append(meter)
+        self.definitions = {name: definition(meter) for name, meter in self.by_name.items()}
+        ordered = sorted(self.definitions.items())
+        self.digest = hashlib.sha256(msgspec.json.encode(ordered)).hexdigest()
+
+    def counts_type(self, event_type: str) -> bool:
+        """Tell whether any meter takes events of this type."""
+        return event_type in self._by_type
+
+    def contributions(self, event: Event) -> list[Contribution] | EventProblem:
+        """Tell what an arriving event adds to each meter, or the first meter that cannot use it."""
+        found: list[Contribution] = []
+        for meter in self._by_type.get(event.type, ()):
+            amount = measure(meter, event)
+            if isinstance(amount, EventProblem):
+                return amount
+            if amount is not None:
+                found.append((meter, amount))
+        return found
+
+    def past_contributions(self, event: Event) -> tuple[list[Contribution], list[str]]:
+        """Tell what a stored event adds, and the names of meters, newer than it, that cannot use it."""
+        found: list[Contribution] = []
+        unusable: list[str] = []
+        for meter in self._by_type.get(event.type, ()):
+            amount = measure(meter, event)
+            if isinstance(amount, EventProblem):
+                unusable.append(meter.name)
+            elif amount is not None:
+                found.append((meter, amount))
+        return found, unusable
+
+
+@lru_cache(maxsize=64)
+def meter_set(meters: tuple[Meter, ...]) -> MeterSet:
+    """Give the MeterSet of these meters; the same one for the same meters, as every batch asks for it."""
+    return MeterSet(meters)
+
+
+def definition(meter: Meter) -> str:
+    """Write a meter as one line of JSON that is equal exactly when the meter is."""
+    return msgspec.json.encode(meter).decode()
+
+
+def meter_of_definition(text: str) -> Meter:
+    """Read back what `definition` wrote."""
+    return msgspec.json.decode(text, type=Meter)
+
+
+def combine(aggregation: Aggregation, one: Decimal, other: Decimal) -> Decimal:
+    """Combine two amounts of disjoint sets of events; exact, and the same in any order."""
+    return max(one, other) if aggregation == "max" else EXACT.add(one, other)
+
+
+class Tally:
+    """The amounts of a number of events, not yet added to those that a store has.
+
+    `amounts` for count, sum and max; `distinct` the values for unique_count.
+    """
+
+    def __init__(self) -> None:
+        self.amounts: dict[Key, tuple[Meter, Decimal]] = {}
+        self.distinct: dict[Key, set[str]] = {}
+        self.size = 0
+
+    def add(self, event: Event, contributions: Sequence[Contribution]) -> None:
+        """Add what one event contributes."""
+        for meter, amount in contributions:
+            key = (event.account, event.day, meter.name)
+            if isinstance(amount, str):
+                self.distinct.setdefault(key, set()).add(amount)
+            else:
+                before = self.amounts.get(key)
+                total = amount if before is None else combine(meter.aggregation, before[1], amount)
+                self.amounts[key] = (meter, total)
+            self.size += 1

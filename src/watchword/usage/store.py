@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every usage store promises, whatever engine is behind it: never counted twice, never lost once stored.
+
+The gate knows only this protocol, and one suite of contract tests holds each engine to it. What an engine
+cannot do becomes an exception that says so; a store never answers with less than it was asked to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Literal, Protocol
+
+import msgspec
+
+from watchword.usage.events import Event
+from watchword.usage.meters import Meter
+from watchword.usage.problems import EventProblem
+from watchword.usage.readmodel import UsageAnswer, UsageQuery
+
+
+class StoreError(Exception):
+    """A store could not do what it was asked to; nothing was changed. `detail` and `remedy` are for the
+    operator.
+    """
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(f"{detail}; {remedy}")
+        self.detail = detail
+        self.remedy = remedy
+
+
+class StoreRefused(StoreError):
+    """The store cannot be opened as it is configured: trying again does not help."""
+
+
+class StoreUnavailable(StoreError):
+    """The engine is busy, full or away: the same call may succeed later. Whoever sent events should send them
+    again.
+
+    When the answer to a commit was lost, the events may have been stored all the same; sending them again is
+    safe.
+    """
+
+
+class MetersChanged(StoreError):
+    """The meters passed in are not those that the store's rollups are kept by: another gate changed them.
+
+    Whoever holds the newer meters calls `use_meters`; the other one answers "try again" until it has them
+    too.
+    """
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one event of a batch.
+
+    `stored`: it is durable and counted. `duplicate`: an event with its `source` and `id` was there already
+    and stands as it was; `differs` then names what is different in this one (`subject`, `type`, `time`,
+    `data`, `extensions`), and is empty for a true replay. `refused`: `problem` says why; the others of the
+    batch stand.
+    """
+
+    index: int
+    status: Literal["stored", "duplicate", "refused"]
+    differs: tuple[str, ...] = ()
+    problem: EventProblem | None = None
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a change of meters did: which were recomputed or dropped, and from how many events.
+
+    `unusable` counts, by meter, the stored events of its type that hold no value for it: they were accepted
+    before the meter was there, and it does not count them.
+    """
+
+    recomputed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    events: int = 0
+    unusable: Mapping[str, int] = {}
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One place where what is stored is not what the events say. `day` and `meter` are None for a missing
+    account.
+    """
+
+    account: str
+    day: date | None
+    meter: str | None
+    stored: str | None
+    expected: str | None
+
+
+class UsageStore(Protocol):
+    """Keeps events and their rollups.
+
+    One thread at a time may use a store, not necessarily the one that opened it; any number of stores, in any
+    number of processes, may be open on the same data. Methods block: call them from a worker thread.
+    """
+
+    def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
+        """Store a batch in one transaction that is durable when this returns, and answer for each event in
+        order.
+
+        An event is known by the pair of its `source` and `id`. Events that no meter counts are stored too: a
+        later meter can. `meters` must be those in force (`use_meters`); a store that never had any takes
+        these.
+
+        Raises MetersChanged or StoreUnavailable, and then has stored nothing of the batch; ValueError when
+        two meters share a name.
+        """
+        ...
+
+    def read(self, query: UsageQuery) -> UsageAnswer | None:
+        """Answer a query from the rollups in one consistent view; None when no event of the account was ever
+        stored.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
+    def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
+        """Put these meters in force: recompute new and changed ones from the events, drop the others'
+        rollups.
+
+        Cheap when nothing changed. Raises StoreUnavailable; ValueError when two meters share a name.
+        """
+        ...
+
+    def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
+        """Put these meters in force and recompute all their rollups from the events, changed or not.
+
+        Raises as `use_meters` does.
+        """
+        ...
+
+    def check(self, meters: Sequence[Meter]) -> list[Difference]:
+        """Recompute everything from the events aside, and name up to 1000 differences to what is stored.
+
+        Changes nothing. Raises as `use_meters` does.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up the connection. May be called twice."""
+        ...
