@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from watchword.usage.problems import EventProblem, shown
+from watchword.usage.problems import EventProblem, named, shown
 from watchword.usage.times import (
     MICROSECONDS_PER_DAY,
     MICROSECONDS_PER_SECOND,
@@ -120,7 +120,7 @@ def event_of(
         if not _ATTRIBUTE_NAME.match(name) or len(name) > MAX_ATTRIBUTE_NAME_CHARACTERS:
             raise EventRefused(
                 "invalid_attribute_name",
-                shown(name),
+                named(name),
                 "attribute names have lower-case letters and digits only",
                 f"rename it to 1 to {MAX_ATTRIBUTE_NAME_CHARACTERS} of a-z and 0-9, or move it into `data`",
             )

@@ -24,7 +24,7 @@ from watchword.usage.events import (
     is_json_media_type,
     split_media_type,
 )
-from watchword.usage.problems import BodyProblem, EventProblem, shown
+from watchword.usage.problems import BodyProblem, EventProblem, named, shown
 from watchword.usage.strictjson import Flaw, StrictReader
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -203,7 +203,9 @@ def _binary_event(
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1")
         if name in attributes:
-            raise EventRefused("repeated_header", f"ce-{name}", "the header comes twice", "send it once")
+            raise EventRefused(
+                "repeated_header", f"ce-{named(name)}", "the header comes twice", "send it once"
+            )
         if name in ("datacontenttype", "data", "data_base64"):
             raise EventRefused(
                 "unexpected_header",
@@ -253,7 +255,7 @@ def _header_text(name: str, raw: bytes) -> str:
     except ValueError:
         raise EventRefused(
             "malformed_header",
-            f"ce-{shown(name)[1:-1]}",
+            f"ce-{named(name)}",
             "the value is not percent-encoded UTF-8",
             "percent-encode everything outside printable ASCII, and the percent sign itself",
         ) from None

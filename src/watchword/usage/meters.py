@@ -83,7 +83,7 @@ def parse_pointer(pointer: str) -> tuple[str, ...]:
     if pointer and not pointer.startswith("/"):
         raise ValueError(f"value must be empty or start with '/' (RFC 6901), not {shown(pointer)}")
     if _BAD_ESCAPE.search(pointer):
-        raise ValueError(f"value may have '~' only as '~0' or '~1' (RFC 6901), not {shown(pointer)}")
+        raise ValueError(f"value must have '~' only as '~0' or '~1' (RFC 6901), not {shown(pointer)}")
     # The order matters: "~01" is the token "~1", not "/".
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
 

@@ -49,6 +49,14 @@ class QueryProblem(msgspec.Struct, frozen=True):
 
 
 def shown(text: object) -> str:
-    """Give hostile input as short printable ASCII, so that a problem can go to a log or a terminal."""
-    plain = ascii(text)
+    """Quote hostile input as short printable ASCII, so that a problem can go to a log or a terminal."""
+    return _short(ascii(text))
+
+
+def named(name: str) -> str:
+    """Give a hostile name as short printable ASCII, without quotes: what a problem is about."""
+    return _short(ascii(name)[1:-1])
+
+
+def _short(plain: str) -> str:
     return plain if len(plain) <= 80 else plain[:77] + "..."

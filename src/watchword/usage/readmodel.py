@@ -16,7 +16,7 @@ import msgspec
 
 from watchword.usage.events import ACCOUNT_REMEDY, account_flaw
 from watchword.usage.meters import Meter, plain
-from watchword.usage.problems import QueryProblem, shown
+from watchword.usage.problems import QueryProblem, named, shown
 from watchword.usage.times import TimeProblem, day_at, midnight, month_start, next_month, parse_date
 
 MAX_PERIOD_DAYS: Final = 400
@@ -79,7 +79,7 @@ def parse_query(account: str, params: Sequence[tuple[str, str]], now: float) -> 
     for name, value in params:
         if name not in PARAMETERS:
             return QueryProblem(
-                shown(name)[1:-1],
+                named(name),
                 "unknown_parameter",
                 "there is no such parameter",
                 f"use {', '.join(PARAMETERS)}",

@@ -57,6 +57,8 @@ EVENT_BY_KEY: Final = """SELECT type, account, time, data, data_base64, extensio
     FROM event WHERE source = ? AND id = ?"""
 ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM event"
 INSERT_ACCOUNT: Final = "INSERT INTO account (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
+DELETE_ACCOUNTS: Final = "DELETE FROM account"
+INSERT_ACCOUNTS_OF_EVENTS: Final = "INSERT INTO account (name) SELECT DISTINCT account FROM event"
 ACCOUNT_KNOWN: Final = "SELECT 1 FROM account WHERE name = ?"
 
 METERS_DIGEST: Final = "SELECT value FROM state WHERE name = 'meters'"

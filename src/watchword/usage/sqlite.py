@@ -107,6 +107,8 @@ class SQLiteStore:
     def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
         """Put meters in force; recompute all of them."""
         with self._transaction("BEGIN IMMEDIATE"):
+            for statement in (schema.DELETE_ACCOUNTS, schema.INSERT_ACCOUNTS_OF_EVENTS):
+                self._connection.execute(statement)
             return self._put_in_force(meter_set(tuple(meters)), everything=True)
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:

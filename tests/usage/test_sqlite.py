@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract on SQLite, and what is its own: the file, its lock, a full disk, other programs' databases."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, statuses, totals
+from tests.usage.samples import METERS, envelope, event
+
+from watchword.usage import SQLiteStore, StoreRefused, StoreUnavailable, open_store
+
+
+class TestSQLiteStore(UsageStoreContract):
+    @pytest.fixture
+    def fresh_dsn(self, tmp_path: Path) -> FreshDsn:
+        numbers = itertools.count()
+        return lambda: f"sqlite:///{tmp_path}/usage-{next(numbers)}.db"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "usage.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    with closing(SQLiteStore(str(path), busy_timeout_seconds=0.05)) as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("dsn", "words"),
+    [
+        ("", "no scheme"),
+        ("/var/lib/usage.db", "no scheme"),
+        ("postgresql://watchword:secret@db/usage", "postgresql stores come in a later version"),
+        ("postgresql+psycopg://watchword:secret@db/usage", "come in a later version"),
+        ("clickhouse://watchword:secret@db/usage", "clickhouse stores come in a later version"),
+        ("mysql://watchword:secret@db/usage", "no usage store for scheme 'mysql'"),
+        ("SQLITE:///usage.db", "no usage store for scheme 'SQLITE'"),
+        ("sqlite:", "no path"),
+        ("sqlite:///", "no path"),
+        ("sqlite://usage.db", "no path"),
+        ("sqlite:usage.db", "no path"),
+        ("sqlite:///a\0b", "no path"),
+        ("sqlite:///usage.db?mode=ro", "has parameters"),
+    ],
+)
+def test_a_dsn_without_a_store_is_refused_without_its_secrets(dsn: str, words: str) -> None:
+    with pytest.raises(StoreRefused, match=words) as refused:
+        open_store(dsn)
+    assert "secret" not in str(refused.value)
+    assert "sqlite:///PATH" in refused.value.remedy
+
+
+def test_usage_can_be_kept_in_memory_only() -> None:
+    with closing(open_store("sqlite:///:memory:")) as store:
+        assert statuses(store, envelope()) == ["stored"]
+        assert totals(store)["remote_cache_hits"] == "1"
+        assert store.check(METERS) == []
+
+
+def test_a_relative_path_and_a_file_uri_are_only_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("usage.db", "file:usage2.db"):
+        open_store(f"sqlite:///{name}").close()
+        assert (tmp_path / name).exists()
+
+
+def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: SQLiteStore, path: Path) -> None:
+    statuses(store, envelope())
+    for name in ("usage.db", "usage.db-wal", "usage.db-shm"):
+        assert stat.S_IMODE((path.parent / name).stat().st_mode) == 0o600
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    full = 2
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (full,)
+
+
+def test_a_file_in_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreRefused, match="No such file or directory"):
+        SQLiteStore(str(tmp_path / "none" / "usage.db"))
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreRefused, match="Is a directory"):
+        SQLiteStore(str(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"notes of mine\n" * 1000)
+    with pytest.raises(StoreRefused, match="not a usage store"):
+        SQLiteStore(str(path))
+    assert path.read_bytes() == b"notes of mine\n" * 1000
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE event (note TEXT)")
+        other.commit()
+    before = path.read_bytes()
+    with pytest.raises(StoreRefused, match="another program's database"):
+        SQLiteStore(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_newer_schema_is_refused(store: SQLiteStore, path: Path) -> None:
+    store.close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 2")
+    with pytest.raises(StoreRefused, match="schema version 2; this Watchword knows version 1"):
+        SQLiteStore(str(path))
+
+
+def test_a_locked_store_says_busy_and_stores_nothing(store: SQLiteStore, path: Path) -> None:
+    store.use_meters(METERS)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="busy"):
+            store.ingest([event()], METERS)
+        other.execute("ROLLBACK")
+    assert statuses(store, envelope()) == ["stored"]
+
+
+def test_a_closed_store_says_so(store: SQLiteStore) -> None:
+    store.close()
+    with pytest.raises(StoreUnavailable):
+        store.ingest([event()], METERS)
+
+
+def test_reading_and_checking_go_on_beside_a_writer(store: SQLiteStore, path: Path) -> None:
+    statuses(store, envelope())
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert totals(store)["remote_cache_hits"] == "1"
+        assert store.check(METERS) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE rollup SET amount = '9' WHERE meter = 'bytes'", ("bytes", "9", "1")),
+        ("DELETE FROM rollup WHERE meter = 'bytes'", ("bytes", None, "1")),
+        ("INSERT INTO rollup VALUES ('acme', 1, 'bytes', '1')", ("bytes", "1", None)),
+        ("DELETE FROM distinct_value", ("users", None, '"u1"')),
+        ("INSERT INTO distinct_value VALUES ('acme', 1, 'users', 'x')", ("users", "x", None)),
+        ("DELETE FROM account", (None, None, "known")),
+        ("INSERT INTO account VALUES ('ghost')", (None, "known", None)),
+    ],
+)
+def test_a_check_finds_damage_and_a_rebuild_mends_it(
+    store: SQLiteStore, path: Path, damage: str, found: tuple[str | None, str | None, str | None]
+) -> None:
+    statuses(store, envelope())
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(damage)
+        other.commit()
+    (difference,) = store.check(METERS)
+    assert (difference.meter, difference.stored, difference.expected) == found
+    store.rebuild(METERS)
+    assert store.check(METERS) == []
+
+
+FULL_DISK = """
+import resource, sys
+from tests.usage import writer
+from tests.usage.samples import METERS
+from watchword.usage import StoreUnavailable, open_store
+
+store = open_store(sys.argv[1])
+number = 0
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+try:
+    while True:
+        store.ingest(writer.batch(number), METERS)
+        number += 1
+except StoreUnavailable:
+    pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+assert store.check(METERS) == []
+for again in range(number):
+    assert {o.status for o in store.ingest(writer.batch(again), METERS)} == {"duplicate"}
+assert {o.status for o in store.ingest(writer.batch(number), METERS)} == {"stored"}
+assert store.check(METERS) == []
+print(number)
+"""
+
+
+def test_a_full_disk_is_said_and_loses_nothing_that_was_stored(path: Path) -> None:
+    assert hasattr(resource, "RLIMIT_FSIZE")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, f"sqlite:///{path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
