@@ -146,6 +146,9 @@ def _only_one_builder(cache: Path, progress: TextIO) -> Iterator[None]:
 
 
 def _build_into(target: Path, go: str, source: Path, progress: TextIO) -> None:
+    # We hold the lock: whatever else is unfinished belongs to a build that was killed.
+    for left_over in target.parent.glob(".building-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
     # Beside its target, so that the rename stays on one file system: others see a whole build or none.
     unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real API servers for this folder's tests: `cluster`, and `other_cluster` of the same `iss` and other keys.
+
+A first build takes minutes: it happens once tests are collected and before any is timed, with its progress on
+the terminal. Where it cannot happen the tests are skipped aloud, unless `WATCHWORD_REQUIRE_CLUSTER=1` (CI): a
+suite that skips what it is for must not pass for a green one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.controlplane import (
+    Binaries,
+    BuildFailed,
+    Cluster,
+    ControlPlaneUnavailable,
+    Etcd,
+    find_binaries,
+    start_cluster,
+    start_etcd,
+)
+
+_HERE = Path(__file__).parent
+_FOUND = pytest.StashKey[Binaries | ControlPlaneUnavailable | BuildFailed]()
+_namespace_numbers = itertools.count(1)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of this folder, so that `-m 'not cluster'` leaves all of them out."""
+    if item.path.is_relative_to(_HERE):
+        item.add_marker(pytest.mark.cluster)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find or build the control plane when a selected test needs it: no test's time limit runs yet."""
+    is_needed = any(item.get_closest_marker("cluster") is not None for item in session.items)
+    if is_needed and not session.config.option.collectonly:
+        session.config.stash[_FOUND] = _find(session.config)
+
+
+def _find(config: pytest.Config) -> Binaries | ControlPlaneUnavailable | BuildFailed:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        try:
+            return find_binaries()
+        except (ControlPlaneUnavailable, BuildFailed) as problem:
+            return problem
+
+
+@pytest.fixture(scope="session")
+def control_plane(pytestconfig: pytest.Config) -> Binaries:
+    """kube-apiserver and etcd as programs; skips, or fails, where they are not to be had."""
+    found = pytestconfig.stash.get(_FOUND, None) or _find(pytestconfig)
+    if isinstance(found, Binaries):
+        return found
+    # A build that broke is news even on a machine where the tests may be skipped.
+    if isinstance(found, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
+        pytest.fail(f"cluster tests cannot run: {found}", pytrace=False)
+    pytest.skip(f"CLUSTER TESTS SKIPPED: {found}")
+
+
+@pytest.fixture(scope="session")
+def etcd(control_plane: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """One etcd under all clusters of the session; each has a prefix of its own."""
+    with start_etcd(tmp_path_factory.mktemp("etcd"), binaries=control_plane) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """An API server with kubeadm's default issuer and an RSA key."""
+    with start_cluster(tmp_path_factory.mktemp("cluster"), etcd=etcd, binaries=control_plane) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def other_cluster(
+    control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """Another API server that says the same `iss`, with a key and objects of its own."""
+    with start_cluster(tmp_path_factory.mktemp("other"), etcd=etcd, binaries=control_plane) as running:
+        yield running
+
+
+@pytest.fixture
+def new_namespace() -> Callable[..., str]:
+    """`new_namespace(cluster, other_cluster)` makes a fresh namespace, of one name in both; returns it."""
+
+    def create(*clusters: Cluster) -> str:
+        name = f"test-{next(_namespace_numbers)}"
+        for each in clusters:
+            each.create_namespace(name)
+        return name
+
+    return create
