@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the control plane comes from when things are missing, wrong or there already. Nothing real is built."""
+"""Where the control plane comes from when things are missing, wrong or there already. No real build."""
 
 from __future__ import annotations
 
