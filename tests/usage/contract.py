@@ -212,6 +212,11 @@ class UsageStoreContract:
         assert answer.totals["users"] == 2
         assert [amounts["users"] for amounts in answer.windows] == [1, 2]
 
+    def test_values_are_told_apart_by_every_character(self, store: UsageStore) -> None:
+        users = ["u", "U", "u ", "", "1", "1.0", "é", "e\u0301", "u\u0000", 1, True, "true"]
+        statuses(store, *(envelope(id=str(i), data={"bytes": 1, "user": u}) for i, u in enumerate(users)))
+        assert totals(store)["users"] == str(len(users))
+
     @pytest.mark.parametrize(
         ("time", "day"),
         [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 
 from watchword.usage import Event, Meter, UsageQuery
@@ -49,7 +50,7 @@ class Oracle:
             elif meter.aggregation == "unique_count":
                 found[meter.name] = Fraction(len({(isinstance(value, str), value) for value in values}))
             else:
-                numbers = [Fraction(value) for value in values]  # type: ignore[arg-type]  # numbers by type
+                numbers = [Fraction(value) for value in values if isinstance(value, (int, Decimal))]
                 found[meter.name] = max(numbers) if meter.aggregation == "max" else sum(numbers, Fraction(0))
         return found
 

@@ -220,6 +220,14 @@ def test_one_bad_event_leaves_the_others_of_its_batch() -> None:
     assert [item.index for item in answer] == [0, 1, 2, 3]
 
 
+def test_an_event_of_a_batch_is_measured_in_bytes() -> None:
+    text = json.dumps([envelope(data="é" * (MAX_EVENT_BYTES // 2)), envelope()], ensure_ascii=False)
+    large, fits = events_of(batched(text.encode()))
+    assert isinstance(large, EventProblem)
+    assert large.code == "event_too_large"
+    assert isinstance(fits, Event)
+
+
 def test_an_empty_batch_has_no_events() -> None:
     assert batched(b" [ ] ") == []
 

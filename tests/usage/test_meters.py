@@ -12,14 +12,14 @@ from tests.usage.samples import HITS, event, unhurried
 
 from watchword.usage import EventProblem, Meter, measure, parse_pointer
 
-# The document and pointers of RFC 6901, section 5.
+# The document and pointers of RFC 6901, section 5, and the one that section 4 warns of ("~01" is not "/").
 RFC_DOCUMENT = {
     "foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\\j": 5, 'k"l': 6, " ": 7,
-    "m~n": 8,
+    "m~n": 8, "~1": 9,
 }  # fmt: skip
 RFC_POINTERS = [
     ("/foo/0", '"bar"'), ("/", "0"), ("/a~1b", "1"), ("/c%d", "2"), ("/e^f", "3"), ("/g|h", "4"),
-    ("/i\\j", "5"), ('/k"l', "6"), ("/ ", "7"), ("/m~0n", "8"),
+    ("/i\\j", "5"), ('/k"l', "6"), ("/ ", "7"), ("/m~0n", "8"), ("/~01", "9"),
 ]  # fmt: skip
 
 NOWHERE = [

@@ -9,13 +9,14 @@ stand.
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 MAX_NESTING = 64
 MAX_MAGNITUDE = 308  # decimal digits: what every other JSON parser can still read as a finite number
 
-_WHITESPACE = " \t\n\r"
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Flaw(NamedTuple):
@@ -41,10 +42,8 @@ class StrictReader:
 
     def skip_whitespace(self, position: int) -> int:
         """Give the position of the first character from `position` on that is not JSON whitespace."""
-        text, end = self.text, len(self.text)
-        while position < end and text[position] in _WHITESPACE:
-            position += 1
-        return position
+        found = _WHITESPACE.match(self.text, position)
+        return position if found is None else found.end()
 
     def value_at(self, position: int) -> tuple[object, int, Flaw | None]:
         """Read the value that starts at `position`: the value, where it ends, its first flaw if any.
