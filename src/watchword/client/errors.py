@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the caller SDK raises, as one tree, each with what to do about it.
+
+    WatchwordError
+    ├── TokenUnavailable            nothing was sent: this pod has no usable token
+    │   ├── TokenFileMissing
+    │   ├── TokenFileUnreadable
+    │   ├── TokenFileEmpty
+    │   ├── TokenFileTooLarge
+    │   └── TokenFileMalformed
+    ├── OriginNotAllowed            nothing was sent: the token is for another service
+    └── WatchwordRefused            the gate answered no (also an httpx.HTTPStatusError)
+
+No exception ever holds a token: exceptions end in logs, error trackers and task queues.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+class WatchwordError(Exception):
+    """Base class of all that this package raises on purpose, except for wrong arguments (ValueError, TypeError)."""
+
+
+class TokenUnavailable(WatchwordError):
+    """There is no token to send, so nothing was sent.
+
+    Attributes:
+        path: the file in question.
+        problem: one sentence: what is wrong with it.
+        remedy: what to change.
+    """
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """The problem and the remedy."""
+        return f"{self.problem} {self.remedy}"
+
+
+class TokenFileMissing(TokenUnavailable):
+    """No such file: the volume is not mounted, or the pod was not injected."""
+
+
+class TokenFileUnreadable(TokenUnavailable):
+    """The file is there and cannot be read: permissions, not a regular file, or rewritten while being read."""
+
+
+class TokenFileEmpty(TokenUnavailable):
+    """The file holds nothing, or white space only."""
+
+
+class TokenFileTooLarge(TokenUnavailable):
+    """The file is longer than any token that a gate accepts (8 KiB)."""
+
+
+class TokenFileMalformed(TokenUnavailable):
+    """The file holds something other than one token."""
+
+
+class OriginNotAllowed(WatchwordError):
+    """The request goes to an origin that this token is not for, so nothing was sent.
+
+    Attributes:
+        origin: where the request would have gone, as scheme://host:port.
+        allowed: where the token may go.
+    """
+
+    def __init__(self, origin: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(origin, allowed)
+        self.origin = origin
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        """The origin, those that are allowed, and the two ways out."""
+        return (
+            f"The token is for {', '.join(self.allowed)} and was not sent to {self.origin}. Use another client "
+            "for another service; if it is the same service, name all its origins: "
+            "WatchwordAuth(origins=[...])."
+        )
+
+
+class WatchwordRefused(WatchwordError, httpx.HTTPStatusError):
+    """The gate refused the request. Code that catches httpx.HTTPStatusError catches this too.
+
+    Attributes:
+        reason: the stable code, e.g. "wrong_audience" (DESIGN 5 lists them all).
+        detail: what was wrong, for a person.
+        remedy: what the caller, or the owner of the service, can do; None if the answer does not say.
+        decision_id: what the gate's operators find this decision by; None if a proxy dropped it.
+        response: the answer as it came. Its requests no longer carry the token.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        response: httpx.Response,
+        remedy: str | None = None,
+        decision_id: str | None = None,
+    ) -> None:
+        parts = [f"Refused by Watchword ({response.status_code} {reason}): {detail}"]
+        # Some answers end their detail with the remedy; saying it once is enough.
+        if remedy is not None and remedy not in detail:
+            parts.append(remedy)
+        if decision_id is not None:
+            parts.append(f"[decision {decision_id}]")
+        super().__init__(" ".join(parts), request=response.request, response=response)
+        self.reason = reason
+        self.detail = detail
+        self.remedy = remedy
+        self.decision_id = decision_id
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the refusal."""
+        return self.response.status_code
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """How long to wait (RFC 9110, section 10.2.3), where the gate says so: with `rate_limited`."""
+        value = self.response.headers.get("Retry-After", "")
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep it fit for process pools and task queues, which httpx's own status errors are not."""
+        again = partial(
+            type(self),
+            self.reason,
+            self.detail,
+            response=self.response,
+            remedy=self.remedy,
+            decision_id=self.decision_id,
+        )
+        return again, ()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is calling? Pure: bytes, a policy and a `now` in, an identity or a refusal out.
+
+Nothing here reads a file, a socket or a clock. Read `checks.py` first: it is the table of the docs as code.
+"""
+
+from watchword.identity.checks import CHECKS, Check
+from watchword.identity.claims import VerifiedClaims
+from watchword.identity.compact import MAX_TOKEN_BYTES
+from watchword.identity.credential import read_credential
+from watchword.identity.encoding import EncodingProblem, parse_json_object
+from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key
+from watchword.identity.jwks import KeySet, load_jwks, load_key_objects
+from watchword.identity.policy import (
+    Binding,
+    Grant,
+    Identity,
+    Issuer,
+    PinnedKey,
+    Policy,
+    Revocations,
+    Workload,
+)
+from watchword.identity.reasons import Reason, Refusal
+from watchword.identity.subject import Subject, is_namespace_name, is_service_account_name, parse_subject
+from watchword.identity.verify import Examination, Examined, Outcome, examine, verify
+
+__all__ = [
+    "ALGORITHMS",
+    "CHECKS",
+    "MAX_TOKEN_BYTES",
+    "Binding",
+    "Check",
+    "EncodingProblem",
+    "Examination",
+    "Examined",
+    "Grant",
+    "Identity",
+    "Issuer",
+    "Key",
+    "KeyProblem",
+    "KeySet",
+    "Outcome",
+    "PinnedKey",
+    "Policy",
+    "Reason",
+    "Refusal",
+    "Revocations",
+    "Subject",
+    "VerifiedClaims",
+    "Workload",
+    "examine",
+    "is_namespace_name",
+    "is_service_account_name",
+    "load_jwks",
+    "load_key",
+    "load_key_objects",
+    "parse_json_object",
+    "parse_subject",
+    "read_credential",
+    "verify",
+]

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every way in which a request can be refused: the stable code, its HTTP status, and what the caller can do.
+
+A "no" that nobody can explain is the second worst bug here. So a reason is a member of one enum with its
+remedy beside it; the reference page and the problem bodies are made from this table, and nothing else may
+invent a code.
+"""
+
+from enum import Enum, unique
+from typing import NamedTuple
+
+import msgspec
+
+
+class _Facts(NamedTuple):
+    code: str
+    status: int
+    summary: str
+    remedy: str
+
+
+@unique
+class Reason(Enum):
+    """The stable code of a refusal, with its HTTP status (RFC 9110, section 15), a summary and a remedy."""
+
+    NOT_READY = _Facts(
+        "not_ready",
+        503,
+        "The gate has no bundle yet.",
+        "Retry shortly. If it lasts, read /readyz on the gate's ops port: it says which bundle is missing.",
+    )
+    MISSING_CREDENTIAL = _Facts(
+        "missing_credential",
+        401,
+        "The request carries no Authorization header.",
+        "Send `Authorization: Bearer <projected ServiceAccount token>`. If the pod has no such token, "
+        "mount one with this service's audience.",
+    )
+    MALFORMED_CREDENTIAL = _Facts(
+        "malformed_credential",
+        400,
+        "The Authorization header is not exactly one Bearer credential.",
+        "Send exactly one Authorization header: the word Bearer, one space, and the token.",
+    )
+    TOKEN_TOO_LARGE = _Facts(
+        "token_too_large",
+        401,
+        "The token is longer than 8 KiB.",
+        "Send the projected ServiceAccount token alone; it is about 1 KiB long.",
+    )
+    MALFORMED_TOKEN = _Facts(
+        "malformed_token",
+        401,
+        "The token is not a well-formed signed JWT.",
+        "Send the token file's content as it is: three base64url parts joined by dots, without padding, "
+        "quotes or line breaks.",
+    )
+    UNSUPPORTED_ALGORITHM = _Facts(
+        "unsupported_algorithm",
+        401,
+        "The token's algorithm is not allowed for the key that it names.",
+        "Use a token signed by a Kubernetes API server: RS256, ES256, ES384 or ES512, by its key's type.",
+    )
+    UNSUPPORTED_HEADER = _Facts(
+        "unsupported_header",
+        401,
+        "The token's header holds a parameter that is never honored here.",
+        "Use a token issued by a Kubernetes API server: its header holds alg, kid and at most typ: JWT.",
+    )
+    MISSING_KEY_ID = _Facts(
+        "missing_key_id",
+        401,
+        "The token's header names no key.",
+        "Use a token issued by a Kubernetes API server: its header always holds a kid.",
+    )
+    UNKNOWN_KEY = _Facts(
+        "unknown_key",
+        401,
+        "No trusted issuer has the key that the token names.",
+        "If the issuing cluster rotated its keys, pin the new one in its ClusterTrustedIssuer "
+        "(`watchword pin` prints it). Else this cluster is not trusted here: ask a cluster admin.",
+    )
+    BAD_SIGNATURE = _Facts(
+        "bad_signature",
+        401,
+        "The signature does not match the key that the token names.",
+        "Re-read the token from its file and send it unchanged. If it persists, the issuer serves another "
+        "key under this kid than the one pinned.",
+    )
+    MALFORMED_CLAIMS = _Facts(
+        "malformed_claims",
+        401,
+        "The token's payload is not a JSON object with claims of the right types.",
+        "Use a token issued by a Kubernetes API server; this one's issuer signs claims that break RFC 7519.",
+    )
+    WRONG_ISSUER = _Facts(
+        "wrong_issuer",
+        401,
+        "The token's iss is not the URL of the issuer that holds its key.",
+        "Compare iss byte for byte (a trailing slash counts) with spec.issuer and spec.additionalIssuers of "
+        "the ClusterTrustedIssuer.",
+    )
+    WRONG_AUDIENCE = _Facts(
+        "wrong_audience",
+        401,
+        "The token was not issued for this service.",
+        "Mount a projected token whose serviceAccountToken.audience is one of this service's audiences.",
+    )
+    MISSING_TIME = _Facts(
+        "missing_time",
+        401,
+        "The token lacks iat or exp.",
+        "Use a projected token: one from a Secret never expires and is not accepted.",
+    )
+    ISSUED_IN_FUTURE = _Facts(
+        "issued_in_future",
+        401,
+        "The token's iat is in the future.",
+        "Compare the clocks of the issuing cluster's control plane and of this cluster's nodes.",
+    )
+    NOT_YET_VALID = _Facts(
+        "not_yet_valid",
+        401,
+        "The token's nbf is in the future.",
+        "Compare the clocks of the issuing cluster's control plane and of this cluster's nodes.",
+    )
+    EXPIRED = _Facts(
+        "expired",
+        401,
+        "The token has expired.",
+        "Re-read the token file before each request: the kubelet renews it at 80 % of its life.",
+    )
+    LIFETIME_TOO_LONG = _Facts(
+        "lifetime_too_long",
+        401,
+        "The token lives longer than this service allows.",
+        "Set serviceAccountToken.expirationSeconds to at most the service's token.maxLifetimeSeconds.",
+    )
+    NOT_A_SERVICE_ACCOUNT = _Facts(
+        "not_a_service_account",
+        401,
+        "The token's sub is not a ServiceAccount.",
+        "Send a ServiceAccount token: its sub is system:serviceaccount:<namespace>:<name>.",
+    )
+    INCONSISTENT_CLAIMS = _Facts(
+        "inconsistent_claims",
+        401,
+        "The kubernetes.io claims do not agree with sub.",
+        "Use a token issued by TokenRequest or a projected volume; this one was put together by hand.",
+    )
+    NOT_BOUND = _Facts(
+        "not_bound",
+        401,
+        "The token is not bound to a pod, and this service requires it.",
+        "Send the projected token of a pod. A service that accepts others says token.binding: Any.",
+    )
+    REVOKED = _Facts(
+        "revoked",
+        401,
+        "The token, its pod or its ServiceAccount was revoked.",
+        "If the revocation is over, restart the pod for a new token; else ask the owner of the "
+        "ClusterTrustedIssuer.",
+    )
+    STALE_IDENTITY = _Facts(
+        "stale_identity",
+        401,
+        "The ServiceAccount that the token speaks for was deleted or made anew.",
+        "Restart the pod, so that it gets a token of the present ServiceAccount.",
+    )
+    UNKNOWN_WORKLOAD = _Facts(
+        "unknown_workload",
+        403,
+        "This service does not trust the calling workload.",
+        "The service's owner adds a TrustedWorkload for this issuer, namespace and ServiceAccount.",
+    )
+    SUSPENDED = _Facts(
+        "suspended",
+        403,
+        "Trust in the calling workload is suspended.",
+        "The service's owner sets spec.suspend: false on its TrustedWorkload.",
+    )
+    TRUST_EXPIRED = _Facts(
+        "trust_expired",
+        403,
+        "Trust in the calling workload has expired.",
+        "The service's owner moves spec.expires of its TrustedWorkload, or removes it.",
+    )
+    NO_ROUTE = _Facts(
+        "no_route",
+        403,
+        "No route of this service matches the method and path.",
+        "Check the method and the path. The service's owner adds a route to its ProtectedService.",
+    )
+    INSUFFICIENT_SCOPE = _Facts(
+        "insufficient_scope",
+        403,
+        "The calling workload lacks the scope that this route requires.",
+        "The service's owner adds the scope to a grant of the TrustedWorkload.",
+    )
+    ACCOUNT_NOT_GRANTED = _Facts(
+        "account_not_granted",
+        403,
+        "The calling workload holds the scope, but not for this account or project.",
+        "The service's owner adds the account (or project) to the grant that holds the scope.",
+    )
+    RATE_LIMITED = _Facts(
+        "rate_limited",
+        429,
+        "The calling workload is over its rate.",
+        "Wait as long as Retry-After says, and spread the calls. The limit is spec.limits of the "
+        "ProtectedService.",
+    )
+
+    @property
+    def code(self) -> str:
+        """The code as callers see it: in the body, in X-Watchword-Reason, in metrics."""
+        return self.value.code
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the refusal."""
+        return self.value.status
+
+    @property
+    def summary(self) -> str:
+        """One sentence: what was wrong."""
+        return self.value.summary
+
+    @property
+    def remedy(self) -> str:
+        """What the caller, or the owner of the service, can do."""
+        return self.value.remedy
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """The answer "no", as a value: a reason, and what was special about this case.
+
+    Attributes:
+        reason: the stable code with its status.
+        detail: one sentence about this request. Quotes claims only after the signature was verified.
+        hint: a remedy for this very case; empty when the reason's own remedy says it all.
+    """
+
+    reason: Reason
+    detail: str = ""
+    hint: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do: the hint for this case, or else the reason's own remedy."""
+        return self.hint or self.reason.remedy
+
+    def sentence(self) -> str:
+        """What was wrong, for people: the detail, or else the reason's summary."""
+        return self.detail or self.reason.summary
