@@ -79,11 +79,11 @@ class WatchwordAuth(httpx.Auth):
         response = yield request
 
         hint: str | None = None
-        # Not `request`: after a redirect, the one that was refused. Starting again would repeat what came before.
+        # After a redirect, not `request`: starting again would repeat what led here.
         refused = response.request
         if response.status_code == _UNAUTHORIZED:
-            # httpx drops the header on a redirect to another origin. What was refused without our token is not
-            # mended by a newer one, and a detour through elsewhere must not choose where that one goes.
+            # httpx drops the header on a redirect to another origin. What was refused without our token, a newer
+            # one does not mend; and a detour through elsewhere must not choose where that one goes.
             ours = Origin.of(refused.url) == origin and refused.headers.get("Authorization") == _bearer(sent)
             fresh = self._reread(sent)
             if ours and fresh != sent:
@@ -98,13 +98,13 @@ class WatchwordAuth(httpx.Auth):
                     )
             elif "Authorization" not in refused.headers:
                 hint = (
-                    f"The request was redirected from {origin} to {Origin.of(refused.url)}, "
-                    "and a token does not follow to another origin: call the service itself."
+                    f"The request was redirected away from {origin}, and a token does not follow to another "
+                    "origin: call the service itself."
                 )
         if self._raise_refusals:
             _raise_if_refused(response, used, hint)
 
-    # The file is local memory (a tmpfs) and its stat takes microseconds: no thread is worth it in the async flow.
+    # A projected file is in local memory, and its stat takes microseconds: the async flow needs no thread for it.
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Run `auth_flow` for httpx.Client, reading only those bodies that can be a refusal."""

@@ -22,7 +22,7 @@ import httpx
 
 
 class WatchwordError(Exception):
-    """Base class of all that this package raises on purpose, except for wrong arguments (ValueError, TypeError)."""
+    """Base class of all that this package raises, wrong arguments (ValueError, TypeError) excepted."""
 
 
 class TokenUnavailable(WatchwordError):
@@ -50,7 +50,7 @@ class TokenFileMissing(TokenUnavailable):
 
 
 class TokenFileUnreadable(TokenUnavailable):
-    """The file is there and cannot be read: permissions, not a regular file, or rewritten while being read."""
+    """The file cannot be read: permissions, not a regular file, or rewritten while being read."""
 
 
 class TokenFileEmpty(TokenUnavailable):
@@ -81,9 +81,8 @@ class OriginNotAllowed(WatchwordError):
     def __str__(self) -> str:
         """The origin, those that are allowed, and the two ways out."""
         return (
-            f"The token is for {', '.join(self.allowed)} and was not sent to {self.origin}. Use another client "
-            "for another service; if it is the same service, name all its origins: "
-            "WatchwordAuth(origins=[...])."
+            f"The token is for {', '.join(self.allowed)} and was not sent to {self.origin}. For another service, "
+            "use another client; if it is the same one, name all its origins: WatchwordAuth(origins=[...])."
         )
 
 

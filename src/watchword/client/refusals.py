@@ -39,8 +39,8 @@ def body_may_refuse(response: httpx.Response) -> bool:
     """Say whether the body is worth reading: that of any other answer is left to the caller, unread."""
     if response.status_code not in REFUSAL_STATUSES or not _is_problem(response):
         return False
-    length = response.headers.get("Content-Length", "0")
-    return length.isascii() and length.isdigit() and int(length[:9]) <= _MAX_BODY_BYTES
+    length: str = response.headers.get("Content-Length", "0")
+    return len(length) < 10 and length.isascii() and length.isdigit() and int(length) <= _MAX_BODY_BYTES
 
 
 def read_refusal(response: httpx.Response, *, secrets: Iterable[str] = ()) -> GateRefusal | None:
@@ -84,7 +84,7 @@ def _is_problem(response: httpx.Response) -> bool:
 
 
 def _problem(response: httpx.Response) -> dict[str, object]:
-    """The problem body's members, or none when it is not a gate's: an app's own lack the pair that marks ours."""
+    """The members of a gate's problem body, or none: an app's own lacks the pair that marks ours."""
     try:
         content = response.content if _is_problem(response) else b""
     except httpx.ResponseNotRead:

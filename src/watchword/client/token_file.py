@@ -35,7 +35,7 @@ _SETTLED_SECONDS: Final = 2.0
 _ATTEMPTS: Final = 3
 # RFC 6750, section 2.1: b64token. Anything else would have to be repaired before it could be sent.
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
-_LOOKS_LIKE_A_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*")
+_LOOKS_LIKE_A_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*")
 
 _MOUNT: Final = (
     "Mount a projected token there: a volume with projected.sources[].serviceAccountToken, whose audience is "
@@ -101,7 +101,7 @@ class TokenFile:
         """The file named by WATCHWORD_TOKEN_FILE, else /var/run/secrets/watchword.dev/token.
 
         Raises:
-            ValueError: the variable is set to something that is no path (see TokenFile), the empty text included.
+            ValueError: the variable is set, but not to a path (see TokenFile); nor is the empty text one.
         """
         return cls(environ.get(TOKEN_FILE_VARIABLE, DEFAULT_TOKEN_FILE), clock=clock)
 
