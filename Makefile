@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+# What one types here. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.requirements.stamp
+FUZZ_SECONDS ?= 60
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test test-unit test-cluster control-plane lint format generate verify fuzz bench lock clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything locked by hash; leaves the command at .venv/bin/watchword
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "setting up $(VENV) (about half a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: setup ## Watch the main job at work on this machine; no cluster needed (KEEP=1 leaves it running)
+	@$(BIN)/python demo/run.py
+
+test: setup control-plane ## Run everything: lint, units, attacks, a real API server, real proxies, fuzzing
+	@$(MAKE) --no-print-directory lint verify
+	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory fuzz
+
+test-unit: setup ## Run what needs neither an API server nor a proxy; the quick one
+	@$(BIN)/python -m pytest -q -m "not cluster and not proxies"
+
+test-cluster: setup control-plane ## Run what needs the real kube-apiserver
+	@$(BIN)/python -m pytest tests/cluster tests/controlplane
+
+control-plane: setup ## Build kube-apiserver and etcd with Go, once (4 minutes), into the user's cache folder
+	@$(BIN)/python -m tests.controlplane build > /dev/null
+
+lint: setup ## Check format, lint, types, import contracts and spelling
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+	@$(BIN)/codespell src tests docs demo benchmarks README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
+
+format: setup ## Format the code and mend what the linter can
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+generate: setup ## Write the generated reference pages anew
+	@$(BIN)/python -m docs.generate write
+
+verify: setup ## Fail when a generated page differs from its source
+	@$(BIN)/python -m docs.generate check
+
+fuzz: setup ## Fuzz the parsers of tokens, keys, bundles and events (FUZZ_SECONDS=60 in all)
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+bench: setup ## Run the benchmarks; prints ratios between things measured in one run
+	@$(BIN)/python -m benchmarks
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --quiet --output-file requirements/dev.txt > /dev/null
+
+clean: ## Remove what was built in this folder
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
