@@ -98,8 +98,8 @@ REFUSED_CLAIMS: list[tuple[str, dict[str, Any]]] = [
     ("inconsistent_claims", {"kubernetes.io": kubernetes(serviceaccount={"name": "atlas"})}),
     ("not_bound", {"kubernetes.io": kubernetes(pod=...)}),
     ("not_bound", {"kubernetes.io": kubernetes(pod={"name": "atlas-0"})}),
-    ("unknown_workload", {"sub": "system:serviceaccount:a:b",
-                          "kubernetes.io": kubernetes(namespace="a", serviceaccount={"name": "b", "uid": "u"})}),
+    ("unknown_workload", {"sub": "system:serviceaccount:a:b", "kubernetes.io":
+        kubernetes(namespace="a", serviceaccount={"name": "b", "uid": "u"})}),
 ]  # fmt: skip
 
 
