@@ -188,7 +188,7 @@ def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
         or (revoked.issued_before is not None and (claims.issued_at or 0.0) < revoked.issued_before)
     ):
         return Refusal(Reason.REVOKED)
-    workload = policy.workloads.get((issuer.name, str(attempt.subject)))
+    workload = policy.workloads.get((issuer.name, claims.subject or ""))
     if workload is not None and workload.live_uid is not None and workload.live_uid != account_uid:
         return Refusal(Reason.STALE_IDENTITY)
     return None
@@ -196,7 +196,7 @@ def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
 
 def _trust(attempt: Attempt, policy: Policy) -> Refusal | None:
     """The subject of *that* issuer: the same namespace and name in another cluster is another workload."""
-    issuer_name, subject = attempt.pinned.issuer.name, str(attempt.subject)
+    issuer_name, subject = attempt.pinned.issuer.name, attempt.claims.subject or ""
     workload = policy.workloads.get((issuer_name, subject))
     if workload is None:
         return Refusal(

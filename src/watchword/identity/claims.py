@@ -6,8 +6,7 @@ refusal here, so that no check can trip over a string where a time should be (RF
 Kubernetes v1.36, pkg/serviceaccount/claims.go).
 """
 
-import math
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -19,17 +18,19 @@ _MAX_TIME: Final = float(2**63)
 # A claim quoted in an answer is cut here: the caller's own words, but never a page of them.
 _QUOTED_CHARACTERS: Final = 120
 
+_T = TypeVar("_T")
+
 
 class ObjectReference(msgspec.Struct, frozen=True, gc=False):
     """A Kubernetes object that a token is bound to.
 
     Attributes:
-        name: its name.
-        uid: its UID.
+        name: its name, or the empty string.
+        uid: its UID, or the empty string.
     """
 
-    name: str
-    uid: str
+    name: str = ""
+    uid: str = ""
 
 
 class VerifiedClaims(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +61,26 @@ class VerifiedClaims(msgspec.Struct, frozen=True, gc=False):
     pod: ObjectReference | None
 
 
-class _WrongType(Exception):
-    """Raised inside this module only: (claim, what would be right)."""
+class _Kubernetes(msgspec.Struct, gc=False):
+    namespace: str | msgspec.UnsetType = msgspec.UNSET
+    serviceaccount: ObjectReference | msgspec.UnsetType = msgspec.UNSET
+    pod: ObjectReference | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Document(msgspec.Struct, gc=False):
+    """The claims by their registered names. A member may be absent; null is of no claim's type."""
+
+    iss: str | msgspec.UnsetType = msgspec.UNSET
+    sub: str | msgspec.UnsetType = msgspec.UNSET
+    aud: str | list[str] | msgspec.UnsetType = msgspec.UNSET
+    iat: float | msgspec.UnsetType = msgspec.UNSET
+    nbf: float | msgspec.UnsetType = msgspec.UNSET
+    exp: float | msgspec.UnsetType = msgspec.UNSET
+    jti: str | msgspec.UnsetType = msgspec.UNSET
+    kubernetes: _Kubernetes | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="kubernetes.io")
+
+
+_NO_KUBERNETES: Final = _Kubernetes()
 
 
 def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
@@ -74,83 +93,35 @@ def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
         The claims, or `malformed_claims`. Never raises for bad input.
     """
     try:
-        document = parse_json_object(payload)
+        document = msgspec.convert(parse_json_object(payload), _Document)
     except EncodingProblem as problem:
         return Refusal(Reason.MALFORMED_CLAIMS, f"The payload is {problem}.")
-    try:
-        kubernetes = _object(document, "kubernetes.io", "kubernetes.io") or {}
-        return VerifiedClaims(
-            issuer=_text(document, "iss", "iss"),
-            subject=_text(document, "sub", "sub"),
-            audience=_audience(document),
-            issued_at=_time(document, "iat"),
-            not_before=_time(document, "nbf"),
-            expires_at=_time(document, "exp"),
-            token_id=_text(document, "jti", "jti"),
-            namespace=_text(kubernetes, "namespace", "kubernetes.io.namespace"),
-            service_account=_reference(kubernetes, "serviceaccount"),
-            pod=_reference(kubernetes, "pod"),
-        )
-    except _WrongType as wrong:
-        claim, right = wrong.args
-        return Refusal(Reason.MALFORMED_CLAIMS, f"The claim {claim} is not {right}.")
+    except (msgspec.ValidationError, OverflowError) as problem:
+        return Refusal(Reason.MALFORMED_CLAIMS, f"A claim has the wrong type: {problem}.")
+    for name, time in (("iat", document.iat), ("nbf", document.nbf), ("exp", document.exp)):
+        if time is not msgspec.UNSET and not -_MAX_TIME < time < _MAX_TIME:
+            return Refusal(Reason.MALFORMED_CLAIMS, f"The claim {name} is no time that a clock can show.")
+    kubernetes = document.kubernetes or _NO_KUBERNETES
+    audience = document.aud or ()
+    return VerifiedClaims(
+        issuer=_given(document.iss),
+        subject=_given(document.sub),
+        audience=(audience,) if isinstance(audience, str) else tuple(audience),
+        issued_at=_given(document.iat),
+        not_before=_given(document.nbf),
+        expires_at=_given(document.exp),
+        token_id=_given(document.jti),
+        namespace=_given(kubernetes.namespace),
+        service_account=_given(kubernetes.serviceaccount),
+        pod=_given(kubernetes.pod),
+    )
+
+
+def _given(value: _T | msgspec.UnsetType) -> _T | None:
+    return None if value is msgspec.UNSET else value
 
 
 def quoted(text: str) -> str:
     """A verified claim as it may stand in an answer: escaped, and cut to 120 characters."""
     shown = text if len(text) <= _QUOTED_CHARACTERS else text[:_QUOTED_CHARACTERS] + "…"
     return ascii(shown)
-
-
-def _text(members: dict[str, object], name: str, path: str) -> str | None:
-    if name not in members:
-        return None
-    value = members[name]
-    if type(value) is not str:
-        raise _WrongType(path, "a string")
-    return value
-
-
-def _time(members: dict[str, object], name: str) -> float | None:
-    if name not in members:
-        return None
-    value = members[name]
-    # bool is an int to Python, and true is no time. Comparing first keeps float() from overflowing.
-    if (
-        isinstance(value, int | float)
-        and type(value) is not bool
-        and -_MAX_TIME < value < _MAX_TIME
-        and math.isfinite(value)
-    ):
-        return float(value)
-    raise _WrongType(name, "a finite number of seconds")
-
-
-def _audience(members: dict[str, object]) -> tuple[str, ...]:
-    value = members.get("aud", ())
-    if type(value) is str:
-        return (value,)
-    if type(value) is list and all(type(item) is str for item in value):
-        return tuple(value)
-    if value == ():
-        return ()
-    raise _WrongType("aud", "a string or a list of strings")
-
-
-def _object(members: dict[str, object], name: str, path: str) -> dict[str, object] | None:
-    if name not in members:
-        return None
-    value = members[name]
-    if type(value) is not dict:
-        raise _WrongType(path, "an object")
-    return value
-
-
-def _reference(kubernetes: dict[str, object], name: str) -> ObjectReference | None:
-    path = f"kubernetes.io.{name}"
-    members = _object(kubernetes, name, path)
-    if members is None:
-        return None
-    return ObjectReference(
-        _text(members, "name", f"{path}.name") or "", _text(members, "uid", f"{path}.uid") or ""
-    )

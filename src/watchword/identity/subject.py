@@ -13,9 +13,11 @@ import msgspec
 _PREFIX: Final = "system:serviceaccount:"
 # Kubernetes names: a namespace is a DNS label (RFC 1123), a ServiceAccount's name a DNS subdomain.
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_SUBDOMAIN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+_MAX_NAME_LENGTH: Final = 253
 _NAMESPACE: Final = re.compile(_LABEL)
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-_NAME_PARTS: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_NAME: Final = re.compile(_SUBDOMAIN)
+_SUBJECT: Final = re.compile(f"{_PREFIX}({_LABEL}):({_SUBDOMAIN})")
 
 
 class Subject(msgspec.Struct, frozen=True, gc=False):
@@ -40,7 +42,7 @@ def is_namespace_name(text: str) -> bool:
 
 def is_service_account_name(text: str) -> bool:
     """Whether the text can be the name of a ServiceAccount (a DNS subdomain, at most 253 characters)."""
-    return _NAME.fullmatch(text) is not None and _NAME_PARTS.fullmatch(text) is not None
+    return len(text) <= _MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def parse_subject(text: str) -> Subject | None:
@@ -49,9 +51,7 @@ def parse_subject(text: str) -> Subject | None:
     Returns:
         The subject, or None when the text is anything else.
     """
-    if not text.startswith(_PREFIX):
+    found = _SUBJECT.fullmatch(text)
+    if found is None or len(found[2]) > _MAX_NAME_LENGTH:
         return None
-    namespace, colon, name = text[len(_PREFIX) :].partition(":")
-    if not colon or not is_namespace_name(namespace) or not is_service_account_name(name):
-        return None
-    return Subject(namespace, name)
+    return Subject(found[1], found[2])

@@ -15,6 +15,8 @@ from watchword.identity.compact import parse_compact
 from watchword.identity.policy import Identity, Policy
 from watchword.identity.reasons import Refusal
 
+_RUNS = tuple(check.run for check in CHECKS)
+
 
 def verify(token: bytes, policy: Policy, now: float) -> Identity | Refusal:
     """Decide who is calling (checks 3 to 15).
@@ -31,8 +33,8 @@ def verify(token: bytes, policy: Policy, now: float) -> Identity | Refusal:
     if isinstance(unverified, Refusal):
         return unverified
     attempt = Attempt(unverified, now)
-    for check in CHECKS:
-        refusal = check.run(attempt, policy)
+    for run in _RUNS:
+        refusal = run(attempt, policy)
         if refusal is not None:
             return refusal
     return _identity(attempt, policy)
@@ -123,7 +125,7 @@ def _identity(attempt: Attempt, policy: Policy) -> Identity:
     valid_until = expires_at if workload.expires_at is None else min(expires_at, workload.expires_at)
     return Identity(
         issuer=pinned.issuer.name,
-        subject=str(attempt.subject),
+        subject=claims.subject or "",
         workload=workload.name,
         grants=workload.grants,
         token_id=claims.token_id or "",
