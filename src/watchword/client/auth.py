@@ -82,8 +82,8 @@ class WatchwordAuth(httpx.Auth):
         # After a redirect, not `request`: starting again would repeat what led here.
         refused = response.request
         if response.status_code == _UNAUTHORIZED:
-            # httpx drops the header on a redirect to another origin. What was refused without our token, a newer
-            # one does not mend; and a detour through elsewhere must not choose where that one goes.
+            # httpx drops the header on a redirect to another origin. A newer token does not mend what
+            # was refused without one, and a detour through elsewhere must not choose where it goes.
             ours = Origin.of(refused.url) == origin and refused.headers.get("Authorization") == _bearer(sent)
             fresh = self._reread(sent)
             if ours and fresh != sent:
@@ -104,7 +104,7 @@ class WatchwordAuth(httpx.Auth):
         if self._raise_refusals:
             _raise_if_refused(response, used, hint)
 
-    # A projected file is in local memory, and its stat takes microseconds: the async flow needs no thread for it.
+    # A projected file is in local memory: reading it takes microseconds, and the async flow needs no thread.
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Run `auth_flow` for httpx.Client, reading only those bodies that can be a refusal."""

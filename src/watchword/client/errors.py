@@ -81,8 +81,9 @@ class OriginNotAllowed(WatchwordError):
     def __str__(self) -> str:
         """The origin, those that are allowed, and the two ways out."""
         return (
-            f"The token is for {', '.join(self.allowed)} and was not sent to {self.origin}. For another service, "
-            "use another client; if it is the same one, name all its origins: WatchwordAuth(origins=[...])."
+            f"The token is for {', '.join(self.allowed)} and was not sent to {self.origin}. "
+            "For another service, use another client; if it is the same one, name all its origins: "
+            "WatchwordAuth(origins=[...])."
         )
 
 

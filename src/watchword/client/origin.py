@@ -27,7 +27,8 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, url: httpx.URL) -> "Origin":
         """The origin that a request to this URL goes to."""
-        return cls(url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme, 0))
+        port = _DEFAULT_PORTS.get(url.scheme, 0) if url.port is None else url.port
+        return cls(url.scheme, url.host, port)
 
     @classmethod
     def parse(cls, text: str) -> "Origin":
@@ -44,6 +45,7 @@ class Origin(NamedTuple):
             url.scheme not in _DEFAULT_PORTS
             or not url.host
             or "*" in url.host
+            or not (url.port is None or 0 < url.port < 65_536)
             or url.path != "/"
             or url.query
             or url.fragment

@@ -22,6 +22,7 @@ _PROBLEM_TYPE: Final = "application/problem+json"
 # A refusal has less than 2 KiB; an app's problem report may have any size, and is not ours to buffer.
 _MAX_BODY_BYTES: Final = 65_536
 _MAX_TEXT_CHARACTERS: Final = 1_000
+_LENGTH: Final = re.compile(r"[0-9]{1,9}")
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PARAMETER: Final = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
@@ -40,7 +41,7 @@ def body_may_refuse(response: httpx.Response) -> bool:
     if response.status_code not in REFUSAL_STATUSES or not _is_problem(response):
         return False
     length: str = response.headers.get("Content-Length", "0")
-    return len(length) < 10 and length.isascii() and length.isdigit() and int(length) <= _MAX_BODY_BYTES
+    return bool(_LENGTH.fullmatch(length)) and int(length) <= _MAX_BODY_BYTES
 
 
 def read_refusal(response: httpx.Response, *, secrets: Iterable[str] = ()) -> GateRefusal | None:
@@ -79,8 +80,8 @@ def read_refusal(response: httpx.Response, *, secrets: Iterable[str] = ()) -> Ga
 
 
 def _is_problem(response: httpx.Response) -> bool:
-    media_type, _, _ = response.headers.get("Content-Type", "").partition(";")
-    return media_type.strip().lower() == _PROBLEM_TYPE
+    content_type: str = response.headers.get("Content-Type", "")
+    return content_type.partition(";")[0].strip().lower() == _PROBLEM_TYPE
 
 
 def _problem(response: httpx.Response) -> dict[str, object]:

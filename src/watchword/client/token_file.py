@@ -139,7 +139,7 @@ class TokenFile:
             now = self._clock()
             # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with open(descriptor, "rb") as file:
+            try:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
                     raise self._problem(
@@ -147,8 +147,11 @@ class TokenFile:
                         "is not a regular file.",
                         "Give the path of the token's file itself: it is read again after each rotation.",
                     )
-                content = file.read(MAX_TOKEN_FILE_BYTES + 1)
+                with open(descriptor, "rb", closefd=False) as file:
+                    content = file.read(MAX_TOKEN_FILE_BYTES + 1)
                 after = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
             if _version(before) == _version(after):
                 age = now - max(after.st_mtime, after.st_ctime)
                 return _Reading(_version(after), self._parse(content), settled=age >= _SETTLED_SECONDS)
