@@ -159,6 +159,14 @@ def test_a_redirect_within_the_origin_keeps_the_token(
     assert gate.authorizations == ["Bearer first.token.x"] * 2
 
 
+def test_a_refusal_after_a_redirect_carries_no_token(send: Send, auth: WatchwordAuth, start: Starter) -> None:
+    gate = start(redirecting(307, lambda: "/new", only("another")))
+    with pytest.raises(WatchwordRefused) as caught:
+        send(auth, "GET", f"{gate.url}/old", follow_redirects=True)
+    chain = [*caught.value.response.history, caught.value.response]
+    assert ["Authorization" in response.request.headers for response in chain] == [False, False]
+
+
 def test_only_the_refused_request_is_sent_again_after_a_redirect(
     send: Send, auth: WatchwordAuth, start: Starter, volume: ProjectedVolume
 ) -> None:
@@ -187,6 +195,22 @@ def test_the_only_redirect_that_keeps_the_token_is_to_https_on_the_same_host(vol
         with httpx.Client(auth=auth, transport=httpx.MockTransport(answer), follow_redirects=True) as client:
             client.get("http://a.svc/", params={"to": url})
     assert [seen[url] for url in upgrades] == ["Bearer first.token.x", None, None]
+
+
+def test_a_renewed_token_does_not_follow_even_to_https(volume: ProjectedVolume) -> None:
+    seen: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("Authorization"))
+        if request.url.scheme == "http":
+            return httpx.Response(308, headers={"Location": "https://a.svc/"})
+        volume.rotate("other.token.x")
+        return httpx.Response(401)
+
+    auth = WatchwordAuth(TokenFile(volume.file))
+    with httpx.Client(auth=auth, transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        assert client.get("http://a.svc/").status_code == 401
+    assert seen == ["Bearer first.token.x"] * 2
 
 
 def test_a_generator_body_is_sent_once(auth: WatchwordAuth, start: Starter, volume: ProjectedVolume) -> None:

@@ -85,6 +85,19 @@ def test_a_change_under_a_preserved_time_stamp_is_seen(tmp_path: Path) -> None:
     assert source.token() == "other.token.x"
 
 
+def test_a_rewrite_in_place_under_a_preserved_time_stamp_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("first.token.x")
+    source = TokenFile(path, clock=later)
+    source.token()
+    before = os.stat(path)
+    # Until the file system's clock has ticked: that within one tick is what a file's youth is for, above.
+    while os.stat(path).st_ctime_ns == before.st_ctime_ns:
+        path.write_text("other.token.x")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert source.token() == "other.token.x"
+
+
 def test_a_token_is_not_remembered_past_its_file(volume: ProjectedVolume) -> None:
     source = TokenFile(volume.file, clock=later)
     source.token()

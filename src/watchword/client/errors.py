@@ -50,7 +50,7 @@ class TokenFileMissing(TokenUnavailable):
 
 
 class TokenFileUnreadable(TokenUnavailable):
-    """The file cannot be read: permissions, not a regular file, or rewritten while being read."""
+    """The file cannot be read: its permissions forbid it, or it is no regular file."""
 
 
 class TokenFileEmpty(TokenUnavailable):

@@ -32,7 +32,6 @@ MAX_TOKEN_FILE_BYTES: Final = 8192
 # The coarsest time stamp of a file system in use. A file written in place within one tick of being read keeps
 # its time stamp, so a younger file's token is not relied on (git calls such an index entry racily clean).
 _SETTLED_SECONDS: Final = 2.0
-_ATTEMPTS: Final = 3
 # RFC 6750, section 2.1: b64token. Anything else would have to be repaired before it could be sent.
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 _LOOKS_LIKE_A_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\s*")
@@ -134,32 +133,24 @@ class TokenFile:
         return reading.token
 
     def _read(self) -> _Reading:
-        for _ in range(_ATTEMPTS):
-            # Asked before the content is read: a write after this moment must not count as settled.
-            now = self._clock()
-            # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                before = os.fstat(descriptor)
-                if not stat.S_ISREG(before.st_mode):
-                    raise self._problem(
-                        TokenFileUnreadable,
-                        "is not a regular file.",
-                        "Give the path of the token's file itself: it is read again after each rotation.",
-                    )
-                with open(descriptor, "rb", closefd=False) as file:
-                    content = file.read(MAX_TOKEN_FILE_BYTES + 1)
-                after = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
-            if _version(before) == _version(after):
-                age = now - max(after.st_mtime, after.st_ctime)
-                return _Reading(_version(after), self._parse(content), settled=age >= _SETTLED_SECONDS)
-        raise self._problem(
-            TokenFileUnreadable,
-            "was rewritten each time it was read.",
-            "Replace the file by renaming a complete one over it, as the kubelet does.",
-        )
+        # Time and version are taken before the content, so that a write in between shows at the next use.
+        now = self._clock()
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise self._problem(
+                    TokenFileUnreadable,
+                    "is not a regular file.",
+                    "Give the path of the token's file itself: it is read again after each rotation.",
+                )
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_TOKEN_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+        age = now - max(status.st_mtime, status.st_ctime)
+        return _Reading(_version(status), self._parse(content), settled=age >= _SETTLED_SECONDS)
 
     def _parse(self, content: bytes) -> str:
         if len(content) > MAX_TOKEN_FILE_BYTES:
