@@ -20,6 +20,7 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+
 from tests.controlplane import (
     DEFAULT_ISSUER,
     Algorithm,

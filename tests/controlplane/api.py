@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+
 from tests.controlplane.process import wait_until
 
 Json = dict[str, Any]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
 from tests.controlplane.binary import Binaries, find_binaries
 from tests.controlplane.process import reserved_port, running
 

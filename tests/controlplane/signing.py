@@ -17,6 +17,7 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
 from tests.controlplane.certificates import private_key_pem, write_private_file
 
 Algorithm = Literal["RS256", "ES256", "ES384", "ES512"]

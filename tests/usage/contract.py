@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+
 from tests.usage import writer
 from tests.usage.machine import machine
 from tests.usage.samples import BYTES, HITS, METERS, envelope, event, events
-
 from watchword.usage import (
     Meter,
     MetersChanged,

@@ -10,9 +10,9 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from tests.usage.oracle import Oracle
 from tests.usage.samples import envelope, events
-
 from watchword.usage import Meter, UsageQuery, open_store
 
 METERS = [

@@ -11,8 +11,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.usage.samples import NOW, TYPED, batched, envelope, event, structured, unhurried
 
+from tests.usage.samples import NOW, TYPED, batched, envelope, event, structured, unhurried
 from watchword.usage import (
     MAX_BATCH_EVENTS,
     MAX_BODY_BYTES,

@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.usage.samples import BYTES, HITS, NOW, unhurried
 
+from tests.usage.samples import BYTES, HITS, NOW, unhurried
 from watchword.usage import QueryProblem, UsageAnswer, UsageQuery, encode, parse_query, render
 
 Params = list[tuple[str, str]]

@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, statuses, totals
 from tests.usage.samples import METERS, envelope, event
-
 from watchword.usage import SQLiteStore, StoreRefused, StoreUnavailable, open_store
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tests.usage.samples import METERS, envelope, events
-
 from watchword.usage import Event, MetersChanged, StoreUnavailable, open_store
 
 BATCH = 40
