@@ -48,8 +48,12 @@ def decode_base64url(text: bytes) -> bytes:
     padding = _PADDING[remainder]
     if padding is None or not text or text[-1] not in _CANONICAL_ENDS[remainder]:
         raise EncodingProblem("not canonical base64url")
-    data = binascii.a2b_base64(text.translate(_TO_STANDARD) + padding)
-    # The decoder skips what it does not know, so every skipped byte shows as one too few.
+    try:
+        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + padding)
+    except binascii.Error:
+        raise EncodingProblem("not canonical base64url") from None
+    # The decoder skips what it does not know, so every skipped byte shows: as an incomplete group, or here as
+    # one too few.
     if len(data) != len(text) * 3 // 4:
         raise EncodingProblem("not canonical base64url")
     return data
