@@ -135,8 +135,8 @@ def test_an_object_is_what_json_says_it_is(
 
 
 FRAGMENTS = st.sampled_from(
-    ['"a"', '"b"', '"\\u0061"', '"\\ud800"', '"\\ud83d\\ude00"', ":", ":", ",", "{", "}", "[", "]", " ", "1"]
-    + ["-0", "1e400", "1E5", "01", "0.10", "NaN", "Infinity", "null", "true", "\ufeff", "9" * 25, '"', "\\"]
+    r""""a" "b" "\u0061" "\ud800" "\ud83d\ude00" " \ : : , { } [ ] 1 0.10 -0 01 1E5 1e400 NaN Infinity null""".split()
+    + ["\ufeff", " ", "9" * 25]
 )
 
 
