@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle made ready: parsed keys, one table of workloads, compiled routes.
+
+All work that does not depend on a request happens here, once, and whatever could be doubtful in a bundle
+stops it here: a gate swaps whole rulesets and never runs on half of one.
+"""
+
+import msgspec
+
+from watchword.identity import Grant, Issuer, Key, PinnedKey, Policy, Revocations, Workload, load_key
+from watchword.identity.jwk import ALGORITHMS
+from watchword.trust.bundle import Bundle, BundleIssuer, BundleProblem
+from watchword.trust.routes import RouteTable, flaw_of_template
+from watchword.trust.specs import Limits, MeterSpec
+
+_REMEDY = "make it anew with `watchword compile`"
+
+
+class Ruleset(msgspec.Struct, frozen=True):
+    """What a gate runs.
+
+    Attributes:
+        service: `namespace/name`.
+        generation: the bundle's generation.
+        digest: the bundle's digest.
+        policy: what checks 3 to 15 read.
+        routes: what check 16 reads.
+        limits: what check 17 reads; None: no limit.
+        meters: what is counted.
+        usage_base_path: where the read model answers.
+        issuers: how many issuers.
+        workloads: how many workloads.
+    """
+
+    service: str
+    generation: int
+    digest: str
+    policy: Policy
+    routes: RouteTable
+    limits: Limits | None
+    meters: tuple[MeterSpec, ...]
+    usage_base_path: str
+    issuers: int
+    workloads: int
+
+
+def load(bundle: Bundle) -> Ruleset:
+    """Make a bundle ready to decide.
+
+    Raises:
+        BundleProblem: a key that cannot be loaded, a place outside of a table, or two entries for one thing.
+    """
+    keys: dict[str, PinnedKey] = {}
+    for place, written in enumerate(bundle.issuers):
+        issuer = _issuer(written)
+        for index, jwk in enumerate(written.keys):
+            key = load_key(jwk, index)
+            path = f"issuers[{place}].keys[{index}]"
+            if not isinstance(key, Key):
+                raise BundleProblem(f"{path}.{key.field}", key.detail, _REMEDY)
+            if key.kid in keys:
+                raise BundleProblem(f"{path}.kid", "another key of the bundle has this kid", _REMEDY)
+            keys[key.kid] = PinnedKey(key, issuer)
+    if flaw := flaw_of_template(bundle.usage_base_path):
+        raise BundleProblem("usageBasePath", flaw, _REMEDY)
+    try:
+        routes = RouteTable(bundle.routes)
+    except ValueError as problem:
+        raise BundleProblem("routes", str(problem), _REMEDY) from None
+    return Ruleset(
+        service=f"{bundle.service.namespace}/{bundle.service.name}",
+        generation=bundle.generation,
+        digest=bundle.digest,
+        policy=Policy(
+            audiences=frozenset(bundle.audiences),
+            keys=keys,
+            workloads=_workloads(bundle),
+            max_lifetime_seconds=bundle.token.max_lifetime_seconds,
+            clock_skew_seconds=bundle.token.clock_skew_seconds,
+            binding=bundle.token.binding,
+        ),
+        routes=routes,
+        limits=bundle.limits,
+        meters=bundle.meters,
+        usage_base_path=bundle.usage_base_path,
+        issuers=len(bundle.issuers),
+        workloads=len(bundle.workloads),
+    )
+
+
+def _issuer(written: BundleIssuer) -> Issuer:
+    revoked = written.revocations
+    return Issuer(
+        name=written.name,
+        urls=frozenset(written.urls),
+        algorithms=ALGORITHMS.intersection(written.algorithms),
+        revocations=Revocations(
+            token_ids=frozenset(revoked.token_ids),
+            pod_uids=frozenset(revoked.pod_uids),
+            service_account_uids=frozenset(revoked.service_account_uids),
+            issued_before=revoked.issued_before,
+        ),
+    )
+
+
+def _workloads(bundle: Bundle) -> dict[tuple[str, str], Workload]:
+    # One tuple of grants serves every workload that has the same: most of the memory at 10,000 workloads.
+    grants = [
+        tuple(Grant(each.scopes, each.accounts, each.projects) for each in row) for row in bundle.grants
+    ]
+    names = [issuer.name for issuer in bundle.issuers]
+    workloads: dict[tuple[str, str], Workload] = {}
+    for place, row in enumerate(bundle.workloads):
+        if row.issuer >= len(names) or row.grants >= len(grants):
+            raise BundleProblem(f"workloads[{place}]", "it points outside of a table", _REMEDY)
+        subject = (names[row.issuer], f"system:serviceaccount:{row.namespace}:{row.service_account}")
+        if subject in workloads:
+            raise BundleProblem(f"workloads[{place}]", "another workload has this subject", _REMEDY)
+        workloads[subject] = Workload(
+            name=f"{bundle.service.namespace}/{row.name}",
+            grants=grants[row.grants],
+            suspended=row.suspended,
+            expires_at=row.expires_at,
+            live_uid=row.live_uid,
+        )
+    return workloads
