@@ -105,9 +105,8 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
             metadata = metadata if isinstance(metadata, dict) else {}
             kind, version = document.get("kind"), document.get("apiVersion")
             if kind == "ConfigMap" and version == "v1":
-                entries = document.get("data")
                 place = (str(metadata.get("namespace", "")), str(metadata.get("name", "")))
-                config_maps[place] = {str(key): str(value) for key, value in (entries or {}).items()}
+                config_maps[place] = _text_map(document.get("data"))
             elif kind == "Namespace" and version == "v1":
                 namespaces[str(metadata.get("name", ""))] = _text_map(metadata.get("labels"))
             elif isinstance(version, str) and version.partition("/")[0] == API_GROUP:
@@ -136,7 +135,9 @@ def _documents(source: str, data: bytes, problems: list[Problem]) -> Iterator[di
         unreadable(f"the file has {len(data)} bytes", f"split it: at most {MAX_FILE_BYTES} bytes are read")
         return
     try:
-        documents = list(yaml.load_all(data.decode("utf-8"), Loader=_Loader))
+        text = data.decode("utf-8")
+        _refuse_surprises(text)
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         unreadable(
             f"not YAML or JSON: {' '.join(str(error).split())[:300]}", "mend the file; nothing of it is used"
