@@ -203,7 +203,7 @@ def bit_flipped(part: int, position: int) -> bytes:
 
 def ecdsa(change: Callable[[bytes, bytes], bytes], kid: str = "es256") -> bytes:
     """An EC token whose R and S are rewritten."""
-    head, _, signature = token(kid).rpartition(b".")
+    head = token(kid).rpartition(b".")[0]
     raw = key(kid).signature(head)
     half = len(raw) // 2
     return head + b"." + b64(change(raw[:half], raw[half:])).encode()

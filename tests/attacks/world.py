@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world that is attacked: one service, three issuers that share one `iss`, a key of each algorithm.
 
-Everything is relative to the moment of import, because a real gate reads a real clock. Margins are minutes, so
-that a slow machine changes no answer.
+Everything is relative to the moment of import, because a real gate reads a real clock. Margins are minutes,
+so that a slow machine changes no answer.
 """
 
 import time
