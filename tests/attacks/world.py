@@ -31,7 +31,9 @@ TRUSTED = {
 
 def key(kid: str) -> Signer:
     """The signer of a pinned key: rsa, es256, es384, es512, staging, narrow."""
-    return signer(kid, {"es256": "ES256", "es384": "ES384", "es512": "ES512"}.get(kid, "RS256"))
+    return signer(
+        kid, {"es256": "ES256", "es384": "ES384", "es512": "ES512", "narrow": "ES256"}.get(kid, "RS256")
+    )
 
 
 PINNED = {
