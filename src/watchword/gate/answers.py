@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes back over HTTP: identity headers for a yes, a problem that explains itself for a no.
+
+Every identity header is there in every yes, empty if need be: a proxy that copies only what is present would
+otherwise let a caller's own header through (CVE-2026-30851).
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from watchword.identity import Identity, Refusal
+
+Headers = list[tuple[bytes, bytes]]
+
+# Where the reason's page is found; relative to wherever the docs of this release are published.
+TYPE_PREFIX: Final = "https://watchword.dev/reasons#"
+_UNSAFE_IN_QUOTES: Final = re.compile(r'[^\x20-\x7e]|["\\]')
+_ERRORS: Final = {400: "invalid_request", 401: "invalid_token", 403: "insufficient_scope"}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One HTTP response.
+
+    Attributes:
+        status: the HTTP status.
+        headers: names in lower case, and values.
+        body: the bytes.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+def identity_headers(identity: Identity) -> Headers:
+    """The headers of a yes, without the decision's id: the same for every request of one token."""
+    scopes = sorted({scope for grant in identity.grants for scope in grant.scopes})
+    accounts = sorted({account for grant in identity.grants for account in grant.accounts})
+    return [
+        (b"content-length", b"0"),
+        (b"cache-control", b"no-store"),
+        (b"x-watchword-subject", identity.subject.encode()),
+        (b"x-watchword-issuer", identity.issuer.encode()),
+        (b"x-watchword-workload", identity.workload.encode()),
+        (b"x-watchword-scopes", " ".join(scopes).encode()),
+        (b"x-watchword-accounts", ",".join(accounts).encode()),
+    ]
+
+
+def refused(
+    refusal: Refusal, decision_id: str, *, scope: str | None = None, retry_after: int | None = None
+) -> Answer:
+    """The response to a refusal (RFC 9457; RFC 6750, section 3).
+
+    Args:
+        refusal: why not.
+        decision_id: names this decision in the audit log.
+        scope: the scope that was missing, where it is known.
+        retry_after: seconds, for 429 and 503.
+    """
+    reason = refusal.reason
+    document = {
+        "type": TYPE_PREFIX + reason.code,
+        "title": reason.summary,
+        "status": reason.status,
+        "detail": refusal.sentence(),
+        "reason": reason.code,
+        "remedy": refusal.remedy,
+        "decision_id": decision_id,
+    }
+    headers: Headers = [
+        (b"x-watchword-reason", reason.code.encode()),
+        (b"x-watchword-decision-id", decision_id.encode()),
+    ]
+    if reason.status in {400, 401, 403}:
+        headers.append((b"www-authenticate", _challenge(refusal, scope)))
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
+    return json_answer(reason.status, document, headers, b"application/problem+json")
+
+
+def problem(
+    status: int, title: str, detail: str, headers: Headers | None = None, **members: object
+) -> Answer:
+    """A problem that is no refusal: a path that is not there, a query that cannot be read (RFC 9457)."""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
+    return json_answer(status, document, headers or [], b"application/problem+json")
+
+
+def json_answer(
+    status: int, document: object, headers: Headers | None = None, kind: bytes = b"application/json"
+) -> Answer:
+    """A JSON document that nobody may cache."""
+    return bytes_answer(status, msgspec.json.encode(document), headers, kind)
+
+
+def bytes_answer(
+    status: int, body: bytes, headers: Headers | None = None, kind: bytes = b"application/json"
+) -> Answer:
+    """A body that is encoded already."""
+    own = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    return Answer(status, own + (headers or []), body)
+
+
+def _challenge(refusal: Refusal, scope: str | None) -> bytes:
+    reason = refusal.reason
+    # Without any credential, RFC 6750 wants no error code: the client did not do anything wrong yet.
+    parts = ['realm="watchword"']
+    if reason.code != "missing_credential":
+        parts.append(f'error="{_ERRORS[reason.status]}"')
+    parts.append(f'reason="{reason.code}"')
+    parts.append(f'error_description="{_UNSAFE_IN_QUOTES.sub(" ", refusal.sentence())}"')
+    if scope is not None:
+        parts.append(f'scope="{scope}"')
+    return ("Bearer " + ", ".join(parts)).encode()

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What answers on the gate's port, decided on the raw request target.
+
+`/authz` and its proxy variants come first and touch no framework; Starlette serves the rest. Nothing here is
+exempt from the checks: probes and metrics live on another port.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from watchword.gate.answers import Answer, problem
+from watchword.gate.engine import Engine
+from watchword.gate.forwarded import original_request
+from watchword.gate.protocol import raw_target
+from watchword.gate.usage_api import UsageApi, body_too_large
+from watchword.identity import Reason, Refusal
+from watchword.usage import MAX_BODY_BYTES
+
+
+class _BodyTooLargeError(Exception):
+    """The body went on beyond the limit."""
+
+
+class GateApp:
+    """The ASGI application of the gate's port."""
+
+    def __init__(self, engine: Engine, usage: UsageApi | None) -> None:
+        """Answer with an engine's decisions; without usage its endpoints are not there."""
+        self._engine, self._usage = engine, usage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope; WebSockets are closed, lifespan is none of ours."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            return
+        target = raw_target(scope)
+        path = target.partition(b"?")[0]
+        if path == b"/authz":
+            await _send(send, scope, self._engine.identify(scope["headers"]))
+            return
+        if path.startswith(b"/authz/"):
+            await _send(send, scope, self._for_proxy(scope, path, target))
+            return
+        await self._starlette(scope, receive, send, target)
+
+    def _for_proxy(self, scope: Scope, path: bytes, target: bytes) -> Answer:
+        headers = scope["headers"]
+        asked = original_request(path, target, scope["method"], headers)
+        if asked is None:
+            endpoints = "/authz, or /authz/ and nginx, traefik, caddy, or envoy and the path"
+            return problem(404, "There is no such endpoint.", f"Use {endpoints}.")
+        if isinstance(asked, Refusal):
+            # Who is calling comes first, as in the table: a stranger learns nothing of the proxy.
+            active = self._engine.active
+            known = self._engine.who(active, headers)
+            if isinstance(known, Refusal):
+                return self._engine.refuse(active, known)
+            return self._engine.refuse(active, asked, known[0])
+        return self._engine.decide(headers, asked.method, asked.target)
+
+    async def _starlette(self, scope: Scope, receive: Receive, send: Send, target: bytes) -> None:
+        request = Request(scope, receive)
+        answer = await self._answer(request, target)
+        response = Response(answer.body if request.method != "HEAD" else b"", answer.status)
+        response.raw_headers = list(answer.headers)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, target: bytes) -> Answer:
+        headers = request.scope["headers"]
+        found = self._usage.finds(target) if self._usage is not None else None
+        if self._usage is None or found is None:
+            if self._engine.active is None:
+                return self._engine.refuse(None, Refusal(Reason.NOT_READY))
+            return problem(
+                404, "There is nothing at this path.", "This gate serves /authz and the usage read model."
+            )
+        kind, account = found
+        wanted = "POST" if kind == "events" else "GET"
+        if request.method != wanted:
+            allow = [(b"allow", wanted.encode())]
+            return problem(405, "The method is not allowed here.", f"Use {wanted}.", allow)
+        if kind == "account":
+            return await self._usage.read(headers, account, target)
+        try:
+            return await self._usage.write(headers, lambda: _body(request))
+        except _BodyTooLargeError:
+            return body_too_large()
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _BodyTooLargeError
+    return bytes(body)
+
+
+async def _send(send: Send, scope: Scope, answer: Answer) -> None:
+    start: dict[str, Any] = {
+        "type": "http.response.start",
+        "status": answer.status,
+        "headers": answer.headers,
+    }
+    await send(start)
+    body = b"" if scope["method"] == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ops port: is it alive, is it ready and if not why not, and what has it counted.
+
+Three paths to read, none to change anything: a shut-down or admin endpoint here would be one for everybody
+who reaches the pod (CVE-2024-40632).
+"""
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from watchword.gate.engine import Engine
+from watchword.gate.sources import Keeper
+
+
+class Readiness:
+    """Whether the gate wants traffic.
+
+    Attributes:
+        stopping: it was told to stop and finishes what is in flight.
+    """
+
+    def __init__(self, engine: Engine, keeper: Keeper) -> None:
+        """Judge by an engine and its keeper."""
+        self._engine, self._keeper = engine, keeper
+        self.stopping = False
+
+    def document(self) -> tuple[int, dict[str, object]]:
+        """The status and body of /readyz."""
+        active, problem = self._engine.active, self._keeper.problem
+        document: dict[str, object] = {"ready": active is not None and not self.stopping}
+        if active is not None:
+            ruleset = active.ruleset
+            document["service"] = ruleset.service
+            document["generation"] = ruleset.generation
+            document["digest"] = ruleset.digest
+            document["workloads"] = ruleset.workloads
+            document["issuers"] = ruleset.issuers
+        if self.stopping:
+            document["why"] = "the gate is stopping"
+        elif problem is not None:
+            # With a bundle in use this is a warning: callers are served under the last good one.
+            document["why" if active is None else "warning"] = problem.detail
+            document["remedy"] = problem.remedy
+        return (200 if document["ready"] else 503), document
+
+
+def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
+    """The ASGI application of the ops port."""
+
+    async def healthz(_: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(_: Request) -> Response:
+        status, document = readiness.document()
+        return JSONResponse(document, status)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/readyz", readyz, methods=["GET"]),
+            Route("/metrics", metrics, methods=["GET"]),
+        ]
+    )

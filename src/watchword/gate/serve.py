@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate's process: two servers on one loop, the files they follow, and an end that drops no request.
+
+Start order matters to nobody: the gate listens at once, answers `not_ready` until its bundle is there, and
+never crashes because something beside it is late.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from watchword.gate.app import GateApp
+from watchword.gate.audit import AuditLog
+from watchword.gate.engine import Engine
+from watchword.gate.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
+from watchword.gate.metrics import GateMetrics
+from watchword.gate.ops import Readiness, ops_app
+from watchword.gate.protocol import TargetProtocol
+from watchword.gate.settings import GateSettings, parse_address
+from watchword.gate.sources import BundleSource, Keeper
+from watchword.gate.tls import ReloadingCertificate
+from watchword.gate.usage_api import UsageApi
+from watchword.trust import Ruleset
+from watchword.usage import StoreError, open_store
+
+# Proxies keep idle connections for about a minute; whoever closes first must not be us.
+KEEP_ALIVE_SECONDS = 75
+
+
+class CannotStart(Exception):
+    """The gate cannot start; the message says what is wrong and what would be right."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: one process has two servers and one way to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the gate."""
+        yield
+
+
+def run(settings: GateSettings, source: BundleSource) -> int:
+    """Run a gate until SIGTERM or SIGINT.
+
+    Args:
+        settings: how.
+        source: where its bundles come from.
+
+    Returns:
+        0 after a clean stop; 2 when it could not start, with one line on standard error that says why.
+    """
+    set_up_logging(settings.log_level)
+    try:
+        uvloop.run(_main(settings, source))
+    except CannotStart as problem:
+        print(f"watchword: {problem}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
+        return 2
+    return 0
+
+
+async def _main(settings: GateSettings, source: BundleSource) -> None:
+    metrics = GateMetrics()
+    audit = AuditLog(sys.stdout.buffer, metrics.audit_dropped.inc) if settings.audit != "off" else None
+    engine = Engine(metrics, audit=audit, audit_level=settings.audit)
+    try:
+        store = open_store(settings.usage_dsn)
+    except StoreError as error:
+        raise CannotStart(f"--usage-dsn: {error.detail}. Remedy: {error.remedy}") from None
+    usage = UsageApi(engine, store)
+
+    async def on_adopt(ruleset: Ruleset) -> None:
+        await usage.use_meters(ruleset.meters)
+
+    keeper = Keeper(engine, on_adopt)
+    readiness = Readiness(engine, keeper)
+    certificate = _certificate(settings)
+    gate_socket = _listen("--listen", settings.listen)
+    ops_socket = _listen("--ops-listen", settings.ops_listen)
+    gate = _server(GateApp(engine, usage), settings, certificate)
+    ops = _server(ops_app(engine, readiness), settings, None)
+    work = [_follow(keeper.follow(source)), _follow(_summaries(engine))]
+    if certificate is not None:
+        work.append(_follow(certificate.follow()))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _serving(ops, ops_socket), _serving(gate, gate_socket):
+        LOGGER.info(
+            "listening",
+            extra={
+                "listen": _address(gate_socket),
+                "ops_listen": _address(ops_socket),
+                "tls": certificate is not None,
+            },
+        )
+        await stop.wait()
+        readiness.stopping = True
+        LOGGER.info("stopping", extra={"grace_seconds": settings.shutdown_grace_seconds})
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
+    await usage.close()
+    engine.refusals.summarize()
+    if audit is not None:
+        audit.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: _Server, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve inside of the block; at its end stop accepting and finish what is in flight."""
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    # uvicorn has no event for it; the sockets listen already, so nobody waits for this.
+    while not server.started and not task.done():  # noqa: ASYNC110 - the flag is all that uvicorn offers
+        await asyncio.sleep(0.001)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+def _server(app: ASGIApp, settings: GateSettings, certificate: ReloadingCertificate | None) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=TargetProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # What a proxy says of the client's address decides nothing here; so nobody's word is taken for it.
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+        ssl_certfile=settings.tls_certificate if certificate else None,
+        ssl_keyfile=settings.tls_key if certificate else None,
+    )
+    config.load()
+    if certificate is not None:
+        config.ssl = certificate.context
+    return _Server(config)
+
+
+def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return None
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise CannotStart("TLS needs both files. Remedy: give --tls-cert and --tls-key together, or neither")
+    try:
+        return ReloadingCertificate(settings.tls_certificate, settings.tls_key, settings.poll_seconds)
+    except ssl.SSLError:
+        raise CannotStart(
+            "--tls-cert, --tls-key: not PEM, or not one pair. Remedy: give a pair that fits"
+        ) from None
+    except OSError as error:
+        raise CannotStart(
+            f"--tls-cert, --tls-key: {error.strerror}. Remedy: name two readable PEM files"
+        ) from None
+
+
+def _listen(flag: str, address: str) -> socket.socket:
+    try:
+        host, port = parse_address(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except ValueError as error:
+        raise CannotStart(f"{flag}: {error}") from None
+    except OSError as error:
+        remedy = "choose another port, or stop what uses this one"
+        raise CannotStart(f"{flag}: cannot listen on {address}: {error.strerror}. Remedy: {remedy}") from None
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _follow(work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+    task = asyncio.create_task(work)
+
+    def said(done: "asyncio.Task[None]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            LOGGER.error("a background task ended", extra={"error_type": type(error).__name__})
+
+    task.add_done_callback(said)
+    return task
+
+
+async def _summaries(engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(SUMMARY_SECONDS)
+        engine.refusals.summarize()

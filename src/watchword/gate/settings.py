@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can be set on a gate, once, with its unit and its default."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+AuditLevel = Literal["off", "refusals", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """How a gate runs.
+
+    Attributes:
+        listen: HOST:PORT of the gate; port 0 picks a free one. An empty host is every interface.
+        ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
+        tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
+        tls_key: PEM file with the certificate's key.
+        usage_dsn: where usage is kept, such as `sqlite:///usage.db`.
+        audit: which decisions go to the audit log on standard output.
+        log_level: DEBUG, INFO, WARNING or ERROR.
+        shutdown_grace_seconds: how long requests in flight may take once the gate was told to stop.
+        poll_seconds: how often files are looked at for changes.
+    """
+
+    listen: str = "127.0.0.1:8443"
+    ops_listen: str = "127.0.0.1:9090"
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    usage_dsn: str = "sqlite:///watchword-usage.db"
+    audit: AuditLevel = "refusals"
+    log_level: str = "INFO"
+    shutdown_grace_seconds: int = 25
+    poll_seconds: float = 0.5
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Take HOST:PORT apart; an IPv6 host stands in brackets, an empty one is every interface.
+
+    Raises:
+        ValueError: not HOST:PORT; the message says what would be right.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(
+            f"{text!r} is not HOST:PORT with a port from 0 to 65535; use for example 127.0.0.1:8443"
+        )
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if ":" in host:
+        raise ValueError(f"{text!r} has an IPv6 host without brackets; use for example [::1]:8443")
+    return host, int(port)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS whose certificate changes under a running gate.
+
+cert-manager and its like renew files in place. New connections get the new certificate; a pair that does not
+fit is refused loudly and the old one stays, since half a renewal is what a swap looks like from the outside.
+"""
+
+import asyncio
+import os
+import ssl
+
+from watchword.gate.logs import LOGGER
+
+
+class ReloadingCertificate:
+    """A server context that follows two files."""
+
+    def __init__(self, certificate: str, key: str, poll_seconds: float) -> None:
+        """Load the pair.
+
+        Raises:
+            OSError: a file cannot be read, or certificate and key do not fit (ssl.SSLError).
+        """
+        self._certificate, self._key, self._poll_seconds = certificate, key, poll_seconds
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        self._seen = self._state()
+        self.context.load_cert_chain(certificate, key)
+
+    async def follow(self) -> None:
+        """Reload after each change, until cancelled."""
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            state = self._state()
+            if state == self._seen:
+                continue
+            self._seen = state
+            try:
+                # A context of its own proves the pair first: loading a bad one would spoil the live context.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
+                self.context.load_cert_chain(self._certificate, self._key)
+            except OSError as error:
+                detail = str(error.strerror or type(error).__name__)
+                LOGGER.error("certificate refused; the one in use stays", extra={"detail": detail})
+            else:
+                LOGGER.info("certificate reloaded")
+
+    def _state(self) -> tuple[object, ...]:
+        states: list[object] = []
+        for path in (self._certificate, self._key):
+            try:
+                found = os.stat(path)
+                states.append((found.st_mtime_ns, found.st_ino, found.st_size))
+            except OSError as error:
+                states.append(error.errno)
+        return tuple(states)
