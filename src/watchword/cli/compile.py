@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`watchword compile`: what a folder of manifests means, without a cluster.
+
+What it prints is what a gate would run. A folder with a problem is a "no" for CI, and nothing half-right is
+written: a NetworkPolicy that lacks one caller is an outage that somebody applied on purpose.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say
+from watchword.cli.folder import read_folder
+from watchword.cli.options import EXISTING_FOLDER, OBJECT_NAME, ObjectName, option, output_option
+from watchword.cli.service_choice import choose_service, named, say_problems
+from watchword.trust import Bundle, Problem, compile_resources, encode_bundle, parse_manifests
+
+Policy = dict[str, Any]
+
+
+@click.command("compile", short_help="Turn manifests into bundles and NetworkPolicies.")
+@click.argument("folder", metavar="DIR", type=EXISTING_FOLDER)
+@output_option("text", "json", "bundle")
+@option("--service", type=OBJECT_NAME, metavar="NS/NAME", help="Only this ProtectedService.")
+@option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Write files there; made if missing.")
+@option("--keep-going", is_flag=True, help="Print and write what is usable in spite of problems.")
+def command(folder: str, output: str, service: ObjectName | None, out: str | None, keep_going: bool) -> None:
+    """Compile the manifests in DIR: ClusterTrustedIssuers, ProtectedServices and TrustedWorkloads.
+
+    Results go to stdout, problems with their remedies to stderr. -o text shows a summary and the
+    NetworkPolicies, -o json everything, -o bundle one document for `watchword sidecar --bundle`.
+
+    \b
+    Examples:
+      watchword compile manifests/quickstart
+      watchword compile manifests/ -o bundle --service tuist/tuist-server > bundle.json
+      watchword compile manifests/ --out build/
+
+    Exit codes: 0 compiled; 1 the manifests have problems (nothing is written then, unless
+    --keep-going); 2 wrong usage or unreadable input.
+    """
+    manifests = parse_manifests(read_folder(Path(folder)))
+    compilation = compile_resources(manifests.resources)
+    problems = (*manifests.problems, *compilation.problems)
+    say_problems(problems)
+    bundles = compilation.bundles
+    if service is not None or output == "bundle":
+        try:
+            bundles = (choose_service(bundles, service),)
+        except UnusableInput as unusable:
+            if not problems:
+                raise
+            # The problems named above are why: the answer is "no", not "wrong usage".
+            unusable.exit_code = ANSWER_IS_NO
+            raise
+    policies = _policies_of(bundles, compilation.network_policies)
+    usable = not problems or keep_going
+    if output == "json":
+        click.echo(_json(bundles, policies, problems))
+    elif output == "bundle" and usable:
+        click.echo(encode_bundle(bundles[0]))
+    elif output == "text":
+        click.echo(_text(bundles, policies))
+    if out is not None and usable:
+        _write(Path(out), bundles, policies)
+    if problems:
+        say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; see above.")
+        raise SystemExit(ANSWER_IS_NO)
+
+
+def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> dict[ObjectName, Policy]:
+    """The policies of these services; a service with mode Preview or Off has none."""
+    wanted = {named(bundle) for bundle in bundles}
+    found = {}
+    for policy in policies:
+        metadata = policy["metadata"]
+        name = ObjectName(metadata["namespace"], metadata["name"].removeprefix("watchword-"))
+        if name in wanted:
+            found[name] = policy
+    return found
+
+
+def _json(bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy], problems: tuple[Problem, ...]) -> str:
+    document = {
+        "bundles": [msgspec.Raw(encode_bundle(bundle)) for bundle in bundles],
+        "networkPolicies": list(policies.values()),
+        "problems": problems,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _text(bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> str:
+    lines = []
+    for bundle in bundles:
+        issuers = {place: issuer.name for place, issuer in enumerate(bundle.issuers)}
+        lines += [
+            click.style(f"{bundle.service.namespace}/{bundle.service.name}", bold=True),
+            f"  digest     {bundle.digest}",
+            f"  audiences  {', '.join(bundle.audiences)}",
+            f"  issuers    {', '.join(issuers.values()) or 'none: every token is refused'}",
+            f"  routes     {len(bundle.routes)}",
+            f"  meters     {', '.join(meter.name for meter in bundle.meters) or 'none'}",
+            f"  workloads  {len(bundle.workloads) or 'none: every caller is refused'}",
+        ]
+        for workload in bundle.workloads:
+            suspended = "  (suspended)" if workload.suspended else ""
+            subject = f"{workload.namespace}/{workload.service_account} of {issuers[workload.issuer]}"
+            lines.append(f"    {workload.name}: {subject}{suspended}")
+        policy = policies.get(named(bundle))
+        lines.append("  NetworkPolicy" if policy else "  NetworkPolicy: none (its mode is not Enforce)")
+        if policy:
+            lines += [f"    {line}" for line in _yaml(policy).splitlines()]
+    return "\n".join(lines) if lines else "No usable ProtectedService."
+
+
+def _yaml(policy: Policy) -> str:
+    import yaml
+
+    class _Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return str(yaml.dump(policy, Dumper=_Plain, sort_keys=False))
+
+
+def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for bundle in bundles:
+            name = named(bundle)
+            stem = f"{name.namespace}.{name.name}"
+            write_atomically(out / f"{stem}.bundle.json", encode_bundle(bundle))
+            if name in policies:
+                write_atomically(out / f"{stem}.networkpolicy.yaml", _yaml(policies[name]).encode())
+    except OSError as error:
+        raise UnusableInput(
+            f"--out {out} cannot be written: {os_reason(error)}.", "Name a folder that you may write to."
+        ) from None
+    say(f"Wrote {len(bundles)} bundle(s) and {len(policies)} NetworkPolicy(s) to {out}.")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner reads; a bundle holds public keys and no secret.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kubectl, called as a program: it holds the user's credentials, contexts and login plugins, and we do not.
+
+Everything is passed as arguments, never through a shell, and user input can never be read as a flag.
+"""
+
+import shutil
+import subprocess
+from typing import Final
+
+from watchword.cli.failures import UnusableInput
+
+DEADLINE_SECONDS: Final = 30.0
+
+
+def run_kubectl(*arguments: str, context: str | None = None, kubeconfig: str | None = None) -> bytes:
+    """What kubectl prints on stdout.
+
+    Args:
+        arguments: of kubectl; values of flags joined with `=`.
+        context: the kubeconfig context; None: the current one.
+        kubeconfig: the kubeconfig file; None: as kubectl finds it.
+
+    Raises:
+        UnusableInput: kubectl is missing, takes longer than 30 seconds, or fails; with its own last line.
+    """
+    program = shutil.which("kubectl")
+    if program is None:
+        raise UnusableInput(
+            "kubectl is not on PATH, and it is what holds your cluster's credentials.",
+            "Install kubectl (https://kubernetes.io/docs/tasks/tools/) and try again.",
+        )
+    command = [program, *arguments]
+    if context is not None:
+        command.append(f"--context={context}")
+    if kubeconfig is not None:
+        command.append(f"--kubeconfig={kubeconfig}")
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UnusableInput(
+            f"kubectl gave no answer within {DEADLINE_SECONDS:.0f} seconds.",
+            "Check with `kubectl version` that the cluster answers, and that no login waits for you.",
+        ) from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        last = ascii(said[-1])[1:-1][:300] if said else f"it exited with {done.returncode}"
+        raise UnusableInput(
+            f"kubectl {arguments[0]} failed: {last.removeprefix('error: ')}",
+            "Try the same with kubectl itself; check --context, your permissions and the names.",
+        )
+    return done.stdout

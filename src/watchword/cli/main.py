@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `watchword` command, also installed as `kubectl-watchword`.
+
+A command's module is imported when it is called, never before: the sidecar's start and memory must not pay
+for what other commands need. Whatever goes wrong ends as a sentence and an exit code, not as a traceback.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Final
+
+import click
+
+from watchword import __version__
+from watchword.cli.failures import UNUSABLE
+
+# Name: (module, what `watchword --help` says). The module's attribute `command` is the command.
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "sidecar": ("watchword.cli.sidecar", "Run the gate beside a service."),
+    "dev": ("watchword.cli.dev", "Run the gate on a folder of manifests; no cluster needed."),
+    "compile": ("watchword.cli.compile", "Turn manifests into bundles and NetworkPolicies."),
+    "verify": ("watchword.cli.verify", "Say whether a token is accepted, check by check."),
+    "pin": ("watchword.cli.pin", "Print the ClusterTrustedIssuer of a cluster."),
+    "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
+    "completion": ("watchword.cli.completion", "Print a shell's completion script."),
+}
+COMPLETION_VARIABLE: Final = "_WATCHWORD_COMPLETE"
+
+
+class _Commands(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, or yes; 1 the answer is no; 2 wrong usage or unusable input.",
+)
+@click.version_option(__version__, prog_name="watchword", message="%(prog)s %(version)s")
+@click.pass_context
+def watchword(ctx: click.Context) -> None:
+    """Workload identity between services on Kubernetes: who is calling, and may they?
+
+    Start without a cluster:
+
+    \b
+      watchword dev manifests/quickstart
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def program_name(argument: str) -> str:
+    """How the program was called: `kubectl-watchword` is typed as `kubectl watchword`."""
+    return "kubectl watchword" if PurePath(argument).name.startswith("kubectl-") else "watchword"
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        watchword(prog_name=program_name(sys.argv[0]), complete_var=COMPLETION_VARIABLE)
+    except Exception as error:  # noqa: BLE001 - the last line of defense: no traceback reaches a user
+        # The message of an unforeseen error may quote a token, so only its type and place are told.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{PurePath(place.filename).name}:{place.lineno}"
+        click.echo(f"Error: an unforeseen {type(error).__name__} at {where}.", err=True)
+        click.echo("Remedy: this is a defect of watchword; please report this line.", err=True)
+        sys.exit(UNUSABLE)
