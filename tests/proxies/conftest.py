@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One gate for the folder; for each proxy, that proxy before it and a toy app behind.
+
+Where a proxy is not installed its tests are skipped aloud, unless `WATCHWORD_REQUIRE_PROXIES=1` (CI).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateprocess import Gate, issuer, running_gate, service, workload, write_bundle
+from tests.identity.tokens import signer
+from tests.proxies.callers import ISSUER
+from tests.proxies.echo import tap, toy_app
+from tests.proxies.front import PROXIES, Front, executable, start_proxy
+
+_HERE = Path(__file__).parent
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of this folder, so that `-m 'not proxies'` leaves all of them out."""
+    if item.path.is_relative_to(_HERE):
+        item.add_marker(pytest.mark.proxies)
+
+
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """The real gate. It trusts `reader`, `writer`, and `bare`, which was granted nothing."""
+    bundle = write_bundle(
+        tmp_path_factory.mktemp("gate") / "bundle.json",
+        issuer(ISSUER, {"keys": [signer("proxies").jwk]}),
+        service(),
+        workload(
+            "reader",
+            ISSUER,
+            ("atlas", "reader"),
+            grants=[{"scopes": ["account:usage:read", "app:read"], "accounts": ["acme"]}],
+        ),
+        workload(
+            "writer",
+            ISSUER,
+            ("atlas", "writer"),
+            grants=[{"scopes": ["account:usage:write"], "accounts": ["acme"]}],
+        ),
+        workload("bare", ISSUER, ("atlas", "bare"), grants=[{"scopes": ["app:read"]}]),
+    )
+    with running_gate(bundle) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=PROXIES)
+def front(
+    request: pytest.FixtureRequest, gate: Gate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    """A proxy on the configuration of its how-to, asking the gate through a tap."""
+    name: str = request.param
+    if executable(name) is None:
+        said = f"{name} is not installed"
+        if os.environ.get("WATCHWORD_REQUIRE_PROXIES") == "1":
+            pytest.fail(f"proxy tests cannot run: {said}", pytrace=False)
+        pytest.skip(f"PROXY TESTS SKIPPED: {said}")
+    folder = tmp_path_factory.mktemp(name)
+    with (
+        toy_app() as app,
+        tap(gate.address) as between,
+        start_proxy(name, folder, gate=between, app=app) as running,
+    ):
+        yield running

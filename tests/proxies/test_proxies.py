@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate asked by real proxies: who gets in, what the refused are told, and which identity the app sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.gateprocess import USAGE_PATH, issuer, running_gate, service, workload, write_bundle
+from tests.identity.tokens import signer
+from tests.proxies.callers import ISSUER, bearer
+from tests.proxies.echo import Server, tap, toy_app
+from tests.proxies.front import PROXIES, Front, executable, start_proxy
+
+IDENTITY_HEADERS = (
+    "X-Watchword-Subject",
+    "X-Watchword-Issuer",
+    "X-Watchword-Workload",
+    "X-Watchword-Scopes",
+    "X-Watchword-Accounts",
+    "X-Watchword-Decision-Id",
+)
+
+
+def test_a_trusted_caller_reaches_the_app_with_the_identity_that_the_gate_found(front: Front) -> None:
+    answer = front.send("GET", USAGE_PATH, bearer("reader"))
+
+    assert (answer.status, answer.body) == (200, "hello from the app")
+    [seen] = front.app.seen
+    assert seen.values("X-Watchword-Subject") == ["system:serviceaccount:atlas:reader"]
+    assert seen.values("X-Watchword-Issuer") == [ISSUER]
+    assert seen.values("X-Watchword-Workload") == ["tuist/reader"]
+    assert seen.values("X-Watchword-Accounts") == ["acme"]
+    assert len(seen.values("X-Watchword-Decision-Id")) == 1
+
+
+def test_the_app_does_not_get_the_token(front: Front) -> None:
+    front.send("GET", USAGE_PATH, bearer("reader"))
+
+    [seen] = front.app.seen
+    assert not seen.values("Authorization")
+    assert "eyJ" not in repr(seen.headers)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "authorization", "refusal"),
+    [
+        pytest.param(f"GET {USAGE_PATH}", lambda: "", "401 missing_credential", id="nobody"),
+        pytest.param(
+            f"GET {USAGE_PATH}",
+            lambda: "Authorization: Basic YTpi",
+            "400 malformed_credential",
+            id="a password",
+        ),
+        pytest.param(
+            f"GET {USAGE_PATH}", lambda: bearer("stranger"), "403 unknown_workload", id="a stranger"
+        ),
+        pytest.param(
+            f"GET {USAGE_PATH}",
+            lambda: bearer("reader", signer("another-cluster")),
+            "401 unknown_key",
+            id="the same name in another cluster",
+        ),
+        pytest.param(
+            f"GET {USAGE_PATH}",
+            lambda: bearer("reader", audience="another-service"),
+            "401 wrong_audience",
+            id="a token for another service",
+        ),
+        pytest.param("GET /admin", lambda: bearer("reader"), "403 no_route", id="no route"),
+        pytest.param(
+            f"POST {USAGE_PATH}", lambda: bearer("reader"), "403 insufficient_scope", id="another method"
+        ),
+        pytest.param(
+            f"HEAD {USAGE_PATH}", lambda: bearer("reader"), "403 no_route", id="a method of no route"
+        ),
+        pytest.param(
+            "GET /api/accounts/other/usage",
+            lambda: bearer("reader"),
+            "403 account_not_granted",
+            id="another account",
+        ),
+    ],
+)
+def test_who_is_refused_learns_why_and_does_not_reach_the_app(
+    front: Front, request_line: str, authorization: Callable[[], str], refusal: str
+) -> None:
+    method, path = request_line.split()
+    status, reason = refusal.split()
+
+    answer = front.send(method, path, *filter(None, [authorization()]))
+
+    assert (answer.status, answer.values("X-Watchword-Reason")) == (int(status), [reason])
+    assert not front.app.seen
+    if method != "HEAD":
+        assert json.loads(answer.body)["reason"] == reason
+
+
+def test_a_401_carries_one_challenge(front: Front) -> None:
+    answer = front.send("GET", USAGE_PATH, bearer("reader", audience="another-service"))
+
+    [challenge] = answer.values("WWW-Authenticate")
+    assert challenge.startswith("Bearer ")
+
+
+def test_the_query_decides_nothing_and_reaches_the_app(front: Front) -> None:
+    allowed = front.send("GET", f"{USAGE_PATH}?from=2026-01-01&x=/../admin", bearer("reader"))
+    targets = [seen.target for seen in front.app.seen]
+    refused = front.send("GET", f"/admin?x={USAGE_PATH}", bearer("reader"))
+
+    assert allowed.status == 200
+    assert targets == [f"{USAGE_PATH}?from=2026-01-01&x=/../admin"]
+    assert (refused.status, front.app.seen) == (403, [])
+
+
+def test_a_request_with_a_body_is_decided_by_its_method_and_arrives_whole(front: Front) -> None:
+    body = "one event"
+    lines = (bearer("writer"), f"Content-Length: {len(body)}", "", body)
+    # `send` ends with an empty line, which a server reads as nothing after the body.
+    answer = front.send("POST", USAGE_PATH, *lines)
+
+    assert answer.status == 200
+    [seen] = front.app.seen
+    assert (seen.method, seen.values("Content-Length")) == ("POST", ["9"])
+
+
+def spellings(name: str) -> list[str]:
+    """The ways to write a header so that some app takes it for `name`."""
+    return [
+        name,
+        name.lower(),
+        name.upper(),
+        name.replace("-", "_"),
+        name.replace("-", "_").lower(),
+        name.replace("-", "_", 1),
+        name[::-1].replace("-", "_", 1)[::-1],
+        # All that HTTP allows in a name besides letters, digits and the dash (RFC 9110, section 5.6.2).
+        *(name.replace("-", sign) for sign in "!#$%&'*+.^`|~"),
+    ]
+
+
+@pytest.mark.parametrize("account", ["reader", "bare"])
+@pytest.mark.parametrize("name", IDENTITY_HEADERS)
+def test_an_identity_that_the_caller_wrote_never_reaches_the_app(
+    front: Front, name: str, account: str
+) -> None:
+    path = "/open"
+    assert front.send("GET", path, bearer(account)).status == 200
+    true = front.app.seen[0].values(name)
+
+    for spelling in spellings(name):
+        front.send("GET", path, f"{spelling}: forged", bearer(account), f"{spelling}: forged-too")
+        for seen in front.app.seen:
+            found = seen.values(name)
+            assert "forged" not in repr(found), spelling
+            if name != "X-Watchword-Decision-Id":
+                assert found == true, spelling
+
+
+def test_what_the_gate_left_empty_the_caller_cannot_fill(front: Front) -> None:
+    front.send("GET", "/open", bearer("bare"), "X-Watchword-Accounts: *", "x_watchword_accounts: *")
+
+    [seen] = front.app.seen
+    assert "".join(seen.values("X-Watchword-Accounts")) == ""
+
+
+@pytest.mark.parametrize("name", IDENTITY_HEADERS)
+@pytest.mark.parametrize("connection", ["{name}", "close, {name}", "keep-alive,{lower}", "x, {upper} , y"])
+def test_a_header_named_in_connection_is_not_lost_on_the_way(
+    front: Front, name: str, connection: str
+) -> None:
+    value = connection.format(name=name, lower=name.lower(), upper=name.upper())
+
+    answer = front.send("GET", "/open", bearer("reader"), f"Connection: {value}", f"{name}: forged")
+
+    for seen in front.app.seen:
+        assert len(seen.values(name)) == 1
+        assert "forged" not in repr(seen.headers)
+    assert answer.status == (200 if front.app.seen else 400)
+
+
+# Everything that some proxy or framework takes for the path or the method of the original request.
+FORWARDING = (
+    ("X-Original-URI", USAGE_PATH),
+    ("X-Original-Url", USAGE_PATH),
+    ("X-Forwarded-Uri", USAGE_PATH),
+    ("X-Forwarded-Path", USAGE_PATH),
+    ("X-Forwarded-Prefix", "/api"),
+    ("X-Rewrite-Url", USAGE_PATH),
+    ("X-Envoy-Original-Path", USAGE_PATH),
+    ("X-Original-Method", "GET"),
+    ("X-Forwarded-Method", "GET"),
+    ("X-HTTP-Method-Override", "GET"),
+)
+
+
+@pytest.mark.parametrize(("name", "value"), FORWARDING)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/admin"), ("POST", USAGE_PATH)])
+def test_a_caller_cannot_choose_what_is_decided(
+    front: Front, name: str, value: str, method: str, path: str
+) -> None:
+    for spelling in (name, name.lower(), name.replace("-", "_")):
+        for extra in ((), (f"Connection: close, {name}",)):
+            twice = (f"{spelling}: {value}", bearer("reader"), f"{spelling}: {value}", *extra)
+            answer = front.send(method, path, *twice)
+
+            assert answer.status == 403, (spelling, extra)
+            assert not front.app.seen, (spelling, extra)
+
+
+def test_the_gate_is_told_one_method_and_one_path_and_they_are_the_real_ones(front: Front) -> None:
+    kind = "X-Original" if front.name == "nginx" else "X-Forwarded"
+
+    front.send("GET", USAGE_PATH, bearer("reader"), f"{kind}-Uri: /open", f"{kind}-Method: POST")
+
+    [asked] = front.gate.seen
+    assert asked.target == f"/authz/{front.name}"
+    assert [value for name, value in asked.headers if name.lower() == f"{kind}-Uri".lower()] == [USAGE_PATH]
+    assert [value for name, value in asked.headers if name.lower() == f"{kind}-Method".lower()] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/.watchword", "/%2ewatchword", "/authz", "/authz/nginx", "/authz/caddy", "/authz/traefik"]
+)
+def test_the_gates_own_paths_are_not_open_through_the_proxy(front: Front, path: str) -> None:
+    answer = front.send("GET", path, bearer("reader"))
+
+    assert answer.status in {403, 404}
+    assert not answer.values("X-Watchword-Subject")
+    assert not front.app.seen
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_caller_over_its_rate_is_told_to_wait(name: str, tmp_path: Path) -> None:
+    if executable(name) is None:
+        pytest.skip(f"PROXY TESTS SKIPPED: {name} is not installed")
+    bundle = write_bundle(
+        tmp_path / "bundle.json",
+        issuer(ISSUER, {"keys": [signer("proxies").jwk]}),
+        service(limits={"requestsPerSecond": 1, "burst": 1}),
+        workload("reader", ISSUER, ("atlas", "reader")),
+    )
+    with (
+        running_gate(bundle) as gate,
+        toy_app() as app,
+        tap(gate.address) as between,
+        start_proxy(name, tmp_path, gate=between, app=app) as front,
+    ):
+        # More than one a second: as many as it takes, and never more than a second's worth get in.
+        answers = [front.send("GET", USAGE_PATH, bearer("reader")) for _ in range(5)]
+
+    refused = [each for each in answers if each.status != 200]
+    assert {each.status for each in refused} == {429}
+    assert {*refused[0].values("X-Watchword-Reason")} == {"rate_limited"}
+    assert int(refused[0].values("Retry-After")[0]) >= 1
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_without_its_gate_a_proxy_lets_nobody_in(name: str, tmp_path: Path) -> None:
+    if executable(name) is None:
+        pytest.skip(f"PROXY TESTS SKIPPED: {name} is not installed")
+    # Port 1 of loopback: nobody listens there.
+    with (
+        toy_app() as app,
+        start_proxy(name, tmp_path, gate=Server("127.0.0.1:1"), app=app) as front,
+    ):
+        answer = front.send("GET", USAGE_PATH, bearer("reader"))
+
+        assert answer.status >= 500
+        assert not app.seen
