@@ -23,7 +23,7 @@ TOKENS = 100_000
 EXPLAINED = {
     "malformed_token": "loose base64url, or repeated names in the header: one text for one value here",
     "unsupported_header": "crit, jku, jwk, x5c, zip, enc and other typ are ignored or honored by others",
-    "malformed_claims": "repeated names, no finite number, or a wrong type in a claim that others do not read",
+    "malformed_claims": "repeated names, no finite number, or a wrong type in a claim that others skip",
     "lifetime_too_long": "a bound on exp - iat is ours alone",
     "not_a_service_account": "sub is not looked at by others",
     "inconsistent_claims": "the kubernetes.io claims are ours alone",
@@ -102,7 +102,7 @@ def test_no_mutated_token_passes_here_that_two_others_refuse_and_each_difference
         if others:
             differences[decision.reason.code, "+".join(others)] += 1
             assert decision.reason.code in EXPLAINED, (
-                f"token {number} of seed {SEED}: {others} say yes, refused here as {decision.reason.code}: {token!r}"
+                f"token {number} of seed {SEED}: {others} say yes, here {decision.reason.code}: {token!r}"
             )
     print(dict(outcomes))
     for (reason, who), count in sorted(differences.items()):
