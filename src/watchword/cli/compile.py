@@ -84,7 +84,9 @@ def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> d
     return found
 
 
-def _json(bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy], problems: tuple[Problem, ...]) -> str:
+def _json(
+    bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy], problems: tuple[Problem, ...]
+) -> str:
     document = {
         "bundles": [msgspec.Raw(encode_bundle(bundle)) for bundle in bundles],
         "networkPolicies": list(policies.values()),

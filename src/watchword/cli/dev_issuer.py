@@ -82,7 +82,10 @@ class DevelopmentIssuer:
             asked: whom it is for; checked by `flaw_of`.
             now: seconds since the epoch.
         """
-        account = {"name": asked.service_account, "uid": self._uid("sa", asked.namespace, asked.service_account)}
+        account = {
+            "name": asked.service_account,
+            "uid": self._uid("sa", asked.namespace, asked.service_account),
+        }
         kubernetes: dict[str, Any] = {"namespace": asked.namespace, "serviceaccount": account}
         pod = f"{asked.service_account}-0" if asked.pod is msgspec.UNSET else asked.pod
         if pod is not None:

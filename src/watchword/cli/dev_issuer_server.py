@@ -67,7 +67,9 @@ def _handler(issuers: tuple[DevelopmentIssuer, ...]) -> type[BaseHTTPRequestHand
         def do_GET(self) -> None:
             match self.path:
                 case "/openid/v1/jwks":
-                    self._answer(200, {"keys": [issuer.jwk for issuer in issuers]}, "application/jwk-set+json")
+                    self._answer(
+                        200, {"keys": [issuer.jwk for issuer in issuers]}, "application/jwk-set+json"
+                    )
                 case "/.well-known/openid-configuration":
                     self._answer(
                         200,
@@ -110,7 +112,7 @@ def _handler(issuers: tuple[DevelopmentIssuer, ...]) -> type[BaseHTTPRequestHand
             self.wfile.write(data)
             self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        def log_message(self, format: str, *args: Any) -> None:
             """Log nothing: the gate's log is what one reads."""
 
     return Handler

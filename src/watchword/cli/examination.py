@@ -19,7 +19,8 @@ from watchword.identity import (
     read_credential,
 )
 from watchword.identity.compact import parse_compact
-from watchword.trust import Ruleset, authorize
+from watchword.trust import RouteTable, Ruleset, authorize
+from watchword.trust.specs import Route
 
 Answer = Literal["pass", "fail", "not reached", "not asked"]
 # A hostile header must not paint on a terminal, or fill it.
@@ -76,7 +77,10 @@ def report_on(token: bytes, ruleset: Ruleset, now: float, asked: RequestAsked | 
         lines.append(CheckLine(2, name, "fail"))
         examination = Examination(credential, (), None)
         # The names of the checks that were not reached come from the same place as ever.
-        lines += [CheckLine(each.number, each.name, "not reached") for each in examine(b"", ruleset.policy, now).checks]
+        lines += [
+            CheckLine(each.number, each.name, "not reached")
+            for each in examine(b"", ruleset.policy, now).checks
+        ]
     else:
         lines.append(CheckLine(2, name, "pass"))
         examination = examine(credential, ruleset.policy, now)
@@ -100,7 +104,15 @@ def _permission(identity: Identity, ruleset: Ruleset, asked: RequestAsked) -> st
         target = asked.target.encode("ascii")
     except UnicodeEncodeError:
         return Refusal(Reason.NO_ROUTE, "The path is not ASCII; a request line has it percent-encoded.")
-    match = ruleset.routes.match(asked.method, target)
+    # The gate answers the read model itself, before any route of the app's.
+    own = Route(
+        path=f"{ruleset.usage_base_path}/accounts/{{account}}/usage",
+        methods=("GET",),
+        scope="account:usage:read",
+    )
+    match = RouteTable([own]).match(asked.method, target)
+    if isinstance(match, Refusal):
+        match = ruleset.routes.match(asked.method, target)
     if isinstance(match, Refusal):
         return match
     grant = authorize(identity, match.scope, match.account, match.project)
@@ -119,5 +131,3 @@ def _header(credential: bytes | Refusal) -> dict[str, str]:
 def _shown(value: object) -> str:
     text = ascii(value)[1:-1] if isinstance(value, str) else type(value).__name__
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-
-

@@ -58,7 +58,8 @@ def read_folder(folder: Path) -> list[tuple[str, bytes]]:
                 data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise UnusableInput(
-                f"The manifest {name} cannot be read: {os_reason(error)}.", "Make it readable, or move it away."
+                f"The manifest {name} cannot be read: {os_reason(error)}.",
+                "Make it readable, or move it away.",
             ) from None
         if len(data) > MAX_FILE_BYTES:
             raise UnusableInput(

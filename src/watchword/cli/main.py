@@ -83,3 +83,7 @@ def main() -> None:
         click.echo(f"Error: an unforeseen {type(error).__name__} at {where}.", err=True)
         click.echo("Remedy: this is a defect of watchword; please report this line.", err=True)
         sys.exit(UNUSABLE)
+
+
+if __name__ == "__main__":
+    main()

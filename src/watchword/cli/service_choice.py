@@ -36,7 +36,9 @@ def choose_service(bundles: Iterable[Bundle], wanted: ObjectName | None) -> Bund
             )
         return next(iter(found.values()))
     if wanted not in found:
-        raise UnusableInput(f"The folder holds no usable ProtectedService {wanted}.", f"Choose one of: {listed}.")
+        raise UnusableInput(
+            f"The folder holds no usable ProtectedService {wanted}.", f"Choose one of: {listed}."
+        )
     return found[wanted]
 
 

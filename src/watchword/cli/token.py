@@ -51,7 +51,9 @@ def command(
     Exit codes: 0 printed; 2 wrong usage, or kubectl is missing or fails.
     """
     if not audience.strip():
-        raise click.UsageError("--audience is empty; say one of the service's audiences, such as tuist-server.")
+        raise click.UsageError(
+            "--audience is empty; say one of the service's audiences, such as tuist-server."
+        )
     arguments = [
         "create",
         "token",

@@ -17,22 +17,38 @@ from watchword.cli.examination import Report, RequestAsked, report_on
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason
 from watchword.cli.folder import read_folder
 from watchword.cli.moments import MOMENT, shown_moment
-from watchword.cli.options import EXISTING_FILE, EXISTING_FOLDER, OBJECT_NAME, ObjectName, option, output_option
+from watchword.cli.options import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    OBJECT_NAME,
+    ObjectName,
+    option,
+    output_option,
+)
 from watchword.cli.service_choice import choose_service, say_problems
 from watchword.identity import Identity, Refusal
 from watchword.trust import BundleProblem, Ruleset, compile_resources, decode_bundle, load, parse_manifests
 
 # A token has about 1 KiB; a file of this size is something else, and is still judged (token_too_large).
 MAX_TOKEN_FILE_BYTES: Final = 64 * 1024
-_MARKS: Final = {"pass": ("✓", "green"), "fail": ("✗", "red"), "not reached": ("·", None), "not asked": ("·", None)}
+_MARKS: Final = {
+    "pass": ("✓", "green"),
+    "fail": ("✗", "red"),
+    "not reached": ("·", None),
+    "not asked": ("·", None),
+}
 
 
 @click.command("verify", short_help="Say whether a token is accepted, check by check.")
 @click.argument("token_file", metavar="[TOKEN_FILE|-]", default="-", type=click.Path(allow_dash=True))
 @option("--bundle", type=EXISTING_FILE, metavar="FILE", help="The bundle of the service.")
-@option("--manifests", type=EXISTING_FOLDER, metavar="DIR", help="A folder of manifests, in place of --bundle.")
+@option(
+    "--manifests", type=EXISTING_FOLDER, metavar="DIR", help="A folder of manifests, in place of --bundle."
+)
 @option("--service", type=OBJECT_NAME, metavar="NS/NAME", help="Which service of --manifests.")
-@option("--at", type=MOMENT, metavar="MOMENT", help="Judge at this moment: RFC 3339 or epoch.  [default: now]")
+@option(
+    "--at", type=MOMENT, metavar="MOMENT", help="Judge at this moment: RFC 3339 or epoch.  [default: now]"
+)
 @option("--method", metavar="METHOD", help="Also check a request with this method (with --path).")
 @option("--path", metavar="PATH", help="Also check a request for this path, as in the request line.")
 @output_option("text", "json")
@@ -92,7 +108,8 @@ def _read_token(token_file: str) -> bytes:
         raise UnusableInput(f"{named} cannot be read: {os_reason(error)}.".capitalize(), remedy) from None
     if len(data) > MAX_TOKEN_FILE_BYTES:
         raise UnusableInput(
-            f"There are more than {MAX_TOKEN_FILE_BYTES} bytes in {source}.", "Give the token alone; it is about 1 KiB."
+            f"There are more than {MAX_TOKEN_FILE_BYTES} bytes in {source}.",
+            "Give the token alone; it is about 1 KiB.",
         )
     # One line break is what `echo` and kubectl add; anything more is the gate's to refuse.
     token = data.removesuffix(b"\n").removesuffix(b"\r")
@@ -105,7 +122,9 @@ def _from_bundle(path: str) -> Ruleset:
     try:
         return load(decode_bundle(Path(path).read_bytes()))
     except OSError as error:
-        raise UnusableInput(f"--bundle {path} cannot be read: {os_reason(error)}.", "Make it readable.") from None
+        raise UnusableInput(
+            f"--bundle {path} cannot be read: {os_reason(error)}.", "Make it readable."
+        ) from None
     except BundleProblem as problem:
         where = f" at {problem.field}" if problem.field else ""
         raise UnusableInput(

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job at work, told step by step: `make demo`, or `make demo KEEP=1` to leave it running.
+
+Real processes, real HTTP, no cluster. Each step says what it expects and is checked against it: a demo that
+narrates success whatever happens would teach nobody anything. Tokens are never printed.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from watchword.cli.dev_issuer import DevelopmentIssuer, TokenAsked
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 15.0
+NEW_TRUST_SECONDS = 10.0
+COLORED = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+STRANGER = """\
+apiVersion: watchword.dev/v1alpha1
+kind: TrustedWorkload
+metadata: {namespace: tuist, name: reporter}
+spec:
+  serviceRef: {name: tuist-server}
+  issuerRef: {name: development}
+  serviceAccount: {namespace: reporting, name: reporter}
+  grants: [{scopes: ["account:usage:read"], accounts: [acme]}]
+"""
+
+
+class StepFailed(Exception):
+    """A step came out differently from what it says."""
+
+
+class Demo:
+    """A running gate with its development issuer, and the calls that are made to it."""
+
+    def __init__(self, folder: Path, gate: str, issuer: str) -> None:
+        self.folder, self.gate, self.issuer = folder, gate, issuer
+        self.http = httpx.Client(trust_env=False, timeout=5.0)
+        self.steps = 0
+
+    def token(self, namespace: str, account: str, audience: str = "tuist-server") -> str:
+        """A projected-style token from the development issuer."""
+        asked = {"namespace": namespace, "serviceAccount": account, "audience": audience}
+        answer = self.http.post(f"{self.issuer}/token", json=asked).raise_for_status()
+        return str(answer.json()["token"])
+
+    def step(self, title: str) -> None:
+        """Start a step."""
+        self.steps += 1
+        print(f"\n{paint(f'{self.steps}. {title}', '1')}")
+
+    def call(self, who: str, token: str, path: str = "/authz", **sent: Any) -> httpx.Response:
+        """One real call; says what is sent and what comes back."""
+        method = "POST" if "content" in sent else "GET"
+        print(f"   → {method} {path}  Authorization: Bearer <{who}>")
+        headers = {"Authorization": f"Bearer {token}", **sent.pop("headers", {})}
+        answer = self.http.request(method, self.gate + path, headers=headers, **sent)
+        print(
+            f"   ← {paint(str(answer.status_code), '32' if answer.is_success else '33')} {answer.reason_phrase}"
+        )
+        return answer
+
+
+def paint(text: str, code: str) -> str:
+    """Color on a terminal, plain text elsewhere."""
+    return f"\033[{code}m{text}\033[0m" if COLORED else text
+
+
+def expect(answer: httpx.Response, status: int, reason: str | None = None) -> None:
+    """Hold an answer against what the step says."""
+    said = answer.headers.get("X-Watchword-Reason")
+    if answer.status_code != status or (reason is not None and said != reason):
+        wanted = f"{status} {reason or ''}".strip()
+        raise StepFailed(f"expected {wanted}, got {answer.status_code} {said or ''}: {answer.text[:300]}")
+    if reason is not None:
+        body = answer.json()
+        print(f"     reason: {reason}")
+        print(f"     {body['detail']}")
+
+
+def identity_steps(demo: Demo) -> None:
+    """Who gets in, and who does not."""
+    demo.step("A workload that the manifests trust calls: atlas, of the development cluster")
+    answer = demo.call("atlas-production/atlas", demo.token("atlas-production", "atlas"))
+    expect(answer, 200)
+    for name in ("Subject", "Issuer", "Workload", "Scopes", "Accounts"):
+        print(f"     X-Watchword-{name}: {answer.headers[f'X-Watchword-{name}']}")
+    if answer.headers["X-Watchword-Subject"] != "system:serviceaccount:atlas-production:atlas":
+        raise StepFailed("the identity headers name somebody else")
+
+    demo.step("A stranger calls: the same cluster, a ServiceAccount that nobody trusts")
+    expect(demo.call("reporting/reporter", demo.token("reporting", "reporter")), 403, "unknown_workload")
+
+    demo.step("Atlas calls with a token that was made for another service")
+    token = demo.token("atlas-production", "atlas", audience="billing")
+    expect(demo.call("atlas-production/atlas for billing", token), 401, "wrong_audience")
+
+    demo.step("Another cluster's atlas calls: the same iss, namespace and name, another key")
+    other = DevelopmentIssuer()
+    token = other.mint(TokenAsked("atlas-production", "atlas", "tuist-server"), time.time())
+    expect(demo.call("atlas-production/atlas of another cluster", token), 401, "unknown_key")
+
+
+def trust_step(demo: Demo) -> None:
+    """An edit of a manifest is live in a moment."""
+    demo.step("The service's owner trusts the stranger: one more TrustedWorkload in the folder")
+    token = demo.token("reporting", "reporter")
+    print("   + reporter.yaml")
+    for line in STRANGER.splitlines()[2:]:
+        print(paint(f"     {line}", "2"))
+    (demo.folder / "reporter.yaml").write_text(STRANGER)
+    saved = time.monotonic()
+    headers = {"Authorization": f"Bearer {token}"}
+    while demo.http.get(demo.gate + "/authz", headers=headers).status_code != 200:
+        if time.monotonic() - saved > NEW_TRUST_SECONDS:
+            raise StepFailed("the new manifest did not take effect")
+        time.sleep(0.02)
+    took = time.monotonic() - saved
+    expect(demo.call("reporting/reporter", token), 200)
+    print(f"     in effect {took:.1f} s after the file was saved; the token is the same kind as before")
+
+
+def usage_steps(demo: Demo) -> None:
+    """Usage events in, the month out."""
+    token = demo.token("atlas-production", "atlas")
+    sizes = [1000, 2000, 3000]
+    events = [
+        {"specversion": "1.0", "id": f"hit-{place}", "source": "/cache/eu-1", "type": "cache.hit",
+         "subject": "acme", "data": {"bytes": size}}
+        for place, size in enumerate(sizes)
+    ]  # fmt: skip
+    sent = {"content": json.dumps(events), "headers": {"Content-Type": "application/cloudevents-batch+json"}}
+    path = "/api/internal/usage/events"
+    for title in (
+        "Atlas reports usage: three cache hits of the account acme",
+        "The same batch again, as a retry",
+    ):
+        demo.step(title)
+        answer = demo.call("atlas-production/atlas", token, path, **sent)
+        if not answer.is_success:
+            raise StepFailed(f"the events were refused: {answer.text[:300]}")
+        print(f"     {answer.text.strip()}")
+
+    demo.step("The reporter reads the month of acme: each event was counted once")
+    reader = demo.token("reporting", "reporter")
+    answer = demo.call("reporting/reporter", reader, "/api/internal/accounts/acme/usage")
+    expect(answer, 200)
+    print(f"     {answer.text.strip()}")
+    meters = answer.json()["meters"]
+    if meters != {"remote_cache_hits": len(sizes), "bytes": sum(sizes)}:
+        raise StepFailed(f"the month holds {meters}")
+
+    demo.step("It may read acme only: another account's usage is refused")
+    answer = demo.call("reporting/reporter", reader, "/api/internal/accounts/globex/usage")
+    expect(answer, 403, "account_not_granted")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], ops: str, log: Path) -> None:
+    """Wait for /readyz; fails with what the gate said."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{ops}/readyz", trust_env=False, timeout=1.0).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise StepFailed(f"the gate did not become ready; it said:\n{log.read_text()[-2000:]}")
+
+
+def main() -> int:
+    """Run the demo; 0 when every step came out as it says."""
+    began = time.monotonic()
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    home = Path(tempfile.mkdtemp(prefix="watchword-demo-"))
+    folder, log = home / "manifests", home / "gate.log"
+    shutil.copytree(ROOT / "manifests" / "quickstart", folder)
+    gate_port, ops_port, issuer_port = free_ports(3)
+    gate, ops, issuer = (f"http://127.0.0.1:{port}" for port in (gate_port, ops_port, issuer_port))
+    command = [sys.executable, "-m", "watchword.cli.main", "dev", str(folder)]
+    command += ["--listen", gate.removeprefix("http://"), "--ops-listen", ops.removeprefix("http://")]
+    command += ["--issuer-listen", issuer.removeprefix("http://")]
+    print(paint("Watchword: who is calling, and may they?", "1"))
+    print("A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster.")
+    print(paint("   $ watchword dev manifests/quickstart", "2"))
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=keep)
+    failed: str | None = None
+    try:
+        wait_until_ready(process, ops, log)
+        demo = Demo(folder, gate, issuer)
+        with demo.http:
+            identity_steps(demo)
+            trust_step(demo)
+            usage_steps(demo)
+    except (StepFailed, httpx.HTTPError) as error:
+        failed = str(error) or type(error).__name__
+    except KeyboardInterrupt:
+        failed = "interrupted"
+    finally:
+        if not keep or failed:
+            stop(process)
+            shutil.rmtree(home, ignore_errors=True)
+    if failed:
+        print(paint(f"\nThis step came out differently: {failed}", "31"), file=sys.stderr)
+        return 1
+    print(paint(f"\nAll {demo.steps} steps as they say, in {time.monotonic() - began:.1f} s.", "32"))
+    if keep:
+        print(f"Still running: gate {gate}, ops {ops}, issuer {issuer}; edit {folder} and watch.")
+        print(f"Stop it with: kill {process.pid} && rm -r {home}")
+    else:
+        print("The gate was stopped and its folder removed; `make demo KEEP=1` leaves it running.")
+    return 0
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the gate that this program started, by its pid."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
