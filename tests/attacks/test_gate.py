@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attacks against a real gate over a socket: each twice, so that the second answer comes from the cache."""
+"""The attacks against a real gate over a socket: each twice, the second time from the cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,10 @@ from watchword.trust import compile_resources, encode_bundle, parse_manifests
 # Other bytes never reach the checks: HTTP or the header's own grammar refuses them first.
 TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
 HEADER_BYTES = 32 * 1024
-BY_HEADER = [case for case in TOKENS if case.name != "an empty token"]
+# HTTP cannot say these: a CRLF behind a token ends its header and leaves a good request, and Bearer with
+# nothing behind it is a case of K5.
+UNSAYABLE = ("signature: a line break behind", "an empty token")
+BY_HEADER = [case for case in TOKENS if case.name not in UNSAYABLE]
 IDENTITY = ("subject", "issuer", "workload", "scopes", "accounts", "decision-id")
 
 
@@ -83,8 +86,12 @@ def test_a_yes_has_each_identity_header_once_and_never_the_callers_own(spelling:
 
 def test_one_token_gets_another_answer_on_another_route(gate: Gate) -> None:
     # P3: what is cached is who is calling, and never what that caller may do.
-    wanted = [(ALLOWED_PATH, "GET", "200"), (ALLOWED_PATH, "DELETE", "insufficient_scope"), ("/admin", "GET", "no_route"),
-              ("/api/accounts/other/usage", "GET", "account_not_granted")] * 20  # fmt: skip
+    wanted = [
+        (ALLOWED_PATH, "GET", "200"),
+        (ALLOWED_PATH, "DELETE", "insufficient_scope"),
+        ("/admin", "GET", "no_route"),
+        ("/api/accounts/other/usage", "GET", "account_not_granted"),
+    ] * 20
     with gate.connection() as link:
         for path, method, reason in wanted:
             link.sendall(nginx(path, method))
