@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,9 @@ def main(bundle: str, dsn: str) -> int:
         usage_dsn=dsn,
         audit="all",
         log_level="DEBUG",
-        poll_seconds=0.05,
+        poll_seconds=POLL_SECONDS,
     )
-    return run(settings, FileSource(bundle, 0.05))
+    return run(settings, FileSource(bundle, POLL_SECONDS))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile usage: no text of an event or a meter ever becomes part of a query, and none is counted wrongly."""
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attacks.case import Case, ids
-from tests.attacks.events import EVENTS, POINTERS
-from tests.usage.samples import batched, envelope
-from watchword.usage import Event, EventProblem, Meter
+from tests.attacks.events import EVENTS, HARMLESS, POINTERS
+from tests.usage.samples import NOW, batched, envelope, events
+from watchword.usage import Event, EventProblem, Meter, SQLiteStore, UsageQuery, parse_query, render
 
 
 @pytest.mark.parametrize("case", EVENTS, ids=ids(EVENTS))
@@ -26,3 +28,21 @@ def test_a_hostile_meter_is_no_meter(case: Case[dict[str, Any]]) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="must"):
             Meter(**case.build())
+
+
+@pytest.mark.parametrize("pointer", HARMLESS)
+def test_hostile_text_in_every_place_is_stored_and_summed_as_text(pointer: str, tmp_path: Path) -> None:
+    # U1: the pointer, the meter, the account and the id are all the same hostile text.
+    text = pointer[1:]
+    meter = Meter(text, "cache.hit", "sum", "/" + text.replace("~", "~0").replace("/", "~1"))
+    with closing(SQLiteStore(str(tmp_path / "usage.db"))) as store:
+        store.use_meters([meter])
+        store.ingest(events(envelope(subject=text, id=text, data={text: 5})), [meter])
+        query = parse_query(text, [], NOW)
+        assert isinstance(query, UsageQuery)
+        answer = store.read(query)
+        assert answer is not None
+        assert render(query, answer, [meter])["meters"] == {text: 5}
+        other = parse_query("acme", [], NOW)
+        assert isinstance(other, UsageQuery)
+        assert store.read(other) is None
