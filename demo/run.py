@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 
 from watchword.cli.dev_issuer import DevelopmentIssuer, TokenAsked
@@ -24,7 +25,7 @@ from watchword.cli.dev_issuer import DevelopmentIssuer, TokenAsked
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 15.0
 NEW_TRUST_SECONDS = 10.0
-COLORED = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+PLAIN = bool(os.environ.get("NO_COLOR"))
 STRANGER = """\
 apiVersion: watchword.dev/v1alpha1
 kind: TrustedWorkload
@@ -58,23 +59,22 @@ class Demo:
     def step(self, title: str) -> None:
         """Start a step."""
         self.steps += 1
-        print(f"\n{paint(f'{self.steps}. {title}', '1')}")
+        click.echo(f"\n{paint(f'{self.steps}. {title}', '1')}")
 
     def call(self, who: str, token: str, path: str = "/authz", **sent: Any) -> httpx.Response:
         """One real call; says what is sent and what comes back."""
         method = "POST" if "content" in sent else "GET"
-        print(f"   → {method} {path}  Authorization: Bearer <{who}>")
+        click.echo(f"   → {method} {path}  Authorization: Bearer <{who}>")
         headers = {"Authorization": f"Bearer {token}", **sent.pop("headers", {})}
         answer = self.http.request(method, self.gate + path, headers=headers, **sent)
-        print(
-            f"   ← {paint(str(answer.status_code), '32' if answer.is_success else '33')} {answer.reason_phrase}"
-        )
+        status = paint(str(answer.status_code), "32" if answer.is_success else "33")
+        click.echo(f"   ← {status} {answer.reason_phrase}")
         return answer
 
 
 def paint(text: str, code: str) -> str:
-    """Color on a terminal, plain text elsewhere."""
-    return f"\033[{code}m{text}\033[0m" if COLORED else text
+    """Color on a terminal; click takes it out elsewhere."""
+    return text if PLAIN else f"\033[{code}m{text}\033[0m"
 
 
 def expect(answer: httpx.Response, status: int, reason: str | None = None) -> None:
@@ -85,8 +85,8 @@ def expect(answer: httpx.Response, status: int, reason: str | None = None) -> No
         raise StepFailed(f"expected {wanted}, got {answer.status_code} {said or ''}: {answer.text[:300]}")
     if reason is not None:
         body = answer.json()
-        print(f"     reason: {reason}")
-        print(f"     {body['detail']}")
+        click.echo(f"     reason: {reason}")
+        click.echo(f"     {body['detail']}")
 
 
 def identity_steps(demo: Demo) -> None:
@@ -95,7 +95,7 @@ def identity_steps(demo: Demo) -> None:
     answer = demo.call("atlas-production/atlas", demo.token("atlas-production", "atlas"))
     expect(answer, 200)
     for name in ("Subject", "Issuer", "Workload", "Scopes", "Accounts"):
-        print(f"     X-Watchword-{name}: {answer.headers[f'X-Watchword-{name}']}")
+        click.echo(f"     X-Watchword-{name}: {answer.headers[f'X-Watchword-{name}']}")
     if answer.headers["X-Watchword-Subject"] != "system:serviceaccount:atlas-production:atlas":
         raise StepFailed("the identity headers name somebody else")
 
@@ -116,9 +116,9 @@ def trust_step(demo: Demo) -> None:
     """An edit of a manifest is live in a moment."""
     demo.step("The service's owner trusts the stranger: one more TrustedWorkload in the folder")
     token = demo.token("reporting", "reporter")
-    print("   + reporter.yaml")
+    click.echo("   + reporter.yaml")
     for line in STRANGER.splitlines()[2:]:
-        print(paint(f"     {line}", "2"))
+        click.echo(paint(f"     {line}", "2"))
     (demo.folder / "reporter.yaml").write_text(STRANGER)
     saved = time.monotonic()
     headers = {"Authorization": f"Bearer {token}"}
@@ -128,7 +128,7 @@ def trust_step(demo: Demo) -> None:
         time.sleep(0.02)
     took = time.monotonic() - saved
     expect(demo.call("reporting/reporter", token), 200)
-    print(f"     in effect {took:.1f} s after the file was saved; the token is the same kind as before")
+    click.echo(f"     in effect {took:.1f} s after the file was saved; the token is the same kind as before")
 
 
 def usage_steps(demo: Demo) -> None:
@@ -142,21 +142,22 @@ def usage_steps(demo: Demo) -> None:
     ]  # fmt: skip
     sent = {"content": json.dumps(events), "headers": {"Content-Type": "application/cloudevents-batch+json"}}
     path = "/api/internal/usage/events"
-    for title in (
-        "Atlas reports usage: three cache hits of the account acme",
-        "The same batch again, as a retry",
+    for title, stored in (
+        ("Atlas reports usage: three cache hits of the account acme", len(sizes)),
+        ("The same batch again, as a retry: it is known already", 0),
     ):
         demo.step(title)
         answer = demo.call("atlas-production/atlas", token, path, **sent)
-        if not answer.is_success:
-            raise StepFailed(f"the events were refused: {answer.text[:300]}")
-        print(f"     {answer.text.strip()}")
+        counted = answer.json() if answer.is_success else {}
+        if (counted.get("stored"), counted.get("duplicates")) != (stored, len(sizes) - stored):
+            raise StepFailed(f"not {stored} stored: {answer.status_code} {answer.text[:300]}")
+        click.echo(f"     stored {counted['stored']}, duplicates {counted['duplicates']}")
 
     demo.step("The reporter reads the month of acme: each event was counted once")
     reader = demo.token("reporting", "reporter")
     answer = demo.call("reporting/reporter", reader, "/api/internal/accounts/acme/usage")
     expect(answer, 200)
-    print(f"     {answer.text.strip()}")
+    click.echo(f"     {answer.text.strip()}")
     meters = answer.json()["meters"]
     if meters != {"remote_cache_hits": len(sizes), "bytes": sum(sizes)}:
         raise StepFailed(f"the month holds {meters}")
@@ -200,9 +201,9 @@ def main() -> int:
     command = [sys.executable, "-m", "watchword.cli.main", "dev", str(folder)]
     command += ["--listen", gate.removeprefix("http://"), "--ops-listen", ops.removeprefix("http://")]
     command += ["--issuer-listen", issuer.removeprefix("http://")]
-    print(paint("Watchword: who is calling, and may they?", "1"))
-    print("A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster.")
-    print(paint("   $ watchword dev manifests/quickstart", "2"))
+    click.echo(paint("Watchword: who is calling, and may they?", "1"))
+    click.echo("A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster.")
+    click.echo(paint("   $ watchword dev manifests/quickstart", "2"))
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=keep)
     failed: str | None = None
@@ -222,14 +223,14 @@ def main() -> int:
             stop(process)
             shutil.rmtree(home, ignore_errors=True)
     if failed:
-        print(paint(f"\nThis step came out differently: {failed}", "31"), file=sys.stderr)
+        click.echo(paint(f"\nThis step came out differently: {failed}", "31"), err=True)
         return 1
-    print(paint(f"\nAll {demo.steps} steps as they say, in {time.monotonic() - began:.1f} s.", "32"))
+    click.echo(paint(f"\nAll {demo.steps} steps as they say, in {time.monotonic() - began:.1f} s.", "32"))
     if keep:
-        print(f"Still running: gate {gate}, ops {ops}, issuer {issuer}; edit {folder} and watch.")
-        print(f"Stop it with: kill {process.pid} && rm -r {home}")
+        click.echo(f"Still running: gate {gate}, ops {ops}, issuer {issuer}; edit {folder} and watch.")
+        click.echo(f"Stop it with: kill {process.pid} && rm -r {home}")
     else:
-        print("The gate was stopped and its folder removed; `make demo KEEP=1` leaves it running.")
+        click.echo("The gate was stopped and its folder removed; `make demo KEEP=1` leaves it running.")
     return 0
 
 

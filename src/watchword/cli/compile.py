@@ -22,6 +22,12 @@ from watchword.trust import Bundle, Problem, compile_resources, encode_bundle, p
 Policy = dict[str, Any]
 
 
+class ManifestsUnfit(UnusableInput):
+    """The wanted service did not come out, and the manifests' own problems say why. Exits with 1."""
+
+    exit_code = ANSWER_IS_NO
+
+
 @click.command("compile", short_help="Turn manifests into bundles and NetworkPolicies.")
 @click.argument("folder", metavar="DIR", type=EXISTING_FOLDER)
 @output_option("text", "json", "bundle")
@@ -52,11 +58,8 @@ def command(folder: str, output: str, service: ObjectName | None, out: str | Non
         try:
             bundles = (choose_service(bundles, service),)
         except UnusableInput as unusable:
-            if not problems:
-                raise
-            # The problems named above are why: the answer is "no", not "wrong usage".
-            unusable.exit_code = ANSWER_IS_NO
-            raise
+            # Where problems were named above, they may be why: the answer is "no", not "wrong usage".
+            raise unusable if not problems else ManifestsUnfit(unusable.message, unusable.remedy) from None
     policies = _policies_of(bundles, compilation.network_policies)
     usable = not problems or keep_going
     if output == "json":
@@ -123,7 +126,7 @@ def _yaml(policy: Policy) -> str:
     import yaml
 
     class _Plain(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
+        def ignore_aliases(self, _: Any) -> bool:
             return True
 
     return str(yaml.dump(policy, Dumper=_Plain, sort_keys=False))

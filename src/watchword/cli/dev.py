@@ -44,6 +44,7 @@ from watchword.cli.options import (
     help="Name of its ClusterTrustedIssuer; again for one more cluster.  [default: development]",
 )
 def command(
+    *,
     folder: str,
     listen: Address,
     ops_listen: Address,
@@ -67,7 +68,7 @@ def command(
     Examples:
       watchword dev manifests/quickstart --issuer-listen 127.0.0.1:8500
       curl -s 127.0.0.1:8500/token -H 'Content-Type: application/json' -d \\
-        '{"namespace": "atlas", "serviceAccount": "atlas", "audience": "tuist-server"}'
+        '{"namespace": "atlas-production", "serviceAccount": "atlas", "audience": "tuist-server"}'
 
     Exit codes: 0 stopped by a signal; 2 wrong usage or unusable input.
     """

@@ -38,7 +38,7 @@ class TokenAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     service_account: str
     audience: str | list[str]
     expiration_seconds: int = 3600
-    pod: str | None | msgspec.UnsetType = msgspec.UNSET
+    pod: str | msgspec.UnsetType | None = msgspec.UNSET
     issuer: str | msgspec.UnsetType = msgspec.UNSET
 
 

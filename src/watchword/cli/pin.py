@@ -34,6 +34,7 @@ _PUBLIC_MEMBERS: Final = ("kty", "crv", "n", "e", "x", "y")
 @option("--ca-bundle", type=EXISTING_FILE, metavar="FILE", help="PEM certificates to trust for URL.")
 @output_option("yaml", "json")
 def command(
+    *,
     url: str | None,
     context: str | None,
     jwks: str | None,
@@ -159,7 +160,7 @@ def _object_name(name: str | None, source: str) -> str:
 
 def _written(key: Key, served: dict[str, Any]) -> dict[str, str]:
     """Only what is needed to verify: certificates and vendor members do not belong into a pin."""
-    public = {name: str(served[name]) for name in _PUBLIC_MEMBERS if name in served}
+    public: dict[str, str] = {name: str(served[name]) for name in _PUBLIC_MEMBERS if name in served}
     return {"kid": key.kid, "alg": key.algorithm, "use": "sig", **public}
 
 

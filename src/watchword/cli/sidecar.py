@@ -16,6 +16,7 @@ from watchword.cli.options import Address, gate_options, option, require_certifi
 )
 @gate_options
 def command(
+    *,
     bundle: str,
     listen: Address,
     ops_listen: Address,
@@ -43,7 +44,6 @@ def command(
     require_certificate_pair(tls_cert, tls_key)
     if not bundle:
         raise UnusableInput("--bundle is empty.", "Name the file that `watchword compile -o bundle` made.")
-    dsn = {} if usage_dsn is None else {"usage_dsn": usage_dsn}
     settings = GateSettings(
         listen=str(listen),
         ops_listen=str(ops_listen),
@@ -51,6 +51,6 @@ def command(
         tls_key=tls_key,
         audit=audit,  # type: ignore[arg-type]  # click.Choice admits exactly these three
         log_level=log_level.upper(),
-        **dsn,
+        usage_dsn=usage_dsn or GateSettings().usage_dsn,
     )
     raise SystemExit(run(settings, FileSource(bundle, settings.poll_seconds)))

@@ -30,6 +30,7 @@ from watchword.cli.options import OBJECT_NAME, ObjectName, option, output_option
 @option("--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="kubeconfig file.")
 @output_option("token", "json")
 def command(
+    *,
     account: ObjectName,
     audience: str,
     expiration_seconds: int,
@@ -38,7 +39,9 @@ def command(
     kubeconfig: str | None,
     output: str,
 ) -> None:
-    """Print a token for a ServiceAccount, by TokenRequest (needs kubectl and `create` on serviceaccounts/token).
+    """Print a token for a ServiceAccount, by TokenRequest.
+
+    Needs kubectl, and the permission to create serviceaccounts/token.
 
     Services ask for pod-bound tokens unless they say token.binding: Any; bind one with --bind-pod.
 

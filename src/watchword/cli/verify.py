@@ -40,7 +40,7 @@ _MARKS: Final = {
 
 
 @click.command("verify", short_help="Say whether a token is accepted, check by check.")
-@click.argument("token_file", metavar="[TOKEN_FILE|-]", default="-", type=click.Path(allow_dash=True))
+@click.argument("source_file", metavar="[TOKEN_FILE|-]", default="-", type=click.Path(allow_dash=True))
 @option("--bundle", type=EXISTING_FILE, metavar="FILE", help="The bundle of the service.")
 @option(
     "--manifests", type=EXISTING_FOLDER, metavar="DIR", help="A folder of manifests, in place of --bundle."
@@ -53,7 +53,8 @@ _MARKS: Final = {
 @option("--path", metavar="PATH", help="Also check a request for this path, as in the request line.")
 @output_option("text", "json")
 def command(
-    token_file: str,
+    *,
+    source_file: str,
     bundle: str | None,
     manifests: str | None,
     service: ObjectName | None,
@@ -85,36 +86,36 @@ def command(
     ruleset = _from_bundle(bundle) if bundle is not None else _from_manifests(str(manifests), service)
     asked = RequestAsked(method, path) if method is not None and path is not None else None
     now = time.time() if at is None else at
-    report = report_on(_read_token(token_file), ruleset, now, asked)
+    report = report_on(_read_token(source_file), ruleset, now, asked)
     click.echo(_json(report, ruleset, now) if output == "json" else _text(report, ruleset, now))
     if isinstance(report.decision, Refusal):
         raise SystemExit(ANSWER_IS_NO)
 
 
-def _read_token(token_file: str) -> bytes:
-    source = "standard input" if token_file == "-" else f"the file {token_file}"
-    if token_file == "-" and sys.stdin.isatty():
+def _read_token(source_file: str) -> bytes:
+    source = "Standard input" if source_file == "-" else f"The file {source_file}"
+    if source_file == "-" and sys.stdin.isatty():
         click.echo("Reading the token from the terminal; end with Ctrl-D.", err=True)
     try:
-        if token_file == "-":
-            data = click.get_binary_stream("stdin").read(MAX_TOKEN_FILE_BYTES + 1)
+        if source_file == "-":
+            data = sys.stdin.buffer.read(MAX_TOKEN_FILE_BYTES + 1)
         else:
-            with Path(token_file).open("rb") as file:
+            with Path(source_file).open("rb") as file:
                 data = file.read(MAX_TOKEN_FILE_BYTES + 1)
     except OSError as error:
         # The argument may be a token that was pasted in place of a file: it is not repeated.
-        named = source if len(token_file) < 200 and token_file.count(".") != 2 else "TOKEN_FILE"
+        named = source if len(source_file) < 200 and source_file.count(".") != 2 else "TOKEN_FILE"
         remedy = "Name the file that holds the token, or pipe the token in."
-        raise UnusableInput(f"{named} cannot be read: {os_reason(error)}.".capitalize(), remedy) from None
+        raise UnusableInput(f"{named} cannot be read: {os_reason(error)}.", remedy) from None
     if len(data) > MAX_TOKEN_FILE_BYTES:
         raise UnusableInput(
-            f"There are more than {MAX_TOKEN_FILE_BYTES} bytes in {source}.",
+            f"{source} holds more than {MAX_TOKEN_FILE_BYTES} bytes.",
             "Give the token alone; it is about 1 KiB.",
         )
     # One line break is what `echo` and kubectl add; anything more is the gate's to refuse.
     token = data.removesuffix(b"\n").removesuffix(b"\r")
     if not token:
-        raise UnusableInput(f"There is no token in {source}.", "Pipe it in, or name the file that holds it.")
+        raise UnusableInput(f"{source} holds no token.", "Pipe it in, or name the file that holds it.")
     return token
 
 
@@ -158,11 +159,14 @@ def _facts(report: Report, now: float) -> list[tuple[str, str]]:
 
 def _text(report: Report, ruleset: Ruleset, now: float) -> str:
     lines = [f"Service {ruleset.service}", f"Judged at {shown_moment(now, now).partition(' ')[0]}", ""]
-    signed = report.claims is not None
+    signed = any(check.number == 6 and check.outcome == "pass" for check in report.checks)
     if report.unverified_header:
         lines.append("Header" if signed else "Header (unverified: nobody has signed for it)")
         lines += [f"  {name:<11}{value}" for name, value in report.unverified_header.items()]
-    lines.append("Claims (signed)" if signed else "Claims: not read, because the signature does not hold")
+    if report.claims is not None:
+        lines.append("Claims (signed)")
+    else:
+        lines.append(f"Claims: not read; {'they are malformed' if signed else 'no signature holds for them'}")
     lines += [f"  {name:<11}{value}" for name, value in _facts(report, now)]
     lines += ["", "Checks"]
     for check in report.checks:
