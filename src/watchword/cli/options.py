@@ -148,7 +148,7 @@ def gate_options(command: _Command) -> _Command:
             option(
                 "--usage-dsn",
                 metavar="DSN",
-                help="Where usage is kept, for example sqlite:///var/lib/watchword/usage.db.",
+                help="Where usage is kept, for example sqlite:////var/lib/watchword/usage.db.",
             ),
             option(
                 "--audit",
