@@ -73,6 +73,14 @@ def test_a_bad_key_is_named_and_the_good_one_beside_it_stands() -> None:
     assert decide(compilation, token()) == "tuist/atlas"
 
 
+def test_an_unfit_key_under_a_good_ones_kid_never_takes_its_place() -> None:
+    good = signer().jwk
+    keys = {"inline": {"keys": [good, good | {"e": "AQ"}]}}
+    compilation = compiled(issuer(keys=keys), service(), workload())
+    assert reasons(compilation) == ["BadKey"]
+    assert decide(compilation, token()) == "tuist/atlas"
+
+
 def test_of_two_issuers_with_one_key_the_older_stands() -> None:
     objects = [issuer("production", created=OLD), issuer("copy", created=NEW), service(), workload()]
     compilation = compiled(*objects)

@@ -128,7 +128,10 @@ def _load(
         remedy = "give at least one good public key of an allowed algorithm (`watchword pin` prints them)"
         problems.append(problem_of(resource, "spec.keys", ProblemReason.NO_USABLE_KEY, detail, remedy))
         return None
-    written = {str(jwk.get("kid")): jwk for jwk in documents if isinstance(jwk, dict)}
+    # A set may hold an unfit key under a good one's kid: only the entry that was loaded may be written down.
+    unfit = {bad.index for bad in key_set.problems}
+    fit = (jwk for index, jwk in enumerate(documents) if index not in unfit)
+    written = {key.kid: jwk for key, jwk in zip(key_set.keys, fit, strict=True) if isinstance(jwk, dict)}
     entry = BundleIssuer(
         name=name,
         urls=tuple(sorted({spec.issuer, *spec.additional_issuers})),

@@ -28,7 +28,7 @@ Algorithm = Literal["RS256", "ES256", "ES384", "ES512"]
 Scope = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z][a-z0-9-]*(:[a-z][a-z0-9-]*){1,2}$",
+        pattern="^[a-z][a-z0-9-]*(:[a-z][a-z0-9-]*){1,2}$",
         max_length=128,
         description="`resource[:part]:action`.",
     ),
