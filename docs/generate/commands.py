@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/reference/cli.md: each command's own help, as a terminal of 100 columns shows it."""
 
+from collections.abc import Mapping
+
 import click
 
 from watchword.cli.main import COMMANDS, watchword
+
+
+_WIDTH: Mapping[str, int] = {"terminal_width": 100, "max_content_width": 100}
 
 
 def page() -> str:
@@ -11,13 +16,12 @@ def page() -> str:
     lines = [
         "# The command line",
         "",
-        "Generated from the commands (`make generate`). Each flag is also an environment variable. Also installed",
-        "as `kubectl watchword`.",
+        "Generated from the commands (`make generate`). Each flag is also an environment variable. The same",
+        "program is installed as `kubectl watchword`.",
     ]
     for name in COMMANDS:
-        with click.Context(watchword, info_name="watchword", terminal_width=100, max_content_width=100) as parent:
-            command = watchword.get_command(parent, name)
-            assert command is not None
-            context = click.Context(command, parent, name, terminal_width=100, max_content_width=100)
-            lines += ["", f"## {name}", "", "```text", command.get_help(context).rstrip(), "```"]
+        with click.Context(watchword, info_name="watchword", **_WIDTH) as parent:
+            command = watchword.get_command(parent, name) or watchword
+            text = command.get_help(click.Context(command, parent, name, **_WIDTH))
+            lines += ["", f"## {name}", "", "```text", text.rstrip(), "```"]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ _KINDS = (
     ("ProtectedService", "namespaced", ServiceSpec),
     ("TrustedWorkload", "namespaced", WorkloadSpec),
 )
+_HEAD = ("| field | type | meaning and bounds |", "|---|---|---|")
 _BOUNDS = (
     ("minLength", "at least {} characters"),
     ("maxLength", "at most {} characters"),
@@ -31,11 +32,11 @@ def page() -> str:
     lines = [
         "# The resources",
         "",
-        f"Generated from the types in `src/watchword/trust/specs.py` (`make generate`). API version `{API_VERSION}`.",
+        f"Generated from `src/watchword/trust/specs.py` (`make generate`). API version `{API_VERSION}`.",
         "A field that is not listed is refused by name.",
     ]
     for (kind, scope, _), schema in zip(_KINDS, schemas, strict=True):
-        lines += ["", f"## {kind}", "", f"{scope.capitalize()}.", "", "| field | type | meaning and bounds |", "|---|---|---|"]
+        lines += ["", f"## {kind}", "", f"{scope.capitalize()}.", "", *_HEAD]
         lines += _rows("spec", _resolve(schema, components), components)
     return "\n".join(lines) + "\n"
 
@@ -56,13 +57,14 @@ def _rows(path: str, schema: dict[str, Any], components: dict[str, Any]) -> list
     for name, raw in schema.get("properties", {}).items():
         field = _resolve(raw, components)
         items = _resolve(field["items"], components) if isinstance(field.get("items"), dict) else {}
-        kind = f"list of {items.get('type', 'objects')}s" if items else field.get("type", "value")
+        kind = f"list of {items.get('type', 'object')}s" if items else field.get("type", "value")
         said = [field.get("description", "").removesuffix(".")] if "properties" not in field else []
         if "enum" in field:
             said.append("one of " + ", ".join(f"`{value}`" for value in field["enum"]))
         said += [text.format(field[key]) for key, text in _BOUNDS if key in field]
         said.append("required" if name in required else _default(field))
-        rows.append(f"| `{path}.{name}` | {kind} | {'; '.join(part for part in said if part)} |".replace("|\\", "\\|"))
+        meaning = "; ".join(part for part in said if part)
+        rows.append(f"| `{path}.{name}` | {kind} | {meaning} |")
         nested = items if "properties" in items else field
         rows += _rows(f"{path}.{name}" + ("[]" if nested is items else ""), nested, components)
     return rows
