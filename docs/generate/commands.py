@@ -7,7 +7,6 @@ import click
 
 from watchword.cli.main import COMMANDS, watchword
 
-
 _WIDTH: Mapping[str, int] = {"terminal_width": 100, "max_content_width": 100}
 
 

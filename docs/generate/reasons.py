@@ -25,7 +25,7 @@ def page() -> str:
     lines = [
         "# My request was refused: the checks and their reasons",
         "",
-        "Generated from the code (`make generate`). The checks run in this order; the first that fails is the",
+        "Generated from the code (`make generate`). The checks run in this order; the first to fail is the",
         "answer: in the body's `reason`, in the header `X-Watchword-Reason`, and in the metric",
         "`watchword_decisions_total`. Nothing that a token says is used before its signature held (check 6).",
         "",
