@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tests.gateprocess import AUDIENCE
 from tests.identity.tokens import Signer, kubernetes, signer, token
@@ -14,17 +15,14 @@ ISSUER = "atlas-production"
 def bearer(account: str, by: Signer | None = None, audience: str = AUDIENCE) -> str:
     """An Authorization header with a fresh projected token of `atlas/ACCOUNT`."""
     now = int(time.time())
-    minted = token(
-        by or signer("proxies"),
-        iat=now - 5,
-        nbf=now - 5,
-        exp=now + 600,
-        aud=[audience],
-        sub=f"system:serviceaccount:atlas:{account}",
-        **{
-            "kubernetes.io": kubernetes(
-                namespace="atlas", serviceaccount={"name": account, "uid": f"uid-{account}"}
-            )
-        },
-    )
-    return f"Authorization: Bearer {minted.decode()}"
+    changes: dict[str, Any] = {
+        "iat": now - 5,
+        "nbf": now - 5,
+        "exp": now + 600,
+        "aud": [audience],
+        "sub": f"system:serviceaccount:atlas:{account}",
+        "kubernetes.io": kubernetes(
+            namespace="atlas", serviceaccount={"name": account, "uid": f"uid-{account}"}
+        ),
+    }
+    return f"Authorization: Bearer {token(by or signer('proxies'), **changes).decode()}"

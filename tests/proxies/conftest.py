@@ -53,20 +53,24 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 
 
 @pytest.fixture(scope="session", params=PROXIES)
-def front(
-    request: pytest.FixtureRequest, gate: Gate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Front]:
-    """A proxy on the configuration of its how-to, asking the gate through a tap."""
+def proxy(request: pytest.FixtureRequest) -> str:
+    """The name of each proxy in turn, where it is installed."""
     name: str = request.param
     if executable(name) is None:
         said = f"{name} is not installed"
         if os.environ.get("WATCHWORD_REQUIRE_PROXIES") == "1":
             pytest.fail(f"proxy tests cannot run: {said}", pytrace=False)
         pytest.skip(f"PROXY TESTS SKIPPED: {said}")
-    folder = tmp_path_factory.mktemp(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def front(proxy: str, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A proxy on the configuration of its how-to, asking the gate through a tap."""
+    folder = tmp_path_factory.mktemp(proxy)
     with (
         toy_app() as app,
         tap(gate.address) as between,
-        start_proxy(name, folder, gate=between, app=app) as running,
+        start_proxy(proxy, folder, gate=between, app=app) as running,
     ):
         yield running

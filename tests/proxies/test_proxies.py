@@ -13,7 +13,7 @@ from tests.gateprocess import USAGE_PATH, issuer, running_gate, service, workloa
 from tests.identity.tokens import signer
 from tests.proxies.callers import ISSUER, bearer
 from tests.proxies.echo import Server, tap, toy_app
-from tests.proxies.front import PROXIES, Front, executable, start_proxy
+from tests.proxies.front import Front, start_proxy
 
 IDENTITY_HEADERS = (
     "X-Watchword-Subject",
@@ -233,10 +233,7 @@ def test_the_gates_own_paths_are_not_open_through_the_proxy(front: Front, path: 
     assert not front.app.seen
 
 
-@pytest.mark.parametrize("name", PROXIES)
-def test_a_caller_over_its_rate_is_told_to_wait(name: str, tmp_path: Path) -> None:
-    if executable(name) is None:
-        pytest.skip(f"PROXY TESTS SKIPPED: {name} is not installed")
+def test_a_caller_over_its_rate_is_told_to_wait(proxy: str, tmp_path: Path) -> None:
     bundle = write_bundle(
         tmp_path / "bundle.json",
         issuer(ISSUER, {"keys": [signer("proxies").jwk]}),
@@ -247,7 +244,7 @@ def test_a_caller_over_its_rate_is_told_to_wait(name: str, tmp_path: Path) -> No
         running_gate(bundle) as gate,
         toy_app() as app,
         tap(gate.address) as between,
-        start_proxy(name, tmp_path, gate=between, app=app) as front,
+        start_proxy(proxy, tmp_path, gate=between, app=app) as front,
     ):
         # More than one a second: as many as it takes, and never more than a second's worth get in.
         answers = [front.send("GET", USAGE_PATH, bearer("reader")) for _ in range(5)]
@@ -258,16 +255,26 @@ def test_a_caller_over_its_rate_is_told_to_wait(name: str, tmp_path: Path) -> No
     assert int(refused[0].values("Retry-After")[0]) >= 1
 
 
-@pytest.mark.parametrize("name", PROXIES)
-def test_without_its_gate_a_proxy_lets_nobody_in(name: str, tmp_path: Path) -> None:
-    if executable(name) is None:
-        pytest.skip(f"PROXY TESTS SKIPPED: {name} is not installed")
+def test_without_its_gate_a_proxy_lets_nobody_in(proxy: str, tmp_path: Path) -> None:
     # Port 1 of loopback: nobody listens there.
     with (
         toy_app() as app,
-        start_proxy(name, tmp_path, gate=Server("127.0.0.1:1"), app=app) as front,
+        start_proxy(proxy, tmp_path, gate=Server("127.0.0.1:1"), app=app) as front,
     ):
         answer = front.send("GET", USAGE_PATH, bearer("reader"))
 
         assert answer.status >= 500
+        assert not app.seen
+
+
+def test_a_gate_that_is_not_ready_is_said_to_be_so(proxy: str, tmp_path: Path) -> None:
+    with (
+        running_gate(tmp_path / "missing.json", is_ready_required=False) as gate,
+        toy_app() as app,
+        tap(gate.address) as between,
+        start_proxy(proxy, tmp_path, gate=between, app=app) as front,
+    ):
+        answer = front.send("GET", USAGE_PATH, bearer("reader"))
+
+        assert (answer.status, answer.values("X-Watchword-Reason")) == (503, ["not_ready"])
         assert not app.seen
