@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents that cannot rot: links lead somewhere, reasons have anchors, nothing names a machine."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from docs.generate.__main__ import PAGES, REFERENCE
+from watchword.identity import Reason
+
+ROOT = Path(__file__).parents[2]
+MARKDOWN = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")})
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    assert (REFERENCE / name).read_text() == PAGES[name](), "run `make generate`"
+
+
+def test_every_reason_has_its_own_heading() -> None:
+    text = (REFERENCE / "reasons.md").read_text()
+    assert [reason.code for reason in Reason if f"\n## {reason.code}\n" not in text] == []
+
+
+def test_no_tracked_file_names_a_registry_or_a_machines_path() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    patterns = re.compile(
+        "|".join(
+            ["pypi" + r"\.org", "goproxy" + r"\.", "index" + "-url [h]", "/work" + "/main", "/root" + "/"]
+        )
+    )
+    found = []
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and patterns.search(path.read_text(errors="replace")):
+            found.append(name)
+    assert found == []
