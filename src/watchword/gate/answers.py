@@ -7,15 +7,19 @@ otherwise let a caller's own header through (CVE-2026-30851).
 
 import re
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
-from watchword.identity import Identity, Refusal
+from watchword.identity import Identity, Reason, Refusal
 
 Headers = list[tuple[bytes, bytes]]
 
 # Where the reason's page is found; relative to wherever the docs of this release are published.
 TYPE_PREFIX: Final = "https://watchword.dev/reasons#"
+# Visible ASCII (RFC 9110, section 5.5) but the two that have a meaning here: the comma between accounts and
+# the percent sign of the encoding itself.
+_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).translate({ord(","): None, ord("%"): None})
 _UNSAFE_IN_QUOTES: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 _ERRORS: Final = {400: "invalid_request", 401: "invalid_token", 403: "insufficient_scope"}
 
@@ -41,12 +45,17 @@ def identity_headers(identity: Identity) -> Headers:
     return [
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
-        (b"x-watchword-subject", identity.subject.encode()),
-        (b"x-watchword-issuer", identity.issuer.encode()),
-        (b"x-watchword-workload", identity.workload.encode()),
-        (b"x-watchword-scopes", " ".join(scopes).encode()),
-        (b"x-watchword-accounts", ",".join(accounts).encode()),
+        (b"x-watchword-subject", _value(identity.subject)),
+        (b"x-watchword-issuer", _value(identity.issuer)),
+        (b"x-watchword-workload", _value(identity.workload)),
+        (b"x-watchword-scopes", b" ".join(map(_value, scopes))),
+        (b"x-watchword-accounts", b",".join(map(_value, accounts))),
     ]
+
+
+def _value(name: str) -> bytes:
+    # Names come from manifests, which are checked; a bundle made by hand must not add a header of its own.
+    return quote(name, safe=_HEADER_SAFE).encode()
 
 
 def refused(
@@ -110,10 +119,11 @@ def bytes_answer(
 
 def _challenge(refusal: Refusal, scope: str | None) -> bytes:
     reason = refusal.reason
-    # Without any credential, RFC 6750 wants no error code: the client did not do anything wrong yet.
     parts = ['realm="watchword"']
-    if reason.code != "missing_credential":
-        parts.append(f'error="{_ERRORS[reason.status]}"')
+    if reason is Reason.MISSING_CREDENTIAL:
+        # RFC 6750, section 3.1: no error code nor other information, the client did nothing wrong yet.
+        return ("Bearer " + parts[0]).encode()
+    parts.append(f'error="{_ERRORS[reason.status]}"')
     parts.append(f'reason="{reason.code}"')
     parts.append(f'error_description="{_UNSAFE_IN_QUOTES.sub(" ", refusal.sentence())}"')
     if scope is not None:

@@ -13,6 +13,8 @@ from typing import BinaryIO, Final
 import msgspec
 
 QUEUE_ENTRIES: Final = 4096
+# Whoever reaches the port can have such refusals written, without any token: the disk is theirs only so far.
+UNPROVEN_PER_SECOND: Final = 20
 
 
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,6 +26,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     bundle: str
     generation: int
     reason: str = ""
+    detail: str = ""
     issuer: str = ""
     subject: str = ""
     workload: str = ""
@@ -44,6 +47,7 @@ class AuditLog:
         """Start writing to a stream; `on_drop` is called for each entry that found the queue full."""
         self._queue: queue.Queue[AuditEntry | None] = queue.Queue(QUEUE_ENTRIES)
         self._stream, self._on_drop = stream, on_drop
+        self._second, self._unproven = 0, 0
         self._thread = threading.Thread(target=self._drain, name="audit", daemon=True)
         self._thread.start()
 
@@ -53,6 +57,17 @@ class AuditLog:
             self._queue.put_nowait(entry)
         except queue.Full:
             self._on_drop()
+
+    def write_unproven(self, entry: AuditEntry) -> None:
+        """Queue an entry of which no signature proves anything: 20 a second, the rest only counted."""
+        second = int(entry.time)
+        if second != self._second:
+            self._second, self._unproven = second, 0
+        self._unproven += 1
+        if self._unproven > UNPROVEN_PER_SECOND:
+            self._on_drop()
+        else:
+            self.write(entry)
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """Write what is queued and stop; a stream that is stuck is given up after the time-out."""

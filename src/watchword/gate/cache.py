@@ -15,7 +15,7 @@ NEGATIVE_BYTES: Final = 1024 * 1024
 # A refusal may hang on the clock (expired): it is worth seconds, not minutes.
 NEGATIVE_SECONDS: Final = 10.0
 # What an entry weighs beside its token, in bytes: the identity, its headers, and the place in the table.
-_ENTRY_BYTES: Final = 1200
+ENTRY_BYTES: Final = 1200
 
 # Refused before anything costly was done (finding it again is as cheap as remembering it), or only for now.
 _NOT_REMEMBERED: Final = frozenset(
@@ -41,7 +41,7 @@ class BoundedCache(Generic[_V]):
         """Hold at most about `limit_bytes`."""
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._entries: OrderedDict[bytes, tuple[_V, float, float]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[_V, float, float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,25 +56,33 @@ class BoundedCache(Generic[_V]):
         entry = self._entries.get(token)
         if entry is None:
             return None
-        value, start, end = entry
+        value, start, end, _ = entry
         if not start <= now < end:
             self._drop(token)
             return None
         self._entries.move_to_end(token)
         return value
 
-    def put(self, token: bytes, value: _V, start: float, end: float) -> None:
-        """Remember a value for `start <= now < end` (seconds since the epoch)."""
+    def put(self, token: bytes, value: _V, start: float, end: float, weight: int = ENTRY_BYTES) -> None:
+        """Remember a value for `start <= now < end` (seconds since the epoch).
+
+        Args:
+            token: the token's bytes.
+            value: what was decided.
+            start: from when it is good.
+            end: until when.
+            weight: what it takes beside its token, in bytes.
+        """
         if token in self._entries:
             self._drop(token)
-        self._entries[token] = (value, start, end)
-        self.used_bytes += len(token) + _ENTRY_BYTES
+        self._entries[token] = (value, start, end, weight)
+        self.used_bytes += len(token) + weight
         while self.used_bytes > self.limit_bytes:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, token: bytes) -> None:
-        del self._entries[token]
-        self.used_bytes -= len(token) + _ENTRY_BYTES
+        *_, weight = self._entries.pop(token)
+        self.used_bytes -= len(token) + weight
 
 
 def is_worth_remembering(refusal: Refusal) -> bool:

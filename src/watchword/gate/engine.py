@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from watchword.gate.answers import Answer, Headers, identity_headers, refused
 from watchword.gate.audit import AuditEntry, AuditLog
 from watchword.gate.cache import (
+    ENTRY_BYTES,
     NEGATIVE_BYTES,
     NEGATIVE_SECONDS,
     POSITIVE_BYTES,
@@ -23,11 +24,19 @@ from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.settings import AuditLevel
-from watchword.identity import Identity, Reason, Refusal, read_credential, verify
+from watchword.identity import CHECKS, Identity, Reason, Refusal, read_credential, verify
 from watchword.trust import RouteMatch, Ruleset, authorize
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
 Known = tuple[Identity, Headers]
+_SIGNATURE_CHECK = 6
+# What is refused after the signature held is about somebody whom a trusted cluster vouches for.
+_PROVEN = frozenset(reason for check in CHECKS if check.number > _SIGNATURE_CHECK for reason in check.reasons)
+
+
+def weight_of(headers: Headers) -> int:
+    """What a remembered yes weighs beside its token, in bytes: a workload may hold a thousand accounts."""
+    return ENTRY_BYTES + sum(len(value) for _, value in headers)
 
 
 class Active:
@@ -101,7 +110,8 @@ class Engine:
                 active.no.put(token, decision, now, now + NEGATIVE_SECONDS)
             return decision
         known = (decision, identity_headers(decision))
-        active.yes.put(token, known, decision.valid_from, decision.valid_until)
+        if now < decision.valid_until:
+            active.yes.put(token, known, decision.valid_from, decision.valid_until, weight_of(known[1]))
         return known
 
     def identify(self, headers: RequestHeaders) -> Answer:
@@ -164,7 +174,7 @@ class Engine:
                 identity=identity,
                 match=match,
                 method=method,
-                reason=refusal.reason.code,
+                refusal=refusal,
             )
         if refusal.reason is Reason.NOT_READY:
             retry_after = 1
@@ -206,17 +216,20 @@ class Engine:
         identity: Identity | None,
         match: RouteMatch | None,
         method: str,
-        reason: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         ruleset = active.ruleset if active else None
-        audit.write(
+        is_proven = identity is not None or (refusal is not None and refusal.reason in _PROVEN)
+        write = audit.write if is_proven else audit.write_unproven
+        write(
             AuditEntry(
                 time=self.clock(),
                 decision_id=decision_id,
                 outcome=outcome,
                 bundle=ruleset.digest if ruleset else "",
                 generation=ruleset.generation if ruleset else 0,
-                reason=reason,
+                reason=refusal.reason.code if refusal else "",
+                detail=refusal.detail if refusal and is_proven else "",
                 issuer=identity.issuer if identity else "",
                 subject=identity.subject if identity else "",
                 workload=identity.workload if identity else "",

@@ -60,10 +60,13 @@ def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
         ]
     )
+    # A redirect would be made from Host, which is the caller's word.
+    app.router.redirect_slashes = False
+    return app

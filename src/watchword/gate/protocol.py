@@ -1,25 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uvicorn's own HTTP protocol, which also hands on the request target exactly as it was sent.
+"""uvicorn's own HTTP protocol, with bounds, which also hands on the request target exactly as it was sent.
 
 ASGI's `path` is decoded and its `raw_path` has lost the fragment and, of an absolute-form target, the host.
-Whoever decides by path must see what the caller wrote (CVE-2026-48710 is what rebuilding it leads to).
+Whoever decides by path must see what the caller wrote (CVE-2026-48710 is what rebuilding it leads to). And
+neither parser nor uvicorn bounds a request's head: one endless header would take a gate's memory.
 """
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 TARGET = "watchword.target"
+# Beside the read in which a head begins, which is at most 256 KiB. Common proxies stop at 8 to 60 KiB.
+MAX_HEAD_BYTES: Final = 64 * 1024
+# Envoy's default is 100, nginx has none; each costs a tuple.
+MAX_HEADERS: Final = 128
+# Head, body with its chunks' own bytes, and trailers. No endpoint reads a body of more than 1 MiB.
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+# uvicorn's own time-out starts after the first answer; a caller who never asks would stay for good.
+HEAD_SECONDS: Final = 30.0
+# How long what was too much is read and thrown away: a caller who is cut off while sending sees no answer.
+LINGER_SECONDS: Final = 5.0
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 class TargetProtocol(HttpToolsProtocol):
-    """Adds the raw target to each request's scope."""
+    """Adds the raw target to each request's scope, and ends connections that go beyond the bounds."""
+
+    _is_in_head = True
+    _is_over = False
+    # Bytes since the read in which the present message began.
+    _received = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Give the caller a while to say what it wants."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind."""
+        self._meet_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to the present message, before and after it was read."""
+        if self._is_over:
+            return
+        self._received += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._received > (MAX_HEAD_BYTES if self._is_in_head else MAX_MESSAGE_BYTES):
+            self._end()
+        elif self._deadline is None and self._is_idle():
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def on_message_begin(self) -> None:
+        """Start to count anew."""
+        self._is_in_head, self._received = True, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and no trailer: uvicorn would add those to headers that were judged already."""
+        if not self._is_in_head:
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            raise ValueError("too many headers")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Note the target before uvicorn takes it apart (RFC 9112, section 3.2)."""
+        self._is_in_head = False
+        self._meet_deadline()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # ASGI allows members of one's own
         scope[TARGET] = self.url
         super().on_headers_complete()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._meet_deadline()
+        if not self._is_idle():
+            # An earlier answer is on its way: it is finished, and is the last one.
+            self.cycle.keep_alive = False
+        elif self._is_in_head:
+            self.transport.write(_HEAD_TOO_LARGE)
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _is_idle(self) -> bool:
+        # uvicorn declares a cycle where it means a cycle or None.
+        cycle: Any = self.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    def _meet_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _hang_up(self) -> None:
+        self._deadline = None
+        if self._is_idle() and not self.transport.is_closing():
+            self.transport.close()
 
 
 def raw_target(scope: Any) -> bytes:
