@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from watchword.trust.specs import Limits, MeterSpec, Route, TokenRules
+from watchword.trust.specs import Limits, MeterSpec, Route, Scope, TokenRules
+from watchword.trust.validation import explain
 
 SCHEMA_VERSION: Final = 1
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
@@ -68,7 +69,7 @@ class BundleIssuer(_Part, frozen=True):
 class BundleGrant(_Part, frozen=True):
     """A grant."""
 
-    scopes: tuple[str, ...]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)]
     accounts: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
 
@@ -107,7 +108,7 @@ class Bundle(_Part, frozen=True):
         digest: `sha256:` and the hex digest of the document without generation and digest.
         audiences: the service's audiences.
         token: the rules for tokens.
-        issuers: the issuers that its workloads come from.
+        issuers: the issuers that the service's namespace may rely on.
         grants: the distinct lists of grants.
         workloads: one row a workload.
         routes: in order.
@@ -120,7 +121,7 @@ class Bundle(_Part, frozen=True):
     service: ServiceName
     generation: Annotated[int, Meta(ge=1)]
     digest: str
-    audiences: Annotated[tuple[str, ...], Meta(min_length=1)]
+    audiences: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
     token: TokenRules
     issuers: tuple[BundleIssuer, ...]
     grants: tuple[tuple[BundleGrant, ...], ...]
@@ -169,13 +170,16 @@ def decode_bundle(data: bytes) -> Bundle:
     try:
         version = msgspec.json.decode(data, type=_Version).schemaVersion
         if version != SCHEMA_VERSION:
-            detail = f"the schema version is {version}; this gate reads {SCHEMA_VERSION}"
+            given = str(version) if 0 <= version < 10_000 else "a strange number"
+            detail = f"the schema version is {given}; this gate reads {SCHEMA_VERSION}"
             raise BundleProblem("schemaVersion", detail, "run operator and gate of one release")
         bundle = _decoder.decode(data)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise BundleProblem(path.rstrip("`"), text, remedy) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError):
+        field, detail, _ = explain(str(error))
+        raise BundleProblem(field, detail, remedy) from None
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
+        if isinstance(error, BundleProblem):
+            raise
         raise BundleProblem("", "the bundle is not JSON, or not all of it", remedy) from None
     if seal(bundle, bundle.generation).digest != bundle.digest:
         raise BundleProblem("digest", "the digest does not fit the content", remedy)

@@ -72,7 +72,9 @@ def _trusted(
     """The workloads that stand, by the service that trusts them."""
     known = {each.metadata.name: each for each in resources.issuers}
     fit: list[TrustedWorkload] = []
-    for workload in resources.workloads:
+    for workload in sorted(
+        resources.workloads, key=lambda each: (each.metadata.namespace, each.metadata.name)
+    ):
         problem = _unfit(workload, services, known, issuers, resources.namespaces)
         if problem is None:
             fit.append(workload)
@@ -87,7 +89,7 @@ def _trusted(
         )
         out.add(id(loser.resource))
     trusted: dict[tuple[str, str], list[TrustedWorkload]] = {}
-    for workload in sorted(fit, key=lambda each: (each.metadata.namespace, each.metadata.name)):
+    for workload in fit:
         if id(workload) not in out:
             place = (workload.metadata.namespace, workload.spec.service_ref.name)
             trusted.setdefault(place, []).append(workload)

@@ -10,7 +10,15 @@ from typing import TypeVar
 
 import msgspec
 
-from watchword.identity import ALGORITHMS, Key, KeySet, load_jwks, load_key_objects
+from watchword.identity import (
+    ALGORITHMS,
+    Key,
+    KeyProblem,
+    KeySet,
+    load_jwks,
+    load_key_objects,
+    parse_json_object,
+)
 from watchword.trust.bundle import BundleIssuer, BundleRevocations
 from watchword.trust.problems import Problem, ProblemReason
 from watchword.trust.rules import parse_time
@@ -72,7 +80,8 @@ def losers(resources: Iterable[_R], claims_of: Callable[[_R], Iterable[Hashable]
     """
     claimants: dict[Hashable, list[_R]] = {}
     for resource in resources:
-        for claim in claims_of(resource):
+        # An object may say a thing twice (one key under two names); that is no rivalry.
+        for claim in dict.fromkeys(claims_of(resource)):
             claimants.setdefault(claim, []).append(resource)
     found: dict[int, Loser] = {}
     for rivals in claimants.values():
@@ -118,9 +127,7 @@ def _load(
         return None
     key_set, documents = found
     for bad in key_set.problems:
-        field = "spec.keys" if bad.index < 0 else f"spec.keys[{bad.index}].{bad.field}"
-        kid = f"key {bad.kid}: " if bad.kid else ""
-        problems.append(problem_of(resource, field, ProblemReason.BAD_KEY, kid + bad.detail, bad.remedy))
+        problems.append(_bad_key(resource, bad))
     allowed = ALGORITHMS if spec.algorithms is None else frozenset(spec.algorithms)
     usable = tuple(sorted((key for key in key_set.keys if key.algorithm in allowed), key=lambda key: key.kid))
     if not usable:
@@ -168,13 +175,28 @@ def _key_set(
     key_set = load_jwks(data)
     if not key_set.keys:
         return key_set, []
-    parsed = msgspec.json.decode(data)
-    return key_set, parsed["keys"]
+    documents = parse_json_object(data)["keys"]
+    return key_set, documents if isinstance(documents, list) else []
 
 
-def _public_members(jwk: Mapping[str, object]) -> dict[str, object]:
-    names = ("kty", "kid", "n", "e", "crv", "x", "y")
-    return {name: jwk[name] for name in names if name in jwk}
+def _bad_key(resource: ClusterTrustedIssuer, bad: KeyProblem) -> Problem:
+    place = bad.field if bad.index < 0 else f"keys[{bad.index}].{bad.field}"
+    detail = f"key {bad.kid}: {bad.detail}" if bad.kid else bad.detail
+    source = resource.spec.keys
+    if source.inline is not None:
+        field = f"spec.keys.inline.{place}"
+    else:
+        # The set stands elsewhere: the field says where, the text which of its members.
+        name = "configMap" if source.config_map else "discovery" if source.discovery else "cluster"
+        field, detail = f"spec.keys.{name}", f"{place}: {detail}"
+    return problem_of(resource, field, ProblemReason.BAD_KEY, detail, bad.remedy)
+
+
+def _public_members(jwk: object) -> dict[str, object]:
+    # Only what load_key judged for this type: a member of another type can hold anything.
+    assert isinstance(jwk, dict)  # noqa: S101 - for the type checker: load_key took it
+    names = ("kty", "kid", "n", "e") if jwk["kty"] == "RSA" else ("kty", "kid", "crv", "x", "y")
+    return {name: jwk[name] for name in names}
 
 
 def _revocations(resource: ClusterTrustedIssuer) -> BundleRevocations:

@@ -55,4 +55,9 @@ class Problem(msgspec.Struct, frozen=True):
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
         where = f"{self.source}: " if self.source and self.kind != "File" else ""
         field = f": {self.field}" if self.field else ""
-        return f"{where}{self.kind} {name}{field}: {self.detail} ({self.reason}). Remedy: {self.remedy}"
+        line = f"{where}{self.kind} {name}{field}: {self.detail} ({self.reason}). Remedy: {self.remedy}"
+        # Names come from whoever wrote the file: one problem must stay one line, and no terminal's command.
+        return "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode()
+            for character in line
+        )

@@ -113,6 +113,15 @@ def flaw_of_template(path: str) -> str | None:
     return "a capture is named twice" if len(set(names)) != len(names) else None
 
 
+def shape_of_template(path: str) -> tuple[str | None, ...]:
+    """The decoded segments of a well-formed template, None where it captures: what it matches."""
+    literal = split_target(_CAPTURE.sub("x", path).encode())
+    return tuple(
+        None if _CAPTURE.fullmatch(written) else text
+        for written, text in zip(path[1:].split("/"), literal, strict=True)
+    )
+
+
 class _Compiled(msgspec.Struct, frozen=True):
     path: str
     segments: tuple[str | None, ...]
@@ -131,10 +140,9 @@ class RouteTable:
             if flaw := flaw_of_template(route.path):
                 raise ValueError(f"{route.path}: {flaw}")
             parts = [_CAPTURE.fullmatch(segment) for segment in route.path[1:].split("/")]
-            literal = split_target(_CAPTURE.sub("x", route.path).encode())
             compiled = _Compiled(
                 path=route.path,
-                segments=tuple(None if part else text for part, text in zip(parts, literal, strict=True)),
+                segments=shape_of_template(route.path),
                 names=tuple((place, part[1]) for place, part in enumerate(parts) if part),
                 methods=frozenset(route.methods),
                 scope=route.scope,

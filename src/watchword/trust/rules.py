@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from watchword.identity import is_namespace_name, is_service_account_name
-from watchword.trust.routes import flaw_of_template
-from watchword.trust.specs import IssuerSpec, Peer, ServiceSpec, WorkloadSpec
+from watchword.trust.routes import flaw_of_template, shape_of_template
+from watchword.trust.specs import IssuerSpec, Peer, Route, ServiceSpec, WorkloadSpec
+from watchword.trust.validation import Finding
 
-Finding = tuple[str, str, str]
 # RFC 3339 with a zone. Fractions and a small t are legal there and help nobody here.
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:\d{2})")
 _POINTER: Final = re.compile(r"(/([^~/]|~[01])*)*")
@@ -53,6 +53,12 @@ def findings_of_issuer(spec: IssuerSpec) -> Iterator[Finding]:
     yield from _repeated("spec.additionalIssuers", [spec.issuer, *spec.additional_issuers])
     if spec.algorithms is not None:
         yield from _repeated("spec.algorithms", spec.algorithms)
+    if spec.allowed_namespaces is not None and not spec.allowed_namespaces.match_labels:
+        yield (
+            "spec.allowedNamespaces.matchLabels",
+            "it allows every namespace",
+            "name labels, or leave allowedNamespaces out to allow every namespace",
+        )
     discovery = spec.keys.discovery
     if discovery is not None:
         url = discovery.jwks_url or spec.issuer
@@ -97,9 +103,7 @@ def findings_of_service(spec: ServiceSpec) -> Iterator[Finding]:
             yield f"spec.routes[{place}].path", flaw, "write a path such as /api/accounts/{account}/usage"
         yield from _broken(f"spec.routes[{place}].scope", [route.scope])
         yield from _broken(f"spec.routes[{place}].methods", route.methods)
-    pairs = [f"{method} {route.path}" for route in spec.routes for method in route.methods]
-    for pair in _twice(pairs):
-        yield "spec.routes", f"{pair} is routed twice", "keep one: the second would never be used"
+    yield from _repeated_routes(spec.routes)
     if spec.limits is not None and spec.limits.burst < spec.limits.requests_per_second:
         yield (
             "spec.limits.burst",
@@ -108,6 +112,20 @@ def findings_of_service(spec: ServiceSpec) -> Iterator[Finding]:
         )
     yield from _findings_of_usage(spec)
     yield from _findings_of_peers("spec.networkPolicy.allowFrom", spec.network_policy.allow_from)
+
+
+def _repeated_routes(routes: tuple[Route, ...]) -> Iterator[Finding]:
+    # By what they match and not by how they are written: after /a/{name}, nothing ever reaches /a/{account}.
+    seen: dict[tuple[str, tuple[str | None, ...]], str] = {}
+    for route in routes:
+        if flaw_of_template(route.path):
+            continue
+        for method in route.methods:
+            key = (method, shape_of_template(route.path))
+            if key in seen:
+                detail = f"{method} {route.path} is routed twice (as {seen[key]} before)"
+                yield "spec.routes", detail, "keep one: the second would never be used"
+            seen.setdefault(key, route.path)
 
 
 def _findings_of_usage(spec: ServiceSpec) -> Iterator[Finding]:

@@ -7,9 +7,20 @@ stops it here: a gate swaps whole rulesets and never runs on half of one.
 
 import msgspec
 
-from watchword.identity import Grant, Issuer, Key, PinnedKey, Policy, Revocations, Workload, load_key
-from watchword.identity.jwk import ALGORITHMS
+from watchword.identity import (
+    ALGORITHMS,
+    Grant,
+    Issuer,
+    Key,
+    PinnedKey,
+    Policy,
+    Revocations,
+    Workload,
+    is_namespace_name,
+    load_key,
+)
 from watchword.trust.bundle import Bundle, BundleIssuer, BundleProblem
+from watchword.trust.names import has_control_character, is_object_name
 from watchword.trust.routes import RouteTable, flaw_of_template
 from watchword.trust.specs import Limits, MeterSpec
 
@@ -50,9 +61,11 @@ def load(bundle: Bundle) -> Ruleset:
     Raises:
         BundleProblem: a key that cannot be loaded, a place outside of a table, or two entries for one thing.
     """
+    _refuse_unfit_names(bundle)
     keys: dict[str, PinnedKey] = {}
+    holders: dict[str, str] = {}
     for place, written in enumerate(bundle.issuers):
-        issuer = _issuer(written)
+        issuer = _issuer(written, f"issuers[{place}]")
         for index, jwk in enumerate(written.keys):
             key = load_key(jwk, index)
             path = f"issuers[{place}].keys[{index}]"
@@ -60,6 +73,9 @@ def load(bundle: Bundle) -> Ruleset:
                 raise BundleProblem(f"{path}.{key.field}", key.detail, _REMEDY)
             if key.kid in keys:
                 raise BundleProblem(f"{path}.kid", "another key of the bundle has this kid", _REMEDY)
+            # One key under two issuers would let its holder choose, by the kid, which cluster it speaks for.
+            if holders.setdefault(key.thumbprint, issuer.name) != issuer.name:
+                raise BundleProblem(path, "another issuer of the bundle has this key", _REMEDY)
             keys[key.kid] = PinnedKey(key, issuer)
     if flaw := flaw_of_template(bundle.usage_base_path):
         raise BundleProblem("usageBasePath", flaw, _REMEDY)
@@ -88,12 +104,32 @@ def load(bundle: Bundle) -> Ruleset:
     )
 
 
-def _issuer(written: BundleIssuer) -> Issuer:
+def _refuse_unfit_names(bundle: Bundle) -> None:
+    """Identities are bound to names, and names go into headers: each is whole, plain and there once."""
+    service = bundle.service
+    if not is_namespace_name(service.namespace) or not is_object_name(service.name):
+        raise BundleProblem("service", "not the names of a namespace and an object", _REMEDY)
+    names: set[str] = set()
+    for place, issuer in enumerate(bundle.issuers):
+        if not is_object_name(issuer.name) or issuer.name in names:
+            detail = "not the name of an object, or that of another issuer of the bundle"
+            raise BundleProblem(f"issuers[{place}].name", detail, _REMEDY)
+        names.add(issuer.name)
+    for place, row in enumerate(bundle.grants):
+        texts = (text for grant in row for text in grant.scopes + grant.accounts + grant.projects)
+        if any(map(has_control_character, texts)):
+            raise BundleProblem(f"grants[{place}]", "a text in it holds a control character", _REMEDY)
+
+
+def _issuer(written: BundleIssuer, path: str) -> Issuer:
+    if not ALGORITHMS.issuperset(written.algorithms):
+        detail = f"not all of them are among {', '.join(sorted(ALGORITHMS))}"
+        raise BundleProblem(f"{path}.algorithms", detail, _REMEDY)
     revoked = written.revocations
     return Issuer(
         name=written.name,
         urls=frozenset(written.urls),
-        algorithms=ALGORITHMS.intersection(written.algorithms),
+        algorithms=frozenset(written.algorithms),
         revocations=Revocations(
             token_ids=frozenset(revoked.token_ids),
             pod_uids=frozenset(revoked.pod_uids),
@@ -113,6 +149,8 @@ def _workloads(bundle: Bundle) -> dict[tuple[str, str], Workload]:
     for place, row in enumerate(bundle.workloads):
         if row.issuer >= len(names) or row.grants >= len(grants):
             raise BundleProblem(f"workloads[{place}]", "it points outside of a table", _REMEDY)
+        if not is_object_name(row.name):
+            raise BundleProblem(f"workloads[{place}]", "it does not have the name of an object", _REMEDY)
         subject = (names[row.issuer], f"system:serviceaccount:{row.namespace}:{row.service_account}")
         if subject in workloads:
             raise BundleProblem(f"workloads[{place}]", "another workload has this subject", _REMEDY)

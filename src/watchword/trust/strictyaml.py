@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML with its surprises switched off: no repeated keys, anchors or tags, no text that turns into a number.
+
+An alias may stand for a gigabyte, `12:30` for the number 750, and of two equal keys the last one wins in
+silence. JSON is YAML, and is read here too.
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 64
+_TAG: Final = "tag:yaml.org,2002:"
+# YAML 1.1 without numbers to the base 60: an API server reads those as text, and a long one takes hours.
+_NUMBERS: Final = {
+    f"{_TAG}int": re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    f"{_TAG}float": re.compile(
+        r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+}
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Bytes of which nothing is used.
+
+    Attributes:
+        detail: what is wrong.
+        remedy: what would be right.
+    """
+
+    detail: str
+    remedy: str
+
+
+class _UnfitYamlError(yaml.YAMLError):
+    """YAML that is legal and not accepted here."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """Safe YAML without repeated keys, and with fewer implicit types."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands there twice, and keys that are not text."""
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key_node.tag != f"{_TAG}str":
+                raise _UnfitYamlError(f"line {key_node.start_mark.line + 1}: a key is not a string; quote it")
+            if key in seen:
+                raise _UnfitYamlError(f"line {key_node.start_mark.line + 1}: the key {key!r} is repeated")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# Times stay text: what they mean is for the field that holds them to say.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_documents(data: bytes) -> list[Any] | Unreadable:
+    """The documents of one file, as built-in values. Never raises for bad input.
+
+    Args:
+        data: at most 4 MiB of YAML or JSON in UTF-8, nested at most 64 levels deep.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        detail = f"the file has {len(data)} bytes"
+        return Unreadable(detail, f"split it: at most {MAX_FILE_BYTES} bytes are read")
+    try:
+        text = data.decode("utf-8")
+        _refuse_surprises(text)
+        return list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        detail = f"not YAML or JSON: {' '.join(str(error).split())[:300]}"
+        return Unreadable(detail, "mend the file; nothing of it is used")
+
+
+def _refuse_surprises(text: str) -> None:
+    """Look at the parser's events before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise _UnfitYamlError(f"line {line}: anchors and aliases are not accepted; write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise _UnfitYamlError(f"line {line}: tags are not accepted; write the plain value")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise _UnfitYamlError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
