@@ -5,9 +5,10 @@
 exempt from the checks: probes and metrics live on another port.
 """
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +19,9 @@ from watchword.gate.protocol import raw_target
 from watchword.gate.usage_api import UsageApi, body_too_large
 from watchword.identity import Reason, Refusal
 from watchword.usage import MAX_BODY_BYTES
+
+# For a whole body, in seconds; a caller who sends slower holds a connection for nothing.
+BODY_SECONDS: Final = 30.0
 
 
 class _BodyTooLargeError(Exception):
@@ -65,7 +69,11 @@ class GateApp:
 
     async def _starlette(self, scope: Scope, receive: Receive, send: Send, target: bytes) -> None:
         request = Request(scope, receive)
-        answer = await self._answer(request, target)
+        try:
+            answer = await self._answer(request, target)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing was stored of a body that never was whole.
+            return
         response = Response(answer.body if request.method != "HEAD" else b"", answer.status)
         response.raw_headers = list(answer.headers)
         await response(scope, receive, send)
@@ -90,14 +98,18 @@ class GateApp:
             return await self._usage.write(headers, lambda: _body(request))
         except _BodyTooLargeError:
             return body_too_large()
+        except TimeoutError:
+            detail = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+            return problem(408, "The body came too slowly.", detail, reason="body_too_slow")
 
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _BodyTooLargeError
+    async with asyncio.timeout(BODY_SECONDS):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise _BodyTooLargeError
     return bytes(body)
 
 

@@ -5,6 +5,7 @@ Each proxy sets its own headers and passes the rest of the caller's through. Gue
 caller choose the path that is checked (CVE-2026-40575, CVE-2026-35051), so each endpoint reads its own pair.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -33,6 +34,8 @@ _PAIRS: Final[Mapping[bytes, tuple[bytes, bytes]]] = {
     b"/authz/traefik": (b"x-forwarded-method", b"x-forwarded-uri"),
     b"/authz/caddy": (b"x-forwarded-method", b"x-forwarded-uri"),
 }
+# A request line cannot hold these (RFC 9112, section 3): whoever says so is no proxy that forwards one.
+_NO_TARGET: Final = re.compile(rb"[\x00-\x20\x7f]")
 ENVOY_PREFIX: Final = b"/authz/envoy"
 
 
@@ -64,6 +67,9 @@ def original_request(
             amount = "no" if not values or not values[0] else "more than one"
             hint = f"Have the proxy set {title} on the request to {path.decode()}, exactly once."
             return Refusal(Reason.NO_ROUTE, f"The request carries {amount} {title}.", hint)
+    if _NO_TARGET.search(said[pair[1]][0]):
+        title = pair[1].decode().title()
+        return Refusal(Reason.NO_ROUTE, f"{title} holds white space or a control character.")
     try:
         return Asked(said[pair[0]][0].decode("ascii"), said[pair[1]][0])
     except UnicodeDecodeError:

@@ -77,8 +77,13 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
         raise CannotStart(f"--usage-dsn: {error.detail}. Remedy: {error.remedy}") from None
     usage = UsageApi(engine, store)
 
+    counting: set[asyncio.Task[None]] = set()
+
     async def on_adopt(ruleset: Ruleset) -> None:
-        await usage.use_meters(ruleset.meters)
+        # Recounting takes as long as there are events; the next bundle, which may revoke, does not wait.
+        task = _follow(usage.use_meters(ruleset.meters))
+        counting.add(task)
+        task.add_done_callback(counting.discard)
 
     keeper = Keeper(engine, on_adopt)
     readiness = Readiness(engine, keeper)
@@ -106,9 +111,10 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
         await stop.wait()
         readiness.stopping = True
         LOGGER.info("stopping", extra={"grace_seconds": settings.shutdown_grace_seconds})
-    for task in work:
+    ended = [*work, *counting]
+    for task in ended:
         task.cancel()
-    await asyncio.gather(*work, return_exceptions=True)
+    await asyncio.gather(*ended, return_exceptions=True)
     await usage.close()
     engine.refusals.summarize()
     if audit is not None:

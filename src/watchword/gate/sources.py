@@ -18,6 +18,9 @@ from watchword.gate.logs import LOGGER
 from watchword.trust import Bundle, BundleProblem, Ruleset, decode_bundle, load
 from watchword.trust.bundle import MAX_BUNDLE_BYTES
 
+# After an error that nobody foresaw.
+RESTART_SECONDS = 1.0
+
 
 class SourceProblem(msgspec.Struct, frozen=True):
     """Why there is no bundle now.
@@ -52,15 +55,23 @@ class FileSource:
     async def bundles(self) -> AsyncIterator[Bundle | SourceProblem]:
         """Yield the file's bundle, and again after each change."""
         seen: object = None
+        last: Bundle | SourceProblem | None = None
         while True:
             state = _state(self._path)
-            if state != seen:
-                seen = state
-                yield await asyncio.to_thread(self._read)
+            # What was no bundle is read again until it is one: the rest of a half-written file can come
+            # within the same tick of the file system's clock, and change no time that shows.
+            if state != seen or isinstance(last, SourceProblem):
+                found = await asyncio.to_thread(self._read)
+                if state != seen or found != last:
+                    yield found
+                seen, last = state, found
             await asyncio.sleep(self._poll_seconds)
 
     def _read(self) -> Bundle | SourceProblem:
         try:
+            if self._path.exists() and not self._path.is_file():
+                # A pipe would be waited for, and for good.
+                return SourceProblem("the bundle's path is no regular file", "name the file itself")
             with self._path.open("rb") as file:
                 data = file.read(MAX_BUNDLE_BYTES + 1)
             return decode_bundle(data)
@@ -98,8 +109,16 @@ class Keeper:
 
     async def follow(self, source: BundleSource) -> None:
         """Take bundles until cancelled."""
-        async for item in source.bundles():
-            await self.take(item)
+        while True:
+            try:
+                async for item in source.bundles():
+                    await self.take(item)
+            except Exception as error:  # noqa: BLE001 - a gate that stopped to listen would never revoke again
+                name = type(error).__name__
+                self._refuse(SourceProblem(f"an unforeseen {name}", "this is a defect; please report it"))
+            else:
+                return
+            await asyncio.sleep(RESTART_SECONDS)
 
     async def take(self, item: Bundle | SourceProblem) -> None:
         """Adopt a bundle, or say why not and keep the last good one."""

@@ -26,25 +26,34 @@ class ReloadingCertificate:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_alpn_protocols(["http/1.1"])
         self._seen = self._state()
-        self.context.load_cert_chain(certificate, key)
+        self._is_settled = True
+        self._load(self.context)
 
     async def follow(self) -> None:
         """Reload after each change, until cancelled."""
         while True:
             await asyncio.sleep(self._poll_seconds)
             state = self._state()
-            if state == self._seen:
+            if state == self._seen and self._is_settled:
                 continue
-            self._seen = state
+            is_news, self._seen = state != self._seen, state
             try:
                 # A context of its own proves the pair first: loading a bad one would spoil the live context.
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
-                self.context.load_cert_chain(self._certificate, self._key)
+                self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+                self._load(self.context)
             except OSError as error:
+                # Tried again until it works: a second write within one tick of the clock shows in no state.
+                self._is_settled = False
                 detail = str(error.strerror or type(error).__name__)
-                LOGGER.error("certificate refused; the one in use stays", extra={"detail": detail})
+                if is_news:
+                    LOGGER.error("certificate refused; the one in use stays", extra={"detail": detail})
             else:
+                self._is_settled = True
                 LOGGER.info("certificate reloaded")
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        # Without a password, OpenSSL would ask for one on the terminal and wait.
+        context.load_cert_chain(self._certificate, self._key, password="")
 
     def _state(self) -> tuple[object, ...]:
         states: list[object] = []

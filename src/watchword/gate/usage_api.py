@@ -46,19 +46,26 @@ class UsageApi:
         """Serve a store; it is used from one worker thread only, and closed by `close`."""
         self._engine, self._store = engine, store
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="usage")
-        self._meters: tuple[Meter, ...] = ()
+        # In force, as the worker sees it; and wanted by the newest bundle.
+        self._meters: tuple[Meter, ...] | None = None
+        self._wanted: tuple[Meter, ...] | None = None
 
     async def use_meters(self, specs: Sequence[MeterSpec]) -> None:
         """Count with these meters from now on; what is stored is counted anew when they changed."""
-        self._meters = tuple(
-            Meter(each.name, each.event_type, each.aggregation, each.value) for each in specs
-        )
-        try:
-            await self._in_worker(lambda: self._store.use_meters(self._meters))
-        except StoreError as error:
-            LOGGER.error(
-                "the meters could not be put to use", extra={"detail": error.detail, "remedy": error.remedy}
-            )
+        meters = tuple(Meter(each.name, each.event_type, each.aggregation, each.value) for each in specs)
+        self._wanted = meters
+        while self._wanted is meters:
+            try:
+                await self._in_worker(lambda: self._put_to_use(meters))
+            except StoreUnavailable as error:
+                # Until it succeeds, events are answered with 503 and sent again: none is counted wrongly.
+                _say_not_in_use(error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except StoreError as error:
+                _say_not_in_use(error)
+                return
+            else:
+                return
 
     async def close(self) -> None:
         """Finish what was begun and close the store."""
@@ -115,13 +122,13 @@ class UsageApi:
                 remedy=query.remedy,
             )
         try:
-            found = await self._in_worker(lambda: self._store.read(query))
+            found, meters = await self._in_worker(lambda: (self._store.read(query), self._in_force()))
         except StoreError as error:
             return _unavailable(error)
         if found is None:
             detail = "No usage event was ever stored for this account."
             return problem(404, "The account is not known.", detail, reason="account_not_found")
-        return bytes_answer(200, encode(render(query, found, self._meters)))
+        return bytes_answer(200, encode(render(query, found, meters)))
 
     async def write(
         self, headers: Sequence[tuple[bytes, bytes]], read_body: Callable[[], Awaitable[bytes]]
@@ -136,6 +143,16 @@ class UsageApi:
         if refusal := self._engine.permit(active, identity, match, "POST"):
             return refusal
         body = await read_body()
+        if self._engine.active is not active:
+            # Trust may have ended while the body was on its way.
+            active = self._engine.active
+            known = self._engine.who(active, headers)
+            if active is None or isinstance(known, Refusal):
+                return self._engine.refuse(active, known) if isinstance(known, Refusal) else _not_found()
+            identity = known[0]
+            grant = authorize(identity, WRITE_SCOPE)
+            if isinstance(grant, Refusal):
+                return self._engine.refuse(active, grant, identity, match, method="POST")
         now = self._engine.clock()
         parsed = await self._in_worker(lambda: parse_events(body, headers, now))
         if isinstance(parsed, BodyProblem):
@@ -171,7 +188,7 @@ class UsageApi:
                 permitted.append(each)
         if permitted:
             try:
-                outcomes = await self._in_worker(lambda: self._store.ingest(permitted, self._meters))
+                outcomes = await self._in_worker(lambda: self._store.ingest(permitted, self._in_force()))
             except StoreError as error:
                 return _unavailable(error)
             results |= {outcome.index: _result(outcome) for outcome in outcomes}
@@ -196,6 +213,15 @@ class UsageApi:
             },
         )
 
+    def _put_to_use(self, meters: tuple[Meter, ...]) -> None:
+        self._store.use_meters(meters)
+        self._meters = meters
+
+    def _in_force(self) -> tuple[Meter, ...]:
+        if self._meters is None:
+            raise StoreUnavailable("the meters are not in use yet", "look for an error of the store above")
+        return self._meters
+
     async def _in_worker(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
@@ -213,11 +239,20 @@ def _not_found() -> Answer:
 
 
 def _unavailable(error: StoreError) -> Answer:
-    # Nothing was stored, so sending the same events again is safe.
+    # Events are known by source and id, so sending the same ones again is safe even where they were stored.
     status = 503 if isinstance(error, StoreUnavailable | MetersChanged) else 500
     headers = [(b"retry-after", str(RETRY_SECONDS).encode())] if status == 503 else []
     LOGGER.error("the usage store failed", extra={"detail": error.detail, "remedy": error.remedy})
-    return problem(status, "Usage is not available now.", "Nothing was stored. Send it again later.", headers)
+    return problem(
+        status,
+        "Usage is not available now.",
+        "The usage store did not answer. Sending the same again is safe.",
+        headers,
+    )
+
+
+def _say_not_in_use(error: StoreError) -> None:
+    LOGGER.error("the meters could not be put to use", extra={"detail": error.detail, "remedy": error.remedy})
 
 
 def _refused(found: EventProblem) -> dict[str, object]:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision cache: bounded by bytes, one kind never pushing out the other, good for its time only."""
+
+import pytest
+
+from tests.gate.running import RunningGate
+from tests.identity.tokens import NOW, Signer, token
+from tests.trust.manifests import issuer, service, workload
+from watchword.gate.cache import ENTRY_BYTES, BoundedCache
+
+
+def test_the_oldest_entries_give_way_once_the_bytes_are_used_up() -> None:
+    cache: BoundedCache[int] = BoundedCache(3 * (ENTRY_BYTES + 1))
+    for name in (b"a", b"b", b"c"):
+        cache.put(name, 1, 0, 10)
+    cache.get(b"a", 5)
+    cache.put(b"d", 1, 0, 10)
+    assert [name for name in (b"a", b"b", b"c", b"d") if cache.get(name, 5)] == [b"a", b"c", b"d"]
+
+
+def test_a_heavy_entry_takes_the_room_of_many() -> None:
+    cache: BoundedCache[int] = BoundedCache(10 * (ENTRY_BYTES + 1))
+    for number in range(8):
+        cache.put(bytes([number]), 1, 0, 10)
+    cache.put(b"x", 1, 0, 10, 9 * ENTRY_BYTES)
+    assert len(cache) == 2
+
+
+def test_an_entry_that_is_larger_than_the_cache_is_not_kept() -> None:
+    cache: BoundedCache[int] = BoundedCache(ENTRY_BYTES)
+    cache.put(b"x", 1, 0, 10)
+    assert (len(cache), cache.used_bytes) == (0, 0)
+
+
+def test_putting_and_dropping_leaves_no_bytes_behind() -> None:
+    cache: BoundedCache[int] = BoundedCache(10 * ENTRY_BYTES)
+    cache.put(b"x", 1, 0, 10, 2 * ENTRY_BYTES)
+    cache.put(b"x", 2, 0, 10)
+    assert cache.get(b"x", 10) is None
+    assert cache.used_bytes == 0
+
+
+@pytest.mark.parametrize(("now", "found"), [(4.9, None), (5.0, 1), (9.9, 1), (10.0, None)])
+def test_an_entry_is_good_from_its_start_up_to_its_end(now: float, found: int | None) -> None:
+    cache: BoundedCache[int] = BoundedCache(10 * ENTRY_BYTES)
+    cache.put(b"x", 1, 5, 10)
+    assert cache.get(b"x", now) == found
+
+
+def test_a_flood_of_bad_tokens_pushes_out_no_good_one(gate: RunningGate) -> None:
+    good = token()
+    gate.call("/authz", good)
+    active = gate.engine.active
+    assert active is not None
+    kinds = active.no.limit_bytes // ENTRY_BYTES + 1
+    head, _, _ = good.rpartition(b".")
+    for number in range(kinds):
+        gate.engine.identify([(b"authorization", b"Bearer " + head + b"." + b"%08d" % number)])
+    assert active.no.used_bytes <= active.no.limit_bytes
+    before = gate.counted("hit")
+    assert gate.call("/authz", good).status_code == 200
+    assert gate.counted("hit") == before + 1
+
+
+def test_what_was_decided_under_the_old_bundle_is_not_kept_for_the_new_one(gate: RunningGate) -> None:
+    old, given = gate.engine.active, token()
+    gate.adopt(issuer(), service(), workload(suspend=True), generation=2)
+    # A decision that began before the swap ends after it.
+    gate.engine.who(old, [(b"authorization", b"Bearer " + given)])
+    assert gate.call("/authz", given).json()["reason"] == "suspended"
+
+
+def test_the_cached_time_of_an_expired_token_is_forgotten_soon(gate: RunningGate) -> None:
+    given = token(exp=NOW - 100)
+    gate.call("/authz", given)
+    gate.now = NOW + 20
+    assert gate.call("/authz", given).json()["detail"] == "exp was 120 s ago."
+
+
+def test_cheap_refusals_take_no_room(gate: RunningGate) -> None:
+    for each in (b"x", token(Signer("strange")), token(header={"alg": "none"})):
+        gate.call("/authz", each)
+    active = gate.engine.active
+    assert active is not None
+    assert len(active.no) == 0
