@@ -18,8 +18,10 @@ def page() -> str:
         "Generated from the commands (`make generate`). Each flag is also an environment variable. The same",
         "program is installed as `kubectl watchword`.",
     ]
+    # The group's own settings: click keeps a command's help option as the first context named it.
+    settings = {**watchword.context_settings, **_WIDTH}
     for name in COMMANDS:
-        with click.Context(watchword, info_name="watchword", **_WIDTH) as parent:
+        with click.Context(watchword, info_name="watchword", **settings) as parent:
             command = watchword.get_command(parent, name) or watchword
             text = command.get_help(click.Context(command, parent, name, **_WIDTH))
             lines += ["", f"## {name}", "", "```text", text.rstrip(), "```"]
