@@ -141,6 +141,9 @@ SPOOFED = [
     ("/authz/nginx", [("x-original-method", "POST"), NGINX[1]]),
     ("/authz/nginx", [NGINX[0], ("x-original-uri", "/app/acme/../../admin")]),
     ("/authz/nginx", [NGINX[0], ("x-original-uri", "/app/acme%2fx")]),
+    ("/authz/nginx", [NGINX[0], ("x-original-uri", "/app/acme, /admin")]),
+    ("/authz/nginx", [NGINX[0], ("x-original-uri", "/app/acme?a b")]),
+    ("/authz/nginx", [("x_original_method", "GET"), ("x_original_uri", "/app/acme")]),
     ("/authz/envoy", []),
     ("/authz/nginx/app/acme", NGINX),
 ]

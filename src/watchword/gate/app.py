@@ -31,9 +31,9 @@ class _BodyTooLargeError(Exception):
 class GateApp:
     """The ASGI application of the gate's port."""
 
-    def __init__(self, engine: Engine, usage: UsageApi | None) -> None:
+    def __init__(self, engine: Engine, usage: UsageApi | None, body_seconds: float = BODY_SECONDS) -> None:
         """Answer with an engine's decisions; without usage its endpoints are not there."""
-        self._engine, self._usage = engine, usage
+        self._engine, self._usage, self._body_seconds = engine, usage, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope; WebSockets are closed, lifespan is none of ours."""
@@ -95,17 +95,17 @@ class GateApp:
         if kind == "account":
             return await self._usage.read(headers, account, target)
         try:
-            return await self._usage.write(headers, lambda: _body(request))
+            return await self._usage.write(headers, lambda: _body(request, self._body_seconds))
         except _BodyTooLargeError:
             return body_too_large()
         except TimeoutError:
-            detail = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+            detail = f"The body did not arrive within {self._body_seconds:.0f} seconds."
             return problem(408, "The body came too slowly.", detail, reason="body_too_slow")
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, seconds: float) -> bytes:
     body = bytearray()
-    async with asyncio.timeout(BODY_SECONDS):
+    async with asyncio.timeout(seconds):
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY_BYTES:

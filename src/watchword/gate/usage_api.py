@@ -42,9 +42,9 @@ _T = TypeVar("_T")
 class UsageApi:
     """The two endpoints, over one store."""
 
-    def __init__(self, engine: Engine, store: UsageStore) -> None:
+    def __init__(self, engine: Engine, store: UsageStore, retry_seconds: float = RETRY_SECONDS) -> None:
         """Serve a store; it is used from one worker thread only, and closed by `close`."""
-        self._engine, self._store = engine, store
+        self._engine, self._store, self._retry_seconds = engine, store, retry_seconds
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="usage")
         # In force, as the worker sees it; and wanted by the newest bundle.
         self._meters: tuple[Meter, ...] | None = None
@@ -60,7 +60,7 @@ class UsageApi:
             except StoreUnavailable as error:
                 # Until it succeeds, events are answered with 503 and sent again: none is counted wrongly.
                 _say_not_in_use(error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
             except StoreError as error:
                 _say_not_in_use(error)
                 return
