@@ -57,6 +57,7 @@ def test_a_flood_of_bad_tokens_pushes_out_no_good_one(gate: RunningGate) -> None
     for number in range(kinds):
         gate.engine.identify([(b"authorization", b"Bearer " + head + b"." + b"%08d" % number)])
     assert active.no.used_bytes <= active.no.limit_bytes
+    assert len(active.yes) == 1
     before = gate.counted("hit")
     assert gate.call("/authz", good).status_code == 200
     assert gate.counted("hit") == before + 1
