@@ -7,6 +7,7 @@ loopback interface only, and its keys are gone when it stops.
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -19,8 +20,10 @@ from watchword.cli.options import (
     ObjectName,
     gate_options,
     option,
-    require_certificate_pair,
 )
+
+if TYPE_CHECKING:
+    from watchword.cli.gate_flags import GateFlags
 
 
 @click.command("dev", short_help="Run the gate on a folder of manifests; no cluster needed.")
@@ -46,17 +49,11 @@ from watchword.cli.options import (
 def command(
     *,
     folder: str,
-    listen: Address,
-    ops_listen: Address,
-    tls_cert: str | None,
-    tls_key: str | None,
-    usage_dsn: str | None,
-    audit: str,
-    log_level: str,
     service: ObjectName | None,
     no_issuer: bool,
     issuer_listen: Address,
     issuer_names: tuple[str, ...],
+    **flags: Unpack["GateFlags"],
 ) -> None:
     """Run the gate on the manifests in DIR, compiled again as they are edited. For development only.
 
@@ -75,10 +72,11 @@ def command(
     from watchword.cli.dev_issuer import DEFAULT_NAME, DevelopmentIssuer
     from watchword.cli.dev_issuer_server import DevelopmentIssuerServer
     from watchword.cli.dev_source import FolderSource
-    from watchword.gate import GateSettings, run
+    from watchword.cli.gate_flags import gate_settings
+    from watchword.gate import run
     from watchword.identity import is_service_account_name
 
-    require_certificate_pair(tls_cert, tls_key)
+    settings = gate_settings(flags, default_usage_dsn="sqlite:///:memory:")
     names = issuer_names or (DEFAULT_NAME,)
     if no_issuer and issuer_names:
         raise click.UsageError("--issuer-name and --no-issuer exclude each other.")
@@ -98,17 +96,9 @@ def command(
             if issuers
             else "for development only."
         )
-        say(f"Gate for {protected.service.namespace}/{protected.service.name}: {listen}, ops: {ops_listen}")
+        name = f"{protected.service.namespace}/{protected.service.name}"
+        say(f"Gate for {name}: {settings.listen}, ops: {settings.ops_listen}")
         if server is not None:
             say(f"Development issuer: {server.url} (POST /token, GET /openid/v1/jwks)")
-        settings = GateSettings(
-            listen=str(listen),
-            ops_listen=str(ops_listen),
-            tls_certificate=tls_cert,
-            tls_key=tls_key,
-            usage_dsn=usage_dsn or "sqlite:///:memory:",
-            audit=audit,  # type: ignore[arg-type]  # click.Choice admits exactly these three
-            log_level=log_level.upper(),
-        )
         code = run(settings, source)
     raise SystemExit(code)

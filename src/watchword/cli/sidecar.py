@@ -4,10 +4,15 @@
 It starts in every pod, so nothing is imported here that a running gate does not need.
 """
 
+from typing import TYPE_CHECKING, Unpack
+
 import click
 
 from watchword.cli.failures import UnusableInput
-from watchword.cli.options import Address, gate_options, option, require_certificate_pair
+from watchword.cli.options import gate_options, option
+
+if TYPE_CHECKING:
+    from watchword.cli.gate_flags import GateFlags
 
 
 @click.command("sidecar", short_help="Run the gate beside a service.")
@@ -18,13 +23,7 @@ from watchword.cli.options import Address, gate_options, option, require_certifi
 def command(
     *,
     bundle: str,
-    listen: Address,
-    ops_listen: Address,
-    tls_cert: str | None,
-    tls_key: str | None,
-    usage_dsn: str | None,
-    audit: str,
-    log_level: str,
+    **flags: Unpack["GateFlags"],
 ) -> None:
     """Run the gate: decide on requests with the bundle in FILE, read anew whenever it changes.
 
@@ -39,18 +38,10 @@ def command(
     Exit codes: 0 stopped by a signal, every request answered; 2 wrong usage, or an
     address, a certificate or a store that cannot be used.
     """
+    from watchword.cli.gate_flags import gate_settings
     from watchword.gate import FileSource, GateSettings, run
 
-    require_certificate_pair(tls_cert, tls_key)
+    settings = gate_settings(flags, default_usage_dsn=GateSettings().usage_dsn)
     if not bundle:
         raise UnusableInput("--bundle is empty.", "Name the file that `watchword compile -o bundle` made.")
-    settings = GateSettings(
-        listen=str(listen),
-        ops_listen=str(ops_listen),
-        tls_certificate=tls_cert,
-        tls_key=tls_key,
-        audit=audit,  # type: ignore[arg-type]  # click.Choice admits exactly these three
-        log_level=log_level.upper(),
-        usage_dsn=usage_dsn or GateSettings().usage_dsn,
-    )
     raise SystemExit(run(settings, FileSource(bundle, settings.poll_seconds)))
