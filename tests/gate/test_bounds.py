@@ -10,8 +10,8 @@ from watchword.gate.audit import QUEUE_ENTRIES, AuditEntry, AuditLog
 from watchword.gate.cache import BoundedCache
 from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
-from watchword.gate.settings import parse_address
 from watchword.identity import Reason, Refusal
+from watchword.process.listening import parse_address
 from watchword.trust import Limits
 
 

@@ -12,8 +12,9 @@ from tests.gate.running import RunningGate
 from tests.identity.tokens import token
 from tests.trust.manifests import issuer, service
 from watchword.gate.audit import QUEUE_ENTRIES, UNPROVEN_PER_SECOND, AuditEntry, AuditLog
-from watchword.gate.logs import LOGGER, MESSAGES_PER_SPAN, SUMMARY_SECONDS, FloodFilter, RefusalLog
+from watchword.gate.logs import RefusalLog
 from watchword.identity import Reason, Refusal
+from watchword.process.logs import LOGGER, MESSAGES_PER_SPAN, SUMMARY_SECONDS, FloodFilter
 
 ENTRY = AuditEntry(1.0, "d", "refused", "sha256:0", 1)
 

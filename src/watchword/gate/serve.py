@@ -6,12 +6,10 @@ never crashes because something beside it is late.
 """
 
 import asyncio
-import contextlib
 import signal
-import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine
 
 import uvicorn
 import uvloop
@@ -20,32 +18,20 @@ from starlette.types import ASGIApp
 from watchword.gate.app import GateApp
 from watchword.gate.audit import AuditLog
 from watchword.gate.engine import Engine
-from watchword.gate.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
 from watchword.gate.protocol import TargetProtocol
-from watchword.gate.settings import GateSettings, parse_address
+from watchword.gate.settings import GateSettings
 from watchword.gate.sources import BundleSource, Keeper
 from watchword.gate.tls import ReloadingCertificate
 from watchword.gate.usage_api import UsageApi
+from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
+from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
 
 # Proxies keep idle connections for about a minute; whoever closes first must not be us.
 KEEP_ALIVE_SECONDS = 75
-
-
-class CannotStart(Exception):
-    """The gate cannot start; the message says what is wrong and what would be right."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: one process has two servers and one way to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the gate."""
-        yield
 
 
 def run(settings: GateSettings, source: BundleSource) -> int:
@@ -88,8 +74,8 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     keeper = Keeper(engine, on_adopt)
     readiness = Readiness(engine, keeper)
     certificate = _certificate(settings)
-    gate_socket = _listen("--listen", settings.listen)
-    ops_socket = _listen("--ops-listen", settings.ops_listen)
+    gate_socket = listen_on("--listen", settings.listen)
+    ops_socket = listen_on("--ops-listen", settings.ops_listen)
     gate = _server(GateApp(engine, usage), settings, certificate)
     ops = _server(ops_app(engine, readiness), settings, None)
     work = [_follow(keeper.follow(source)), _follow(_summaries(engine))]
@@ -99,12 +85,12 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _serving(ops, ops_socket), _serving(gate, gate_socket):
+    async with serving(ops, ops_socket), serving(gate, gate_socket):
         LOGGER.info(
             "listening",
             extra={
-                "listen": _address(gate_socket),
-                "ops_listen": _address(ops_socket),
+                "listen": address_of(gate_socket),
+                "ops_listen": address_of(ops_socket),
                 "tls": certificate is not None,
             },
         )
@@ -121,21 +107,9 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
         audit.close()
 
 
-@contextlib.asynccontextmanager
-async def _serving(server: _Server, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve inside of the block; at its end stop accepting and finish what is in flight."""
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    # uvicorn has no event for it; the sockets listen already, so nobody waits for this.
-    while not server.started and not task.done():  # noqa: ASYNC110 - the flag is all that uvicorn offers
-        await asyncio.sleep(0.001)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
-
-
-def _server(app: ASGIApp, settings: GateSettings, certificate: ReloadingCertificate | None) -> _Server:
+def _server(
+    app: ASGIApp, settings: GateSettings, certificate: ReloadingCertificate | None
+) -> SignalFreeServer:
     config = uvicorn.Config(
         app,
         http=TargetProtocol,
@@ -154,7 +128,7 @@ def _server(app: ASGIApp, settings: GateSettings, certificate: ReloadingCertific
     config.load()
     if certificate is not None:
         config.ssl = certificate.context
-    return _Server(config)
+    return SignalFreeServer(config)
 
 
 def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
@@ -172,23 +146,6 @@ def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
         raise CannotStart(
             f"--tls-cert, --tls-key: {error.strerror}. Remedy: name two readable PEM files"
         ) from None
-
-
-def _listen(flag: str, address: str) -> socket.socket:
-    try:
-        host, port = parse_address(address)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except ValueError as error:
-        raise CannotStart(f"{flag}: {error}") from None
-    except OSError as error:
-        remedy = "choose another port, or stop what uses this one"
-        raise CannotStart(f"{flag}: cannot listen on {address}: {error.strerror}. Remedy: {remedy}") from None
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _follow(work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

@@ -32,21 +32,3 @@ class GateSettings:
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 25
     poll_seconds: float = 0.5
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Take HOST:PORT apart; an IPv6 host stands in brackets, an empty one is every interface.
-
-    Raises:
-        ValueError: not HOST:PORT; the message says what would be right.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(
-            f"{text!r} is not HOST:PORT with a port from 0 to 65535; use for example 127.0.0.1:8443"
-        )
-    if host.startswith("[") and host.endswith("]"):
-        return host[1:-1], int(port)
-    if ":" in host:
-        raise ValueError(f"{text!r} has an IPv6 host without brackets; use for example [::1]:8443")
-    return host, int(port)
