@@ -14,6 +14,8 @@ class GateFlags(TypedDict):
     ops_listen: Address
     tls_cert: str | None
     tls_key: str | None
+    upstream: str | None
+    upstream_timeout_seconds: float
     usage_dsn: str | None
     audit: AuditLevel
     log_level: str
@@ -27,6 +29,8 @@ def gate_settings(flags: GateFlags, *, default_usage_dsn: str) -> GateSettings:
         ops_listen=str(flags["ops_listen"]),
         tls_certificate=flags["tls_cert"],
         tls_key=flags["tls_key"],
+        upstream=flags["upstream"],
+        upstream_timeout_seconds=flags["upstream_timeout_seconds"],
         usage_dsn=flags["usage_dsn"] or default_usage_dsn,
         audit=flags["audit"],
         log_level=flags["log_level"].upper(),

@@ -146,6 +146,19 @@ def gate_options(command: _Command) -> _Command:
             ),
             option("--tls-key", type=EXISTING_FILE, metavar="FILE", help="PEM key of --tls-cert."),
             option(
+                "--upstream",
+                metavar="URL",
+                help="The app, such as http://127.0.0.1:8080, to which allowed requests are passed on.",
+            ),
+            option(
+                "--upstream-timeout-seconds",
+                type=click.FloatRange(min=0.1),
+                default=60.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long the app may send nothing before the caller is told 504.",
+            ),
+            option(
                 "--usage-dsn",
                 metavar="DSN",
                 help="Where usage is kept, for example sqlite:////var/lib/watchword/usage.db.",

@@ -6,7 +6,7 @@ exempt from the checks: probes and metrics live on another port.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,6 +20,10 @@ from watchword.gate.usage_api import UsageApi, body_too_large
 from watchword.identity import Reason, Refusal
 from watchword.usage import MAX_BODY_BYTES
 
+if TYPE_CHECKING:
+    # A gate without an upstream does not pay for an HTTP client.
+    from watchword.gate.proxy.upstream import Upstream
+
 # For a whole body, in seconds; a caller who sends slower holds a connection for nothing.
 BODY_SECONDS: Final = 30.0
 
@@ -31,9 +35,16 @@ class _BodyTooLargeError(Exception):
 class GateApp:
     """The ASGI application of the gate's port."""
 
-    def __init__(self, engine: Engine, usage: UsageApi | None, body_seconds: float = BODY_SECONDS) -> None:
-        """Answer with an engine's decisions; without usage its endpoints are not there."""
+    def __init__(
+        self,
+        engine: Engine,
+        usage: UsageApi | None,
+        body_seconds: float = BODY_SECONDS,
+        upstream: "Upstream | None" = None,
+    ) -> None:
+        """Answer with an engine's decisions; without usage or upstream, theirs are not there."""
         self._engine, self._usage, self._body_seconds = engine, usage, body_seconds
+        self._upstream = upstream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope; WebSockets are closed, lifespan is none of ours."""
@@ -50,7 +61,19 @@ class GateApp:
         if path.startswith(b"/authz/"):
             await _send(send, scope, self._for_proxy(scope, path, target))
             return
+        if self._upstream is not None and not (self._usage is not None and self._usage.finds(target)):
+            await self._pass_on(self._upstream, scope, receive, send, target)
+            return
         await self._starlette(scope, receive, send, target)
+
+    async def _pass_on(
+        self, upstream: "Upstream", scope: Scope, receive: Receive, send: Send, target: bytes
+    ) -> None:
+        answer: Answer | None = self._engine.decide(scope["headers"], scope["method"], target)
+        if answer is not None and answer.status == 200:
+            answer = await upstream.serve(scope, receive, send, target, answer.headers)
+        if answer is not None:
+            await _send(send, scope, answer)
 
     def _for_proxy(self, scope: Scope, path: bytes, target: bytes) -> Answer:
         headers = scope["headers"]

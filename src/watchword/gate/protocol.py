@@ -7,6 +7,7 @@ neither parser nor uvicorn bounds a request's head: one endless header would tak
 """
 
 import asyncio
+import math
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -30,6 +31,7 @@ _HEAD_TOO_LARGE: Final = (
 class TargetProtocol(HttpToolsProtocol):
     """Adds the raw target to each request's scope, and ends connections that go beyond the bounds."""
 
+    max_message_bytes: float = MAX_MESSAGE_BYTES
     _is_in_head = True
     _is_over = False
     # Bytes since the read in which the present message began.
@@ -54,7 +56,7 @@ class TargetProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._received > (MAX_HEAD_BYTES if self._is_in_head else MAX_MESSAGE_BYTES):
+        if self._received > (MAX_HEAD_BYTES if self._is_in_head else self.max_message_bytes):
             self._end()
         elif self._deadline is None and self._is_idle():
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
@@ -106,6 +108,12 @@ class TargetProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
+
+
+class StreamingProtocol(TargetProtocol):
+    """For a gate that passes bodies on as they come: their size is the app's to judge."""
+
+    max_message_bytes = math.inf
 
 
 def raw_target(scope: Any) -> bytes:

@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Coroutine
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -20,7 +21,8 @@ from watchword.gate.audit import AuditLog
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
-from watchword.gate.protocol import TargetProtocol
+from watchword.gate.protocol import StreamingProtocol, TargetProtocol
+from watchword.gate.proxy import UpstreamProblem, parse_upstream
 from watchword.gate.settings import GateSettings
 from watchword.gate.sources import BundleSource, Keeper
 from watchword.gate.tls import ReloadingCertificate
@@ -29,6 +31,10 @@ from watchword.process.listening import CannotStart, SignalFreeServer, address_o
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
+
+if TYPE_CHECKING:
+    from watchword.gate.proxy.tunnel import TunnelFactory
+    from watchword.gate.proxy.upstream import Upstream
 
 # Proxies keep idle connections for about a minute; whoever closes first must not be us.
 KEEP_ALIVE_SECONDS = 75
@@ -76,7 +82,8 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     certificate = _certificate(settings)
     gate_socket = listen_on("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
-    gate = _server(GateApp(engine, usage), settings, certificate)
+    app, tunnel, upstream = _application(engine, usage, settings)
+    gate = _server(app, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), settings, None)
     work = [_follow(keeper.follow(source)), _follow(_summaries(engine))]
     if certificate is not None:
@@ -102,18 +109,23 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
         task.cancel()
     await asyncio.gather(*ended, return_exceptions=True)
     await usage.close()
+    if upstream is not None:
+        await upstream.close()
     engine.refusals.summarize()
     if audit is not None:
         audit.close()
 
 
 def _server(
-    app: ASGIApp, settings: GateSettings, certificate: ReloadingCertificate | None
+    app: ASGIApp,
+    settings: GateSettings,
+    certificate: ReloadingCertificate | None,
+    tunnel: "TunnelFactory | None" = None,
 ) -> SignalFreeServer:
     config = uvicorn.Config(
         app,
-        http=TargetProtocol,
-        ws="none",
+        http=TargetProtocol if tunnel is None else StreamingProtocol,
+        ws="none" if tunnel is None else tunnel,  # type: ignore[arg-type]  # uvicorn calls what it is given
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -129,6 +141,25 @@ def _server(
     if certificate is not None:
         config.ssl = certificate.context
     return SignalFreeServer(config)
+
+
+def _application(
+    engine: Engine, usage: UsageApi, settings: GateSettings
+) -> "tuple[GateApp, TunnelFactory | None, Upstream | None]":
+    if settings.upstream is None:
+        return GateApp(engine, usage), None, None
+    try:
+        address = parse_upstream(settings.upstream)
+    except UpstreamProblem as problem:
+        raise CannotStart(f"--upstream: {problem}") from None
+    try:
+        # Imported only here: a gate without an upstream does not pay for an HTTP client.
+        from watchword.gate.proxy.tunnel import tunnel_factory
+        from watchword.gate.proxy.upstream import Upstream
+    except ImportError:
+        raise CannotStart("--upstream: aiohttp is missing. Remedy: install watchword[proxy]") from None
+    upstream = Upstream(address, settings.upstream_timeout_seconds)
+    return GateApp(engine, usage, upstream=upstream), tunnel_factory(engine, address), upstream
 
 
 def _certificate(settings: GateSettings) -> ReloadingCertificate | None:

@@ -16,6 +16,8 @@ class GateSettings:
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
         tls_key: PEM file with the certificate's key.
+        upstream: the app's `http://HOST:PORT`, to which allowed requests are passed on; None: nothing is.
+        upstream_timeout_seconds: how long the app may send nothing before its answer counts as late.
         usage_dsn: where usage is kept, such as `sqlite:///usage.db`.
         audit: which decisions go to the audit log on standard output.
         log_level: DEBUG, INFO, WARNING or ERROR.
@@ -27,6 +29,8 @@ class GateSettings:
     ops_listen: str = "127.0.0.1:9090"
     tls_certificate: str | None = None
     tls_key: str | None = None
+    upstream: str | None = None
+    upstream_timeout_seconds: float = 60.0
     usage_dsn: str = "sqlite:///watchword-usage.db"
     audit: AuditLevel = "refusals"
     log_level: str = "INFO"
