@@ -157,9 +157,9 @@ def _both_ways(_: App, connection: Connection, __: Request) -> bool:
 
 
 def _stream(app: App, connection: Connection, __: Request) -> bool:
-    connection.link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfirs\r\n")
+    connection.link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
     app.go_on.wait(LONG_SECONDS)
-    connection.link.sendall(b"1\r\nt\r\n0\r\n\r\n")
+    connection.link.sendall(b"1\r\ns\r\n0\r\n\r\n")
     return True
 
 

@@ -159,7 +159,7 @@ def test_each_chunk_is_answered_before_the_next_one_is_sent(front: Front) -> Non
 def test_an_answer_is_passed_back_while_it_is_being_written(front: Front) -> None:
     with front.connect() as link:
         link.sendall(b"\r\n".join([b"GET /app/acme/stream HTTP/1.1", b"Host: gate", bearer(), b"", b""]))
-        read_until(link, b"firs")
+        read_until(link, b"part")
         front.app.go_on.set()
         read_until(link, b"0\r\n\r\n")
 
