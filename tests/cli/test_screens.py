@@ -69,7 +69,19 @@ def test_verify_as_json_says_the_whole_table(work: Work) -> None:
 def test_compile_gives_the_same_bytes_each_time(work: Work) -> None:
     runs = [work.run("compile", "{work}/good", "-o", "json").stdout for _ in range(2)]
     assert runs[0] == runs[1]
-    assert set(json.loads(runs[0])) == {"bundles", "networkPolicies", "problems"}
+    assert set(json.loads(runs[0])) == {"bundles", "networkPolicies", "networkPolicyPreviews", "problems"}
+
+
+def test_compile_shows_the_policy_that_a_preview_would_become_and_writes_none(work: Work) -> None:
+    service = (work.path / "good/service.yaml").read_text()
+    work.write("preview/service.yaml", service.rstrip() + "\n  networkPolicy: {mode: Preview}\n")
+    said = work.run("compile", "{work}/preview", "--out", "{work}/out").stdout
+    assert "NetworkPolicy, as a preview" in said
+    assert "podSelector:" in said
+    document = json.loads(work.run("compile", "{work}/preview", "-o", "json").stdout)
+    assert [each["kind"] for each in document["networkPolicyPreviews"]] == ["NetworkPolicy"]
+    assert document["networkPolicies"] == []
+    assert [path.name for path in (work.path / "out").iterdir()] == ["tuist.tuist-server.bundle.json"]
 
 
 def test_compile_writes_nothing_when_there_is_a_problem(work: Work) -> None:

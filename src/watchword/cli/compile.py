@@ -61,13 +61,14 @@ def command(folder: str, output: str, service: ObjectName | None, out: str | Non
             # Where problems were named above, they may be why: the answer is "no", not "wrong usage".
             raise unusable if not problems else ManifestsUnfit(unusable.message, unusable.remedy) from None
     policies = _policies_of(bundles, compilation.network_policies)
+    previews = _policies_of(bundles, compilation.previews)
     usable = not problems or keep_going
     if output == "json":
-        click.echo(_json(bundles, policies, problems))
+        click.echo(_json(bundles, policies, previews, problems))
     elif output == "bundle" and usable:
         click.echo(encode_bundle(bundles[0]))
     elif output == "text":
-        click.echo(_text(bundles, policies))
+        click.echo(_text(bundles, policies, previews))
     if out is not None and usable:
         _write(Path(out), bundles, policies)
     if problems:
@@ -76,7 +77,7 @@ def command(folder: str, output: str, service: ObjectName | None, out: str | Non
 
 
 def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> dict[ObjectName, Policy]:
-    """The policies of these services; a service with mode Preview or Off has none."""
+    """Those of the policies that are of these services."""
     wanted = {named(bundle) for bundle in bundles}
     found = {}
     for policy in policies:
@@ -88,17 +89,25 @@ def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> d
 
 
 def _json(
-    bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy], problems: tuple[Problem, ...]
+    bundles: tuple[Bundle, ...],
+    policies: dict[ObjectName, Policy],
+    previews: dict[ObjectName, Policy],
+    problems: tuple[Problem, ...],
 ) -> str:
     document = {
         "bundles": [msgspec.Raw(encode_bundle(bundle)) for bundle in bundles],
         "networkPolicies": list(policies.values()),
+        "networkPolicyPreviews": list(previews.values()),
         "problems": problems,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def _text(bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> str:
+def _text(
+    bundles: tuple[Bundle, ...],
+    policies: dict[ObjectName, Policy],
+    previews: dict[ObjectName, Policy],
+) -> str:
     lines = []
     for bundle in bundles:
         issuers = {place: issuer.name for place, issuer in enumerate(bundle.issuers)}
@@ -115,10 +124,14 @@ def _text(bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> st
             suspended = "  (suspended)" if workload.suspended else ""
             subject = f"{workload.namespace}/{workload.service_account} of {issuers[workload.issuer]}"
             lines.append(f"    {workload.name}: {subject}{suspended}")
-        policy = policies.get(named(bundle))
-        lines.append("  NetworkPolicy" if policy else "  NetworkPolicy: none (its mode is not Enforce)")
+        policy, preview = policies.get(named(bundle)), previews.get(named(bundle))
         if policy:
-            lines += [f"    {line}" for line in _yaml(policy).splitlines()]
+            lines.append("  NetworkPolicy")
+        elif preview:
+            lines.append("  NetworkPolicy, as a preview: its mode is Preview, and nothing applies it")
+        else:
+            lines.append("  NetworkPolicy: none (its mode is Off)")
+        lines += [f"    {line}" for line in _yaml(policy or preview or {}).splitlines() if policy or preview]
     return "\n".join(lines) if lines else "No usable ProtectedService."
 
 

@@ -5,8 +5,7 @@ Clusters share `iss`, so the key alone tells them apart. A `kid` or a key under 
 order of a list decide who somebody is: the older object stands, and where none is older neither does.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -21,10 +20,9 @@ from watchword.identity import (
 )
 from watchword.trust.bundle import BundleIssuer, BundleRevocations
 from watchword.trust.problems import Problem, ProblemReason
+from watchword.trust.rivals import losers, problem_of
 from watchword.trust.rules import parse_time
-from watchword.trust.specs import ClusterTrustedIssuer, Resource, Resources
-
-_R = TypeVar("_R", bound=Resource)
+from watchword.trust.specs import ClusterTrustedIssuer, Resources
 
 
 class ReadyIssuer(msgspec.Struct, frozen=True):
@@ -35,26 +33,61 @@ class ReadyIssuer(msgspec.Struct, frozen=True):
     entry: BundleIssuer
 
 
-def ready_issuers(
-    resources: Resources, keys: Mapping[str, bytes], problems: list[Problem]
-) -> dict[str, ReadyIssuer]:
-    """The usable issuers by name; what is not usable is added to the problems.
+class JudgedIssuer(msgspec.Struct, frozen=True):
+    """One issuer by itself: all that costs time, and depends on no other issuer.
+
+    Attributes:
+        resource: the issuer.
+        ready: what workloads may refer to; None where it is not usable.
+        problems: what is wrong with it or with some of its keys.
+    """
+
+    resource: ClusterTrustedIssuer
+    ready: ReadyIssuer | None
+    problems: tuple[Problem, ...]
+
+
+class Issuers(msgspec.Struct, frozen=True):
+    """All issuers, settled: what each service is compiled against.
+
+    Attributes:
+        known: every issuer that can be read, by name.
+        ready: those that workloads may refer to, by name, in the order of their names.
+        problems: what is wrong with each, conflicts between them included.
+    """
+
+    known: dict[str, ClusterTrustedIssuer] = {}
+    ready: dict[str, ReadyIssuer] = {}
+    problems: tuple[Problem, ...] = ()
+
+    def allowed_in(self, namespace: str, labels: Mapping[str, str]) -> dict[str, ReadyIssuer]:
+        """The ready issuers that objects of a namespace may rely on, by name."""
+        return {
+            name: issuer for name, issuer in self.ready.items() if allows(issuer.resource, namespace, labels)
+        }
+
+
+def judge_issuer(resource: ClusterTrustedIssuer, document: bytes | Problem) -> JudgedIssuer:
+    """Judge one issuer's keys.
 
     Args:
-        resources: all resources.
-        keys: JWKS documents by issuer name, for sources that only I/O can read.
-        problems: receives one entry for each thing left out.
+        resource: the issuer.
+        document: its JWKS, or why there is none; not looked at where the keys are inline.
     """
-    ready: dict[str, ReadyIssuer] = {}
-    for resource in sorted(resources.issuers, key=lambda each: each.metadata.name):
-        loaded = _load(resource, resources, keys, problems)
-        if loaded is not None:
-            ready[resource.metadata.name] = loaded
+    problems: list[Problem] = []
+    ready = _load(resource, document, problems)
+    return JudgedIssuer(resource, ready, tuple(problems))
+
+
+def settle_issuers(judged: Iterable[JudgedIssuer]) -> Issuers:
+    """Settle the conflicts between issuers: one `kid` or one key belongs to one object."""
+    issuers = sorted(judged, key=lambda each: each.resource.metadata.name)
+    problems = [problem for each in issuers for problem in each.problems]
+    ready = {each.resource.metadata.name: each.ready for each in issuers if each.ready is not None}
     for what, of in (("kid", _kids), ("thumbprint", _thumbprints)):
         claims = {name: of(issuer) for name, issuer in ready.items()}
         standing = [issuer.resource for issuer in ready.values()]
         for loser in losers(standing, lambda each, claims=claims: claims[each.metadata.name]):  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            name = loser.resource.metadata.name
             detail = f"{loser.other.metadata.name} has a key of the same {what}"
             remedy = (
                 "one cluster is one object: use additionalIssuers for its other URLs, and remove the copy"
@@ -62,51 +95,31 @@ def ready_issuers(
             problems.append(
                 problem_of(loser.resource, "spec.keys", ProblemReason.KEY_CONFLICT, detail, remedy)
             )
-            ready.pop(name, None)
-    return ready
+            ready.pop(loser.resource.metadata.name, None)
+    return Issuers({each.resource.metadata.name: each.resource for each in issuers}, ready, tuple(problems))
 
 
-class Loser(msgspec.Struct, frozen=True):
-    """An object that another one keeps out."""
+def ready_issuers(resources: Resources, keys: Mapping[str, bytes]) -> Issuers:
+    """All issuers of a set of resources, settled.
 
-    resource: Resource
-    other: Resource
-
-
-def losers(resources: Iterable[_R], claims_of: Callable[[_R], Iterable[Hashable]]) -> list[Loser]:
-    """Who has to stand back where two objects claim the same thing.
-
-    The oldest by creationTimestamp stands; where several are oldest, or have no time, none of them does.
+    Args:
+        resources: all resources.
+        keys: JWKS documents by issuer name, for sources that only I/O can read.
     """
-    claimants: dict[Hashable, list[_R]] = {}
-    for resource in resources:
-        # An object may say a thing twice (one key under two names); that is no rivalry.
-        for claim in dict.fromkeys(claims_of(resource)):
-            claimants.setdefault(claim, []).append(resource)
-    found: dict[int, Loser] = {}
-    for rivals in claimants.values():
-        if len(rivals) < 2:
-            continue
-        # An object without a time was never stored in a cluster: nothing says that it was there first.
-        times = [parse_time(each.metadata.creation_timestamp or "") for each in rivals]
-        known = [time for time in times if time is not None]
-        oldest = min(known) if len(known) == len(times) else None
-        standing = [
-            each for each, time in zip(rivals, times, strict=True) if oldest is not None and time == oldest
-        ]
-        winner = standing[0] if len(standing) == 1 else None
-        for resource in rivals:
-            if resource is not winner:
-                other = winner or next(each for each in rivals if each is not resource)
-                found.setdefault(id(resource), Loser(resource, other))
-    return list(found.values())
+    return settle_issuers(
+        judge_issuer(each, _document(each, resources, keys.get(each.metadata.name)))
+        for each in resources.issuers
+    )
 
 
-def problem_of(resource: Resource, field: str, reason: ProblemReason, detail: str, remedy: str) -> Problem:
-    """A problem of one object."""
-    metadata = resource.metadata
-    kind = type(resource).__name__
-    return Problem(kind, metadata.namespace, metadata.name, field, reason, detail, remedy, resource.source)
+def allows(issuer: ClusterTrustedIssuer, namespace: str, labels: Mapping[str, str]) -> bool:
+    """Whether objects of a namespace, which has these labels, may rely on an issuer."""
+    allowed = issuer.spec.allowed_namespaces
+    if allowed is None:
+        return True
+    # Every namespace has this label, whether anybody wrote it or not (Kubernetes 1.22).
+    known = {**labels, "kubernetes.io/metadata.name": namespace}
+    return all(known.get(key) == value for key, value in allowed.match_labels.items())
 
 
 def _kids(issuer: ReadyIssuer) -> list[str]:
@@ -118,10 +131,10 @@ def _thumbprints(issuer: ReadyIssuer) -> list[str]:
 
 
 def _load(
-    resource: ClusterTrustedIssuer, resources: Resources, keys: Mapping[str, bytes], problems: list[Problem]
+    resource: ClusterTrustedIssuer, document: bytes | Problem, problems: list[Problem]
 ) -> ReadyIssuer | None:
     name, spec = resource.metadata.name, resource.spec
-    found = _key_set(resource, resources, keys)
+    found = _key_set(resource, document)
     if isinstance(found, Problem):
         problems.append(found)
         return None
@@ -150,33 +163,39 @@ def _load(
 
 
 def _key_set(
-    resource: ClusterTrustedIssuer, resources: Resources, keys: Mapping[str, bytes]
+    resource: ClusterTrustedIssuer, document: bytes | Problem
 ) -> tuple[KeySet, list[object]] | Problem:
-    source = resource.spec.keys
-    if source.inline is not None:
-        documents = source.inline.get("keys")
+    inline = resource.spec.keys.inline
+    if inline is not None:
+        documents = inline.get("keys")
         return load_key_objects(documents), documents if isinstance(documents, list) else []
+    if isinstance(document, Problem):
+        return document
+    key_set = load_jwks(document)
+    if not key_set.keys:
+        return key_set, []
+    documents = parse_json_object(document)["keys"]
+    return key_set, documents if isinstance(documents, list) else []
+
+
+def _document(resource: ClusterTrustedIssuer, resources: Resources, fetched: bytes | None) -> bytes | Problem:
+    """What an issuer's keys are read from, without any I/O."""
+    source = resource.spec.keys
+    if fetched is not None or source.inline is not None:
+        return fetched or b""
     if source.config_map is not None:
         reference = source.config_map
         text = resources.config_maps.get((reference.namespace, reference.name), {}).get(reference.key)
-        if text is None:
-            place = f"{reference.namespace}/{reference.name}"
-            detail = f"ConfigMap {place} has no entry {reference.key}, or is missing"
-            remedy = "create it with the issuer's JWKS"
-            return problem_of(resource, "spec.keys.configMap", ProblemReason.KEYS_UNAVAILABLE, detail, remedy)
-        data = text.encode()
-    elif resource.metadata.name in keys:
-        data = keys[resource.metadata.name]
-    else:
-        field = "spec.keys.discovery" if source.discovery is not None else "spec.keys.cluster"
-        detail = "these keys have to be fetched, and nothing fetches them here"
-        remedy = "pin them inline: `watchword pin` prints the object"
-        return problem_of(resource, field, ProblemReason.KEYS_UNAVAILABLE, detail, remedy)
-    key_set = load_jwks(data)
-    if not key_set.keys:
-        return key_set, []
-    documents = parse_json_object(data)["keys"]
-    return key_set, documents if isinstance(documents, list) else []
+        if text is not None:
+            return text.encode()
+        place = f"{reference.namespace}/{reference.name}"
+        detail = f"ConfigMap {place} has no entry {reference.key}, or is missing"
+        remedy = "create it with the issuer's JWKS"
+        return problem_of(resource, "spec.keys.configMap", ProblemReason.KEYS_UNAVAILABLE, detail, remedy)
+    field = "spec.keys.discovery" if source.discovery is not None else "spec.keys.cluster"
+    detail = "these keys have to be fetched, and nothing fetches them here"
+    remedy = "pin them inline: `watchword pin` prints the object"
+    return problem_of(resource, field, ProblemReason.KEYS_UNAVAILABLE, detail, remedy)
 
 
 def _bad_key(resource: ClusterTrustedIssuer, bad: KeyProblem) -> Problem:

@@ -6,33 +6,23 @@ problem that says which. Nothing that was meant to decide who is trusted is ever
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from watchword.trust.names import findings_of_names, findings_of_texts
+from watchword.trust.objects import KINDS, MAX_QUOTED, quoted, read_object
 from watchword.trust.problems import Problem, ProblemReason
-from watchword.trust.rules import findings_of_issuer, findings_of_service, findings_of_workload
 from watchword.trust.specs import (
     API_GROUP,
-    API_VERSION,
     ClusterTrustedIssuer,
-    IssuerSpec,
-    Metadata,
     ProtectedService,
     Resource,
     Resources,
-    ServiceSpec,
     TrustedWorkload,
-    WorkloadSpec,
 )
 from watchword.trust.strictyaml import Unreadable, read_documents
-from watchword.trust.validation import Finding, explain
 
-MAX_QUOTED: Final = 253
 Texts = dict[str, str]
-_KINDS: Final = ("ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload")
 
 
 class Manifests(msgspec.Struct, frozen=True):
@@ -71,10 +61,11 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
                 kept = config_maps if kind == "ConfigMap" else namespaces
                 _keep_plain(source, kind, document, kept, problems)
             # One of our kinds under another group is a slip of the pen, and not somebody else's object.
-            elif version.partition("/")[0] == API_GROUP or kind in _KINDS:
-                resource = _resource(source, document, problems)
-                if resource is not None:
-                    _add(resource, found, problems)
+            elif version.partition("/")[0] == API_GROUP or kind in KINDS:
+                read = read_object(document, source)
+                problems.extend(read.problems)
+                if read.resource is not None:
+                    _add(read.resource, found, problems)
     resources = Resources(
         issuers=tuple(each for each in found.values() if isinstance(each, ClusterTrustedIssuer)),
         services=tuple(each for each in found.values() if isinstance(each, ProtectedService)),
@@ -124,7 +115,7 @@ def _keep_plain(
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     of_config_map = kind == "ConfigMap"
-    name, namespace = _text(metadata.get("name")), _text(metadata.get("namespace")) if of_config_map else ""
+    name, namespace = quoted(metadata.get("name")), quoted(metadata.get("namespace")) if of_config_map else ""
     entries = document.get("data") if of_config_map else metadata.get("labels")
 
     def problem(field: str, reason: ProblemReason, detail: str, remedy: str) -> None:
@@ -141,69 +132,6 @@ def _keep_plain(
         else:
             field = f"{'data' if of_config_map else 'metadata.labels'}.{key[:MAX_QUOTED]}"
             problem(field, ProblemReason.INVALID_FIELD, "the value is not a string", "quote it")
-
-
-def _text(value: object) -> str:
-    return value[:MAX_QUOTED] if isinstance(value, str) else ""
-
-
-def _resource(source: str, document: dict[str, Any], problems: list[Problem]) -> Resource | None:
-    metadata = document.get("metadata")
-    named = metadata if isinstance(metadata, dict) else {}
-    kind, version = str(document["kind"]), str(document["apiVersion"])
-    namespace, name = _text(named.get("namespace")), _text(named.get("name"))
-
-    def problem(
-        field: str, detail: str, remedy: str, reason: ProblemReason = ProblemReason.INVALID_FIELD
-    ) -> None:
-        problems.append(Problem(kind[:63], namespace, name, field, reason, detail, remedy, source))
-
-    if version != API_VERSION or kind not in _KINDS:
-        given = f"{version[:MAX_QUOTED]} {kind[:63]}"
-        remedy = f"use {API_VERSION} and one of {', '.join(_KINDS)}"
-        problem("kind", f"{given} is not known", remedy, ProblemReason.UNKNOWN_KIND)
-        return None
-    before = len(problems)
-    for field in sorted(set(document) - {"apiVersion", "kind", "metadata", "spec", "status"}):
-        problem(field[:MAX_QUOTED], "the field is unknown", "remove it, or put it under spec")
-    if kind == "ClusterTrustedIssuer" and namespace:
-        problem("metadata.namespace", "the kind is cluster-scoped", "remove metadata.namespace")
-    if kind != "ClusterTrustedIssuer" and not namespace:
-        problem("metadata.namespace", "the namespace is missing", "say which namespace the object is in")
-    resource = _convert(kind, document, source, problem)
-    return resource if len(problems) == before else None
-
-
-def _convert(kind: str, document: dict[str, Any], source: str, problem: Any) -> Resource | None:
-    part = "metadata"
-    try:
-        metadata = msgspec.convert(document.get("metadata", {}), Metadata)
-        part = "spec"
-        spec = document.get("spec", {})
-        findings: Iterator[Finding]
-        resource: Resource
-        if kind == "ClusterTrustedIssuer":
-            issuer = msgspec.convert(spec, IssuerSpec)
-            resource = ClusterTrustedIssuer(metadata=metadata, spec=issuer, source=source)
-            findings = findings_of_issuer(issuer)
-        elif kind == "ProtectedService":
-            service = msgspec.convert(spec, ServiceSpec)
-            resource = ProtectedService(metadata=metadata, spec=service, source=source)
-            findings = findings_of_service(service)
-        else:
-            workload = msgspec.convert(spec, WorkloadSpec)
-            resource = TrustedWorkload(metadata=metadata, spec=workload, source=source)
-            findings = findings_of_workload(workload)
-    except (msgspec.ValidationError, RecursionError) as error:
-        problem(*explain(str(error), part))
-        return None
-    given = [*findings_of_names(kind, metadata.namespace, metadata.name), *findings]
-    named = tuple({field for field, _, _ in given})
-    # A rule that spoke about the field already says more than the general one.
-    texts = findings_of_texts("spec", msgspec.to_builtins(resource.spec))
-    for finding in chain(given, (each for each in texts if not each[0].startswith(named))):
-        problem(*finding)
-    return resource
 
 
 def _add(resource: Resource, found: dict[tuple[str, str, str], Resource], problems: list[Problem]) -> None:

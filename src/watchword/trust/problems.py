@@ -11,7 +11,7 @@ import msgspec
 
 
 class ProblemReason(StrEnum):
-    """Why an object, or a part of it, was left out."""
+    """Why an object, or a part of it, was left out; or, last, why it does not protect what it should."""
 
     UNREADABLE = "Unreadable"
     UNKNOWN_KIND = "UnknownKind"
@@ -26,6 +26,7 @@ class ProblemReason(StrEnum):
     NO_USABLE_KEY = "NoUsableKey"
     KEY_CONFLICT = "KeyConflict"
     SUBJECT_CONFLICT = "SubjectConflict"
+    SELECTORS_OVERLAP = "SelectorsOverlap"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -96,6 +96,9 @@ def findings_of_service(spec: ServiceSpec) -> Iterator[Finding]:
             "it selects every pod of the namespace",
             "name the service's own labels",
         )
+    if not is_service_account_name(spec.service_account_name):
+        remedy = "name one ServiceAccount of the service's namespace"
+        yield "spec.serviceAccountName", "not the name of a ServiceAccount", remedy
     if spec.port == spec.upstream_port:
         yield "spec.upstreamPort", "it is the gate's own port", "give the app a port of its own"
     for place, route in enumerate(spec.routes):

@@ -245,6 +245,9 @@ class ServiceSpec(_Spec, frozen=True):
     selector: Annotated[LabelSelector, Meta(description="The service's pods.")]
     port: Annotated[Port, Meta(description="The gate's port on those pods.")]
     upstream_port: Annotated[Port, Meta(description="The app's own port: reached through the gate only.")]
+    service_account_name: Annotated[
+        Name, Meta(description="ServiceAccount of the service's pods: it may read this service's bundle.")
+    ] = "default"
     token: TokenRules = TokenRules()
     routes: Annotated[tuple[Route, ...], Meta(max_length=MAX_ROUTES)] = ()
     limits: Limits | None = None

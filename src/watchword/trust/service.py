@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One service compiled alone, from inputs that were made ready once for all services.
+
+What an edit costs must not grow with the services beside it: so nothing here looks further than one service's
+own workloads, and every conflict between workloads is one within a service.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from watchword.trust.bundle import SCHEMA_VERSION, Bundle, BundleGrant, BundleWorkload, ServiceName, seal
+from watchword.trust.issuers import Issuers, ReadyIssuer, allows
+from watchword.trust.network import network_policy
+from watchword.trust.problems import Problem, ProblemReason
+from watchword.trust.rivals import losers, problem_of
+from watchword.trust.rules import parse_time
+from watchword.trust.specs import ProtectedService, TrustedWorkload
+
+Account = tuple[str, str]
+
+
+class ServiceCompilation(msgspec.Struct, frozen=True):
+    """What one service comes to.
+
+    Attributes:
+        bundle: sealed with the generation 1; the digest does not depend on it.
+        workloads: those that are trusted, suspended and expired ones among them, by name.
+        problems: one entry for each workload that was left out.
+        policy: the NetworkPolicy that its mode asks for; None with `Off`.
+    """
+
+    bundle: Bundle
+    workloads: tuple[TrustedWorkload, ...]
+    problems: tuple[Problem, ...]
+    policy: dict[str, Any] | None
+
+
+def compile_service(
+    service: ProtectedService,
+    workloads: Iterable[TrustedWorkload],
+    issuers: Issuers,
+    *,
+    labels: Mapping[str, str] | None = None,
+    live_uids: Mapping[Account, str] | None = None,
+    now: float | None = None,
+) -> ServiceCompilation:
+    """Compile one service. Never raises for bad resources.
+
+    Args:
+        service: the service.
+        workloads: those whose `serviceRef` names it, in any order.
+        issuers: all issuers, settled.
+        labels: of the service's namespace.
+        live_uids: the UIDs of ServiceAccounts of this cluster by (namespace, name): the empty string for one
+            that is known to be gone; nothing for one that is not known. Only issuers with `keys.cluster` are
+            of this cluster.
+        now: seconds since the epoch; from `expires` on, a workload's peers leave the NetworkPolicy. None:
+            nothing has expired.
+    """
+    namespace = service.metadata.namespace
+    allowed = issuers.allowed_in(namespace, labels or {})
+    trusted, problems = _trusted(workloads, issuers, allowed, labels or {})
+    active = [each for each in trusted if not _has_expired(each, now)]
+    return ServiceCompilation(
+        bundle=seal(_bundle(service, trusted, allowed, live_uids or {}), 1),
+        workloads=tuple(trusted),
+        problems=tuple(problems),
+        policy=network_policy(service, active),
+    )
+
+
+def problem_of_orphan(workload: TrustedWorkload) -> Problem:
+    """What is wrong with a workload whose service is not there, or cannot be used."""
+    # A serviceRef has no namespace: nobody can trust a workload on behalf of somebody else's service.
+    name, namespace = workload.spec.service_ref.name, workload.metadata.namespace
+    detail = f"there is no usable ProtectedService {name} in the namespace {namespace}"
+    remedy = "name a ProtectedService of the same namespace"
+    return problem_of(workload, "spec.serviceRef.name", ProblemReason.SERVICE_NOT_FOUND, detail, remedy)
+
+
+def _trusted(
+    workloads: Iterable[TrustedWorkload],
+    issuers: Issuers,
+    allowed: Collection[str],
+    labels: Mapping[str, str],
+) -> tuple[list[TrustedWorkload], list[Problem]]:
+    """The workloads that stand, and what is wrong with the others."""
+    problems: list[Problem] = []
+    fit: list[TrustedWorkload] = []
+    for workload in sorted(workloads, key=lambda each: each.metadata.name):
+        if workload.spec.issuer_ref.name in allowed:
+            fit.append(workload)
+        else:
+            problems.append(_unfit(workload, issuers, labels))
+    out = set()
+    for loser in losers(fit, lambda each: [_subject_of(each)]):
+        detail = f"{loser.other.metadata.name} trusts the same subject of the same issuer for this service"
+        remedy = "keep one object for one workload, with all its grants"
+        problems.append(
+            problem_of(loser.resource, "spec.serviceAccount", ProblemReason.SUBJECT_CONFLICT, detail, remedy)
+        )
+        out.add(id(loser.resource))
+    return [each for each in fit if id(each) not in out], problems
+
+
+def _subject_of(workload: TrustedWorkload) -> tuple[str, str, str]:
+    account = workload.spec.service_account
+    return workload.spec.issuer_ref.name, account.namespace, account.name
+
+
+def _unfit(workload: TrustedWorkload, issuers: Issuers, labels: Mapping[str, str]) -> Problem:
+    namespace, name = workload.metadata.namespace, workload.spec.issuer_ref.name
+    field = "spec.issuerRef.name"
+    issuer = issuers.known.get(name)
+    if issuer is None:
+        detail = f"there is no usable ClusterTrustedIssuer {name}"
+        remedy = "name an existing one, or ask a cluster admin to add it"
+        return problem_of(workload, field, ProblemReason.ISSUER_NOT_FOUND, detail, remedy)
+    if not allows(issuer, namespace, labels):
+        detail = f"the issuer {name} does not allow the namespace {namespace} to rely on it"
+        remedy = "label the namespace as spec.allowedNamespaces of the issuer says, or ask a cluster admin"
+        return problem_of(workload, field, ProblemReason.NAMESPACE_NOT_ALLOWED, detail, remedy)
+    detail = f"the ClusterTrustedIssuer {name} has a problem of its own"
+    return problem_of(workload, field, ProblemReason.ISSUER_UNUSABLE, detail, "mend the issuer first")
+
+
+def _has_expired(workload: TrustedWorkload, now: float | None) -> bool:
+    if now is None or workload.spec.expires is None:
+        return False
+    end = parse_time(workload.spec.expires)
+    return end is not None and end <= now
+
+
+def _bundle(
+    service: ProtectedService,
+    workloads: list[TrustedWorkload],
+    ready: Mapping[str, ReadyIssuer],
+    live_uids: Mapping[Account, str],
+) -> Bundle:
+    spec = service.spec
+    grants_of = {workload.metadata.name: _grants_of(workload) for workload in workloads}
+    grants = sorted(
+        set(grants_of.values()),
+        key=lambda row: [(each.scopes, each.accounts, each.projects) for each in row],
+    )
+    place_of_issuer = {name: place for place, name in enumerate(ready)}
+    place_of_grants = {row: place for place, row in enumerate(grants)}
+    rows = []
+    for workload in workloads:
+        name, issuer = workload.metadata.name, workload.spec.issuer_ref.name
+        account = workload.spec.service_account
+        is_of_this_cluster = ready[issuer].resource.spec.keys.cluster is not None
+        live_uid = live_uids.get((account.namespace, account.name)) if is_of_this_cluster else None
+        rows.append(
+            BundleWorkload(
+                name=name,
+                issuer=place_of_issuer[issuer],
+                namespace=account.namespace,
+                service_account=account.name,
+                grants=place_of_grants[grants_of[name]],
+                suspended=workload.spec.suspend,
+                expires_at=None if workload.spec.expires is None else parse_time(workload.spec.expires),
+                live_uid=live_uid,
+            )
+        )
+    return Bundle(
+        schema_version=SCHEMA_VERSION,
+        service=ServiceName(namespace=service.metadata.namespace, name=service.metadata.name),
+        generation=1,
+        digest="",
+        audiences=tuple(sorted(spec.audiences)),
+        token=spec.token,
+        # Every issuer that the namespace may rely on, used or not: a stranger is then told that it is
+        # unknown, and not that its key is.
+        issuers=tuple(issuer.entry for issuer in ready.values()),
+        grants=tuple(grants),
+        workloads=tuple(rows),
+        routes=spec.routes,
+        limits=spec.limits,
+        meters=spec.usage.meters,
+        usage_base_path=spec.usage.base_path,
+    )
+
+
+def _grants_of(workload: TrustedWorkload) -> tuple[BundleGrant, ...]:
+    return tuple(
+        BundleGrant(
+            scopes=tuple(sorted(set(each.scopes))),
+            accounts=tuple(sorted(set(each.accounts))),
+            projects=tuple(sorted(set(each.projects))),
+        )
+        for each in workload.spec.grants
+    )
