@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m docs.generate write|check`: write the generated pages, or fail when one is out of date."""
+"""`python -m docs.generate write|check`: write the generated files, or fail when one is out of date."""
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from docs.generate import commands, metrics, reasons, resources
+from docs.generate import commands, crds, metrics, reasons, resources
 
-REFERENCE = Path(__file__).parents[1] / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.page,
     "resources.md": resources.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
+}
+MANIFESTS: Mapping[str, Callable[[], str]] = {
+    f"crds/{name}": partial(crds.page, kind) for name, kind in crds.FILES.items()
 }
 
 
@@ -23,14 +28,17 @@ def main() -> int:
         print("use: python -m docs.generate write|check", file=sys.stderr)
         return 2
     stale = []
-    for name, page in PAGES.items():
-        path, text = REFERENCE / name, page()
+    files = {REFERENCE / name: page for name, page in PAGES.items()}
+    files |= {ROOT / "manifests" / name: page for name, page in MANIFESTS.items()}
+    for path, page in files.items():
+        text = page()
         if mode == "write":
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            stale.append(name)
+            stale.append(str(path.relative_to(ROOT)))
     if stale:
-        print(f"out of date: docs/reference/{', '.join(stale)}. Run `make generate`.", file=sys.stderr)
+        print(f"out of date: {', '.join(stale)}. Run `make generate`.", file=sys.stderr)
     return 1 if stale else 0
 
 
