@@ -77,8 +77,9 @@ def _peer(peer: Peer) -> dict[str, Any]:
             block["except"] = list(peer.ip_block.except_)
         return {"ipBlock": block}
     selectors = (("namespaceSelector", peer.namespace_selector), ("podSelector", peer.pod_selector))
+    # An API server leaves empty labels away: written so, what is stored is what was applied.
     return {
-        name: {"matchLabels": dict(sorted(selector.match_labels.items()))}
+        name: {"matchLabels": dict(sorted(selector.match_labels.items()))} if selector.match_labels else {}
         for name, selector in selectors
         if selector is not None
     }
