@@ -117,6 +117,14 @@ class BundleStatus(Part, frozen=True):
         Generation, Meta(description="The bundle's generation. It only grows; gates say which one they run.")
     ]
     digest: Annotated[str, Meta(max_length=128, description="The SHA-256 digest of its content.")]
+    resource_version: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="The ConfigMap's resourceVersion as it was written: another one means that somebody "
+            "else wrote it.",
+        ),
+    ] = ""
 
 
 class WorkloadCounts(Part, frozen=True):

@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every condition that the operator can state of an object, with what it means and what to do about it.
+
+The same table makes the conditions, the ends of their messages and the reference page: a reason that is not
+in it cannot be written, so who reads a condition always finds it in the docs.
+"""
+
+from enum import Enum, StrEnum, unique
+from typing import NamedTuple
+
+import msgspec
+
+from watchword.trust.problems import ProblemReason
+from watchword.trust.specs.status import ConditionStatus
+
+ISSUER, SERVICE, WORKLOAD = "ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload"
+_ALL = (ISSUER, SERVICE, WORKLOAD)
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks of."""
+
+    READY = "Ready"
+    KEYS_FRESH = "KeysFresh"
+    ROTATION_SETTLED = "RotationSettled"
+    BUNDLE_PUBLISHED = "BundlePublished"
+    POLICY_APPLIED = "PolicyApplied"
+    REACHABLE = "Reachable"
+    PEERS_NARROW = "PeersNarrow"
+
+
+class _Facts(NamedTuple):
+    kinds: tuple[str, ...]
+    type: ConditionType
+    status: ConditionStatus
+    reason: str
+    meaning: str
+    remedy: str
+
+
+_READY, _FRESH, _SETTLED = ConditionType.READY, ConditionType.KEYS_FRESH, ConditionType.ROTATION_SETTLED
+_PUBLISHED, _POLICY = ConditionType.BUNDLE_PUBLISHED, ConditionType.POLICY_APPLIED
+_REACHABLE, _NARROW = ConditionType.REACHABLE, ConditionType.PEERS_NARROW
+
+
+def _problem(kinds: tuple[str, ...], reason: ProblemReason, meaning: str, remedy: str) -> _Facts:
+    return _Facts(kinds, _READY, "False", reason.value, meaning, remedy)
+
+
+@unique
+class Verdict(Enum):
+    """Type, status and reason of a condition, its meaning and its remedy; an empty remedy: none needed."""
+
+    # Ready, of an issuer.
+    KEYS_TRUSTED = _Facts(
+        (ISSUER,), _READY, "True", "KeysTrusted", "At least one key is trusted; services rely on it.", ""
+    )
+    AWAITING_APPROVAL = _Facts(
+        (ISSUER,),
+        _READY,
+        "False",
+        "AwaitingApproval",
+        "Keys are served, and none of them is trusted: the policy waits for a person.",
+        "Compare the thumbprints with the cluster, then run `watchword approve`.",
+    )
+    KEYS_UNAVAILABLE = _problem(
+        (ISSUER,),
+        ProblemReason.KEYS_UNAVAILABLE,
+        "No keys could be read yet, and none were trusted before.",
+        "See KeysFresh: it says what stands in the way.",
+    )
+    NO_USABLE_KEY = _problem(
+        (ISSUER,),
+        ProblemReason.NO_USABLE_KEY,
+        "The set holds no key that may be used.",
+        "Give at least one good public key of an allowed algorithm; `watchword pin` prints them.",
+    )
+    KEY_CONFLICT = _problem(
+        (ISSUER,),
+        ProblemReason.KEY_CONFLICT,
+        "An older issuer has a key of the same kid or thumbprint; this one is left out.",
+        "One cluster is one object: use additionalIssuers for its other URLs, and remove the copy.",
+    )
+    # Ready, of any kind.
+    INVALID_FIELD = _problem(
+        _ALL,
+        ProblemReason.INVALID_FIELD,
+        "A field has a value that the API server should have refused; the CRDs are older than the operator.",
+        "Mend the field that the message names, and install the CRDs of the operator's release.",
+    )
+    NEWER_THAN_OPERATOR = _Facts(
+        _ALL,
+        _READY,
+        "False",
+        "NewerThanOperator",
+        "The object has a field that this operator does not know: its CRD is newer. What the operator "
+        "understood last stands; nothing new is trusted, and suspending, revoking and deleting still work.",
+        "Upgrade the operator to the release of the CRDs.",
+    )
+    # Ready, of a service.
+    SERVING = _Facts(
+        (SERVICE,), _READY, "True", "BundleCurrent", "The bundle holds what the resources say.", ""
+    )
+    NOT_PUBLISHED = _Facts(
+        (SERVICE,),
+        _READY,
+        "False",
+        "BundleNotPublished",
+        "What the resources say could not be published; gates keep the last good bundle.",
+        "See BundlePublished: it says what stands in the way.",
+    )
+    # Ready, of a workload.
+    TRUSTED = _Facts(
+        (WORKLOAD,), _READY, "True", "Trusted", "It is in the bundle, and its calls are let in.", ""
+    )
+    SUSPENDED = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "Suspended",
+        "spec.suspend is true: its calls are refused.",
+        "Set spec.suspend to false to trust it again.",
+    )
+    EXPIRED = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "Expired",
+        "spec.expires has passed: its calls are refused.",
+        "Set a later spec.expires, or delete the object.",
+    )
+    ACCOUNT_GONE = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "ServiceAccountGone",
+        "The ServiceAccount does not exist in this cluster: tokens that it got are refused.",
+        "Create the ServiceAccount, or delete this object.",
+    )
+    SERVICE_NOT_FOUND = _problem(
+        (WORKLOAD,),
+        ProblemReason.SERVICE_NOT_FOUND,
+        "There is no usable ProtectedService of that name in the namespace.",
+        "Name a ProtectedService of the same namespace.",
+    )
+    ISSUER_NOT_FOUND = _problem(
+        (WORKLOAD,),
+        ProblemReason.ISSUER_NOT_FOUND,
+        "There is no usable ClusterTrustedIssuer of that name.",
+        "Name an existing one, or ask a cluster admin to add it.",
+    )
+    ISSUER_UNUSABLE = _problem(
+        (WORKLOAD,),
+        ProblemReason.ISSUER_UNUSABLE,
+        "The ClusterTrustedIssuer is there, and has no key that is trusted now.",
+        "Mend the issuer first; its own conditions say how.",
+    )
+    NAMESPACE_NOT_ALLOWED = _problem(
+        (WORKLOAD,),
+        ProblemReason.NAMESPACE_NOT_ALLOWED,
+        "The issuer does not allow this namespace to rely on it.",
+        "Label the namespace as spec.allowedNamespaces of the issuer says, or ask a cluster admin.",
+    )
+    SUBJECT_CONFLICT = _problem(
+        (WORKLOAD,),
+        ProblemReason.SUBJECT_CONFLICT,
+        "An older object trusts the same subject for the same service; this one is left out.",
+        "Keep one object for one workload, with all its grants.",
+    )
+    # KeysFresh.
+    STATIC = _Facts((ISSUER,), _FRESH, "True", "Static", "The keys are written in the object.", "")
+    FETCHED = _Facts((ISSUER,), _FRESH, "True", "Fetched", "The source of the keys was read last time.", "")
+    UNREACHABLE = _Facts(
+        (ISSUER,),
+        _FRESH,
+        "False",
+        "Unreachable",
+        "The source of the keys cannot be read; the last good keys stand.",
+        "Make the address that the message names reachable from the operator.",
+    )
+    ANSWER_REFUSED = _Facts(
+        (ISSUER,),
+        _FRESH,
+        "False",
+        "AnswerRefused",
+        "What the source answered is not taken; the last good keys stand.",
+        "Let the source serve a JWKS as the message says.",
+    )
+    ALL_KEYS_LOST = _Facts(
+        (ISSUER,),
+        _FRESH,
+        "False",
+        "AllKeysLost",
+        "The source serves no usable key any more; that is refused, and the last good keys stand.",
+        "Mend the source. To end the trust, revoke the keys or delete the object.",
+    )
+    NEVER_FETCHED = _Facts(
+        (ISSUER,), _FRESH, "Unknown", "NeverFetched", "The source of the keys was not read yet.", "Wait."
+    )
+    # RotationSettled.
+    SETTLED = _Facts((ISSUER,), _SETTLED, "True", "Settled", "No key waits, and none retires.", "")
+    KEYS_PENDING = _Facts(
+        (ISSUER,),
+        _SETTLED,
+        "False",
+        "KeysPending",
+        "A new key is served and not trusted yet.",
+        "Compare it with the cluster, then run `watchword approve`.",
+    )
+    APPROVAL_OVERDUE = _Facts(
+        (ISSUER,),
+        _SETTLED,
+        "False",
+        "ApprovalOverdue",
+        "A new key waits for longer than approveWithinSeconds; it is never taken by itself.",
+        "Compare it with the cluster, then run `watchword approve`.",
+    )
+    KEYS_RETIRING = _Facts(
+        (ISSUER,),
+        _SETTLED,
+        "False",
+        "KeysRetiring",
+        "A key is no longer served, and trusted until retireAfterSeconds are over.",
+        "",
+    )
+    # BundlePublished.
+    PUBLISHED = _Facts(
+        (SERVICE,), _PUBLISHED, "True", "Published", "The ConfigMap holds the current bundle.", ""
+    )
+    TOO_LARGE = _Facts(
+        (SERVICE,),
+        _PUBLISHED,
+        "False",
+        "TooLarge",
+        "The packed bundle does not fit a ConfigMap (1 MiB); the last good one stays.",
+        "Split the service, or trust fewer workloads with it.",
+    )
+    BUNDLE_NAME_TAKEN = _Facts(
+        (SERVICE,),
+        _PUBLISHED,
+        "False",
+        "NameTaken",
+        "An object that is not Watchword's has the name of the bundle's ConfigMap, Role or RoleBinding.",
+        "Delete or rename that object; it is never overwritten.",
+    )
+    WRITE_REFUSED = _Facts(
+        (SERVICE,),
+        _PUBLISHED,
+        "False",
+        "WriteRefused",
+        "The API server refuses the write; the last good bundle stays.",
+        "See what it answered; most often the operator's ClusterRole is not that of its release.",
+    )
+    FROZEN = _Facts(
+        (SERVICE,),
+        _PUBLISHED,
+        "False",
+        "Frozen",
+        "An object that this bundle depends on is newer than this operator, which started after it was "
+        "written: the published bundle stays as it is.",
+        "Upgrade the operator to the release of the CRDs.",
+    )
+    # PolicyApplied.
+    ENFORCED = _Facts((SERVICE,), _POLICY, "True", "Enforced", "The NetworkPolicy is in place.", "")
+    PREVIEWED = _Facts(
+        (SERVICE,),
+        _POLICY,
+        "False",
+        "Previewed",
+        "The NetworkPolicy stands in status.networkPolicyPreview, and nothing applies it.",
+        "Set spec.networkPolicy.mode to Enforce once it is right.",
+    )
+    OFF = _Facts((SERVICE,), _POLICY, "False", "Off", "The service asks for no NetworkPolicy.", "")
+    SELECTORS_OVERLAP = _Facts(
+        (SERVICE,),
+        _POLICY,
+        "False",
+        "SelectorsOverlap",
+        "The NetworkPolicy of another service on the same pods opens the app's port to the network.",
+        "Select pods that no other ProtectedService selects, or give both the same upstreamPort.",
+    )
+    POLICY_NAME_TAKEN = _Facts(
+        (SERVICE,),
+        _POLICY,
+        "False",
+        "NameTaken",
+        "A NetworkPolicy that is not Watchword's has this name.",
+        "Delete or rename it; it is never overwritten.",
+    )
+    POLICY_REFUSED = _Facts(
+        (SERVICE,),
+        _POLICY,
+        "False",
+        "WriteRefused",
+        "The API server refuses the NetworkPolicy.",
+        "See what it answered; most often the operator's ClusterRole is not that of its release.",
+    )
+    # Reachable.
+    PEERS_MATCH = _Facts(
+        (WORKLOAD,), _REACHABLE, "True", "PeersMatch", "A peer of the NetworkPolicy matches its pods.", ""
+    )
+    NO_POLICY = _Facts(
+        (WORKLOAD,), _REACHABLE, "True", "NoPolicy", "The service's NetworkPolicy is not enforced.", ""
+    )
+    PODS_NOT_MATCHED = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "False",
+        "PodsNotMatched",
+        "Pods of this ServiceAccount run here, and no peer matches them: their calls are dropped.",
+        "Add a peer to spec.from that matches them.",
+    )
+    NO_PEERS = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "False",
+        "NoPeers",
+        "Neither this object nor the service names a peer: nobody reaches the gate.",
+        "Add a peer to spec.from, or to the service's networkPolicy.allowFrom.",
+    )
+    NO_PODS = _Facts(
+        (WORKLOAD,), _REACHABLE, "Unknown", "NoPods", "No pod of this ServiceAccount runs here now.", ""
+    )
+    OTHER_CLUSTER = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "Unknown",
+        "OtherCluster",
+        "Its pods run in another cluster, which cannot be seen from here.",
+        "",
+    )
+    BY_ADDRESS = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "Unknown",
+        "ByAddressOnly",
+        "Only addresses could match its pods, and those are not looked at: behind SNAT or a load balancer "
+        "they are not the pods' own.",
+        "Prefer namespaceSelector and podSelector for pods of this cluster.",
+    )
+    # PeersNarrow.
+    ONLY_TRUSTED = _Facts(
+        (WORKLOAD,),
+        _NARROW,
+        "True",
+        "OnlyTrusted",
+        "spec.from matches only pods of ServiceAccounts that the service trusts.",
+        "",
+    )
+    STRANGERS_ADMITTED = _Facts(
+        (WORKLOAD,),
+        _NARROW,
+        "False",
+        "StrangersAdmitted",
+        "spec.from also matches pods of ServiceAccounts that the service does not trust: they reach the "
+        "gate, which refuses them.",
+        "Narrow spec.from to the workload's own pods.",
+    )
+    NOT_KNOWN = _Facts(
+        (WORKLOAD,),
+        _NARROW,
+        "Unknown",
+        "Unknown",
+        "What its peers let in cannot be seen: they are addresses, or there are none.",
+        "",
+    )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of which it is said."""
+        return self.value.kinds
+
+    @property
+    def type(self) -> ConditionType:
+        """What it speaks of."""
+        return self.value.type
+
+    @property
+    def status(self) -> ConditionStatus:
+        """Whether that holds."""
+        return self.value.status
+
+    @property
+    def reason(self) -> str:
+        """Why, as a stable code."""
+        return self.value.reason
+
+    @property
+    def meaning(self) -> str:
+        """What is the case, in general."""
+        return self.value.meaning
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty where nothing is to be done."""
+        return self.value.remedy
+
+    def with_message(self, detail: str = "", remedy: str = "") -> "ConditionValue":
+        """The condition with a message of its own: what is the case here, and what to do about it."""
+        said = detail or self.meaning
+        end = remedy or self.remedy
+        return ConditionValue(self, _sentence(said) + (f" Remedy: {_sentence(end)}" if end else ""))
+
+
+class ConditionValue(msgspec.Struct, frozen=True):
+    """A condition as it is to be stated.
+
+    Attributes:
+        verdict: type, status and reason.
+        message: what is the case and what to do about it.
+    """
+
+    verdict: Verdict
+    message: str
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".:!?" else f"{text}."
