@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The token of a caller: which services a pod wants to call, and the projected volume that lets it.
+
+One token is for one service: its audience is that service's, so that no callee can use it elsewhere.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from watchword.identity import is_namespace_name, is_service_account_name
+from watchword.injection import names
+from watchword.injection.refusals import InjectionRefusal, RefusalCode
+from watchword.injection.world import Place, World
+
+MAX_CALLS = 16
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A token for one service.
+
+    Attributes:
+        place: the service's namespace and name.
+        audience: the token's audience.
+        seconds: how long it lives.
+        path: its file below the token folder.
+    """
+
+    place: Place
+    audience: str
+    seconds: int
+    path: str
+
+
+def calls_of(
+    labels: Mapping[str, str], annotations: Mapping[str, str], world: World
+) -> list[Call] | InjectionRefusal:
+    """The tokens that a pod asks for, its label's first."""
+    found: list[Call] = []
+    for field, place in _asked(labels, annotations):
+        if place is None:
+            detail = "it does not name a service"
+            remedy = (
+                f"label {names.CALL_LABEL}: NAMESPACE.SERVICE, and further ones in the annotation "
+                f"{names.CALLS_ANNOTATION}: NAMESPACE/SERVICE,NAMESPACE/SERVICE"
+            )
+            return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+        if any(call.place == place for call in found):
+            continue
+        service = world.services.get(place)
+        if service is None:
+            detail = f"there is no ProtectedService {place[1]} in the namespace {place[0]}"
+            remedy = "name an existing one, or create it first"
+            return InjectionRefusal(RefusalCode.SERVICE_NOT_FOUND, field, detail, remedy)
+        longest = service.spec.token.max_lifetime_seconds
+        if longest < names.MIN_TOKEN_SECONDS:
+            detail = (
+                f"{place[0]}/{place[1]} takes tokens of at most {longest} s, "
+                f"and a kubelet makes none under {names.MIN_TOKEN_SECONDS} s"
+            )
+            remedy = (
+                f"raise spec.token.maxLifetimeSeconds of the service to {names.MIN_TOKEN_SECONDS} or more"
+            )
+            return InjectionRefusal(RefusalCode.LIFETIME_TOO_SHORT, field, detail, remedy)
+        path = names.TOKEN_FILE if not found else f"{place[0]}.{place[1]}/{names.TOKEN_FILE}"
+        seconds = min(names.TOKEN_SECONDS, longest)
+        found.append(Call(place, service.spec.audiences[0], seconds, path))
+    if len(found) > MAX_CALLS:
+        field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
+        detail, remedy = f"more than {MAX_CALLS} services are named", "split the pod"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    return found
+
+
+def token_volume(calls: list[Call]) -> dict[str, Any]:
+    """The projected volume (Kubernetes, "Projected volumes"): one audience a source."""
+    sources = [
+        {
+            "serviceAccountToken": {
+                "audience": call.audience,
+                "expirationSeconds": call.seconds,
+                "path": call.path,
+            }
+        }
+        for call in calls
+    ]
+    return {"name": names.TOKEN_VOLUME, "projected": {"defaultMode": 0o444, "sources": sources}}
+
+
+def _asked(labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[tuple[str, Place | None]]:
+    asked = [(f"metadata.labels[{names.CALL_LABEL}]", _place(labels[names.CALL_LABEL], "."))]
+    if names.CALLS_ANNOTATION in annotations:
+        field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
+        asked += [
+            (field, _place(each.strip(), "/")) for each in annotations[names.CALLS_ANNOTATION].split(",")
+        ]
+    return asked
+
+
+def _place(text: str, border: str) -> Place | None:
+    namespace, found, name = text.partition(border)
+    is_well_formed = bool(found) and is_namespace_name(namespace) and is_service_account_name(name)
+    return (namespace, name) if is_well_formed else None

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate as a native sidecar (KEP-753): up before the app starts, and there until the app has ended.
+
+It fits the Pod Security standard `restricted` on its own, asks nothing of the pod's other containers, and has
+a credential for the API server of its own: the one thing that it may read there is its bundle.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from watchword.injection import names
+from watchword.injection.refusals import InjectionRefusal, RefusalCode
+from watchword.injection.settings import InjectionSettings
+from watchword.trust import ProtectedService
+
+_MODES = ("proxy", "authz")
+
+
+def sidecar(
+    service: ProtectedService, annotations: Mapping[str, str], settings: InjectionSettings
+) -> dict[str, Any] | InjectionRefusal:
+    """The container, for `spec.initContainers`."""
+    mode = annotations.get(names.MODE_ANNOTATION, _MODES[0])
+    if mode not in _MODES:
+        field = f"metadata.annotations[{names.MODE_ANNOTATION}]"
+        detail = f"{mode[:63]!a} is no mode of the gate"
+        remedy = "use proxy (requests go through the gate) or authz (a proxy asks the gate)"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    has_tls = names.TLS_ANNOTATION in annotations
+    namespace, name = service.metadata.namespace, service.metadata.name
+    arguments = [
+        "sidecar",
+        f"--bundle={names.BUNDLE_FOLDER}/bundle.json",
+        f"--watch={namespace}/{names.bundle_name(name)}",
+        f"--listen={settings.listen_host}:{service.spec.port}",
+        f"--ops-listen={settings.listen_host}:{settings.ops_port}",
+        f"--usage-dsn=sqlite:///{names.USAGE_FOLDER}/usage.db",
+        f"--log-level={settings.log_level}",
+    ]
+    if mode == "proxy":
+        arguments.append(f"--upstream=http://127.0.0.1:{service.spec.upstream_port}")
+    if has_tls:
+        arguments += [f"--tls-cert={names.TLS_FOLDER}/tls.crt", f"--tls-key={names.TLS_FOLDER}/tls.key"]
+    return {
+        "name": names.GATE_CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "restartPolicy": "Always",
+        "args": arguments,
+        "ports": [
+            {"name": "watchword-gate", "containerPort": service.spec.port, "protocol": "TCP"},
+            {"name": "watchword-ops", "containerPort": settings.ops_port, "protocol": "TCP"},
+        ],
+        # Started means listening: the app begins when callers would be answered, if only with `not_ready`.
+        "startupProbe": _probe("/healthz", settings.ops_port, periodSeconds=1, failureThreshold=60),
+        "livenessProbe": _probe("/healthz", settings.ops_port, periodSeconds=10, failureThreshold=6),
+        "readinessProbe": _probe("/readyz", settings.ops_port, periodSeconds=5, failureThreshold=2),
+        "resources": {
+            "requests": {"cpu": settings.cpu_request, "memory": settings.memory_request},
+            "limits": {"memory": settings.memory_limit},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsGroup": settings.run_as_user,
+            "runAsNonRoot": True,
+            "runAsUser": settings.run_as_user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": names.BUNDLE_VOLUME, "mountPath": names.BUNDLE_FOLDER, "readOnly": True},
+            {"name": names.API_VOLUME, "mountPath": names.API_FOLDER, "readOnly": True},
+            {"name": names.USAGE_VOLUME, "mountPath": names.USAGE_FOLDER},
+            *(
+                [{"name": names.TLS_VOLUME, "mountPath": names.TLS_FOLDER, "readOnly": True}]
+                if has_tls
+                else []
+            ),
+        ],
+    }
+
+
+def sidecar_volumes(service: ProtectedService, annotations: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The volumes that the container mounts."""
+    bundle = names.bundle_name(service.metadata.name)
+    volumes: list[dict[str, Any]] = [
+        # A service that was made this second has no bundle yet; the gate waits for it, not the kubelet.
+        {"name": names.BUNDLE_VOLUME, "configMap": {"name": bundle, "optional": True}},
+        {
+            "name": names.API_VOLUME,
+            "projected": {
+                "defaultMode": 0o444,
+                "sources": [
+                    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+                    {
+                        "configMap": {
+                            "name": "kube-root-ca.crt",
+                            "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                        }
+                    },
+                ],
+            },
+        },
+        {"name": names.USAGE_VOLUME, "emptyDir": {"sizeLimit": "1Gi"}},
+    ]
+    if names.TLS_ANNOTATION in annotations:
+        secret = {"secretName": annotations[names.TLS_ANNOTATION], "defaultMode": 0o444}
+        volumes.append({"name": names.TLS_VOLUME, "secret": secret})
+    return volumes
+
+
+def _probe(path: str, port: int, **settings: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 3, **settings}

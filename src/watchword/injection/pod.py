@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pod: what it asks for by its labels, and the pod that it becomes.
+
+The pod's own containers stay as they were, but for the token's mount and its variable in a caller. A second
+pass over a pod that was injected changes nothing, because admission may call a webhook twice.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from watchword.injection import names
+from watchword.injection.calls import Call, calls_of, token_volume
+from watchword.injection.gate_container import sidecar, sidecar_volumes
+from watchword.injection.refusals import InjectionRefusal, RefusalCode
+from watchword.injection.settings import InjectionSettings
+from watchword.injection.shape import PodShape
+from watchword.injection.world import World
+from watchword.trust import ProtectedService
+
+Pod = dict[str, Any]
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+
+
+class Injected(msgspec.Struct, frozen=True):
+    """The pod as it should be.
+
+    Attributes:
+        pod: the whole object; the one that was given is unchanged.
+        warnings: what its author should know, in sentences.
+    """
+
+    pod: Pod
+    warnings: tuple[str, ...] = ()
+
+
+class NothingAsked(msgspec.Struct, frozen=True):
+    """The pod has none of the labels, or has what it asks for."""
+
+
+def inject(
+    pod: Pod, namespace: str, world: World, settings: InjectionSettings
+) -> Injected | NothingAsked | InjectionRefusal:
+    """Give a pod the gate or the tokens that it asks for. Never raises for a bad pod.
+
+    Args:
+        pod: a Pod object, or a pod template with `metadata` and `spec`.
+        namespace: where it is created; what the object itself says is not looked at.
+        world: the services to look in.
+        settings: how gates are injected here.
+    """
+    try:
+        shape = msgspec.convert(pod, PodShape)
+    except msgspec.ValidationError as error:
+        detail = f"it is not a pod: {error}"
+        return InjectionRefusal(RefusalCode.NOT_A_POD, "pod", detail, "send a v1 Pod")
+    labels, annotations = shape.metadata.labels or {}, shape.metadata.annotations or {}
+    # The annotation alone is the author's word: only what is there was injected.
+    said = set(annotations.get(names.INJECTED_ANNOTATION, "").split(","))
+    done = {
+        part
+        for part, is_there in (("gate", shape.has_gate()), ("token", shape.has_volume(names.TOKEN_VOLUME)))
+        if part in said and is_there
+    }
+    wants_gate = names.GATE_LABEL in labels and "gate" not in done
+    wants_token = names.CALL_LABEL in labels and "token" not in done
+    if not wants_gate and not wants_token:
+        return NothingAsked()
+    if shape.spec.os is not None and shape.spec.os.name != "linux":
+        detail = "Watchword's image is for Linux"
+        return InjectionRefusal(RefusalCode.NOT_LINUX, "spec.os.name", detail, "remove Watchword's labels")
+    after = copy.deepcopy(pod)
+    warnings: list[str] = []
+    if wants_gate:
+        refusal = _add_gate(after, shape, namespace, world, settings)
+        if refusal is not None:
+            return refusal
+        done.add("gate")
+    if wants_token:
+        calls = calls_of(labels, annotations, world)
+        refusal = calls if isinstance(calls, InjectionRefusal) else _add_token(after, shape, calls)
+        if refusal is not None:
+            return refusal
+        assert not isinstance(calls, InjectionRefusal)  # noqa: S101 - for the type checker: just returned
+        warnings += _untrusted(calls, namespace, shape.spec.service_account_name, world)
+        done.add("token")
+    given = after["metadata"].get("annotations") or {}
+    after["metadata"]["annotations"] = {**given, names.INJECTED_ANNOTATION: ",".join(sorted(done))}
+    return Injected(after, tuple(warnings))
+
+
+def _add_gate(
+    pod: Pod, shape: PodShape, namespace: str, world: World, settings: InjectionSettings
+) -> InjectionRefusal | None:
+    service = _service_of(shape, namespace, world)
+    if isinstance(service, InjectionRefusal):
+        return service
+    annotations = shape.metadata.annotations or {}
+    container = sidecar(service, annotations, settings)
+    if isinstance(container, InjectionRefusal):
+        return container
+    volumes = sidecar_volumes(service, annotations)
+    taken = _taken(shape, service, volumes, settings)
+    if taken is not None:
+        return taken
+    pod["spec"]["initContainers"] = [container, *(pod["spec"].get("initContainers") or [])]
+    pod["spec"]["volumes"] = [*(pod["spec"].get("volumes") or []), *volumes]
+    return None
+
+
+def _service_of(shape: PodShape, namespace: str, world: World) -> ProtectedService | InjectionRefusal:
+    labels = shape.metadata.labels or {}
+    field = f"metadata.labels[{names.GATE_LABEL}]"
+    if labels[names.GATE_LABEL] != names.GATE_VALUE:
+        detail = f"its value is {labels[names.GATE_LABEL][:63]!a}"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, f"use {names.GATE_VALUE}, or remove it")
+    if namespace not in world.enabled_namespaces:
+        detail = f"the namespace {namespace} does not take part in injection"
+        remedy = (
+            f"label the namespace {names.NAMESPACE_LABEL}: {names.NAMESPACE_VALUE}, or remove the pod's label"
+        )
+        return InjectionRefusal(RefusalCode.NAMESPACE_NOT_ENABLED, field, detail, remedy)
+    services = world.selecting(namespace, labels)
+    if not services:
+        detail = f"no ProtectedService of the namespace {namespace} selects this pod"
+        remedy = "create one whose spec.selector matches the pod's labels, or remove the label"
+        return InjectionRefusal(RefusalCode.NO_SERVICE, field, detail, remedy)
+    if len(services) > 1:
+        listed = ", ".join(each.metadata.name for each in services[:5])
+        detail = f"{len(services)} ProtectedServices select this pod ({listed})"
+        remedy = "let one select it: a pod has one gate"
+        return InjectionRefusal(RefusalCode.SEVERAL_SERVICES, field, detail, remedy)
+    if shape.spec.host_network:
+        detail = "the pod uses the node's network: no NetworkPolicy holds there and ports are the node's"
+        remedy = "run it without hostNetwork, or remove the label"
+        return InjectionRefusal(RefusalCode.HOST_NETWORK, "spec.hostNetwork", detail, remedy)
+    return services[0]
+
+
+def _taken(
+    shape: PodShape, service: ProtectedService, volumes: list[dict[str, Any]], settings: InjectionSettings
+) -> InjectionRefusal | None:
+    ours = {service.spec.port: "the gate's port", settings.ops_port: "the gate's port for probes"}
+    if settings.ops_port in {service.spec.port, service.spec.upstream_port}:
+        detail = f"{settings.ops_port} is the gate's port for probes"
+        remedy = "use another port for the service, or another ops port for all gates"
+        return InjectionRefusal(RefusalCode.PORT_TAKEN, "spec.port", detail, remedy)
+    for path, container in shape.containers():
+        if container.name == names.GATE_CONTAINER:
+            detail = f"a container is called {names.GATE_CONTAINER} already"
+            remedy = f"remove it, or the label {names.GATE_LABEL}"
+            return InjectionRefusal(RefusalCode.NAME_TAKEN, f"{path}.name", detail, remedy)
+        for place, port in enumerate(container.ports or ()):
+            if port.protocol == "TCP" and port.container_port in ours:
+                detail = f"{port.container_port} is {ours[port.container_port]}"
+                remedy = "let the container listen on spec.upstreamPort of its ProtectedService"
+                field = f"{path}.ports[{place}].containerPort"
+                return InjectionRefusal(RefusalCode.PORT_TAKEN, field, detail, remedy)
+    return _taken_volumes(shape, {volume["name"] for volume in volumes})
+
+
+def _taken_volumes(shape: PodShape, ours: set[str]) -> InjectionRefusal | None:
+    for place, volume in enumerate(shape.spec.volumes or ()):
+        if volume.name in ours:
+            detail = f"a volume is called {volume.name} already"
+            field = f"spec.volumes[{place}].name"
+            return InjectionRefusal(RefusalCode.NAME_TAKEN, field, detail, "give it another name")
+    return None
+
+
+def _add_token(pod: Pod, shape: PodShape, calls: list[Call]) -> InjectionRefusal | None:
+    taken = _taken_volumes(shape, {names.TOKEN_VOLUME})
+    if taken is not None:
+        return taken
+    for path, container in shape.containers():
+        for place, mount in enumerate(container.volume_mounts or ()):
+            if mount.mount_path.rstrip("/") == names.TOKEN_FOLDER:
+                detail = f"something is mounted at {names.TOKEN_FOLDER} already"
+                field = f"{path}.volumeMounts[{place}].mountPath"
+                remedy = f"mount it elsewhere, or remove the label {names.CALL_LABEL}"
+                return InjectionRefusal(RefusalCode.PATH_TAKEN, field, detail, remedy)
+    pod["spec"]["volumes"] = [*(pod["spec"].get("volumes") or []), token_volume(calls)]
+    added = {"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_FOLDER, "readOnly": True}
+    variable = {"name": names.TOKEN_VARIABLE, "value": f"{names.TOKEN_FOLDER}/{names.TOKEN_FILE}"}
+    for field in _CONTAINERS:
+        for container in pod["spec"].get(field) or []:
+            if container["name"] == names.GATE_CONTAINER:
+                continue
+            container["volumeMounts"] = [*(container.get("volumeMounts") or []), added]
+            given = container.get("env") or []
+            # What the author wrote stands: the SDK then reads the file that it names.
+            if not any(each["name"] == names.TOKEN_VARIABLE for each in given):
+                container["env"] = [*given, variable]
+    return None
+
+
+def _untrusted(calls: list[Call], namespace: str, account: str | None, world: World) -> Iterator[str]:
+    account = account or "default"
+    for call in calls:
+        if (*call.place, namespace, account) not in world.trusted:
+            yield (
+                f"{call.place[0]}/{call.place[1]} trusts no workload {namespace}/{account} yet: "
+                "its gate will answer 403 unknown_workload until a TrustedWorkload says so."
+            )

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How gates are injected in this cluster: what the platform engineer decides, once."""
+
+import msgspec
+
+
+class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate as a container.
+
+    Attributes:
+        image: the gate's image, best by digest.
+        image_pull_policy: as Kubernetes has it.
+        listen_host: the address that the gate listens on; `[::]` in clusters of IPv6 only.
+        ops_port: the port of probes and metrics.
+        run_as_user: the user id of the gate; not 0.
+        cpu_request: CPU that is set aside, as a Kubernetes quantity.
+        memory_request: memory that is set aside, as a Kubernetes quantity.
+        memory_limit: memory beyond which the gate is ended, as a Kubernetes quantity.
+        log_level: of the gate.
+    """
+
+    image: str = "watchword:0.1.0"
+    image_pull_policy: str = "IfNotPresent"
+    listen_host: str = "0.0.0.0"  # noqa: S104 - callers come over the pod's address
+    ops_port: int = 9090
+    run_as_user: int = 65532
+    cpu_request: str = "10m"
+    memory_request: str = "64Mi"
+    memory_limit: str = "128Mi"
+    log_level: str = "info"
