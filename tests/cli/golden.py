@@ -7,10 +7,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "screens"
 
 
-def hold(name: str, text: str) -> None:
+def hold(name: str, text: str, folder: Path = FOLDER) -> None:
     """Compare a screen with the one that is kept."""
-    file = FOLDER / f"{name}.txt"
+    file = folder / f"{name}.txt"
     if os.environ.get("WATCHWORD_GOLDEN") == "write":
-        FOLDER.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         file.write_text(text)
     assert text == file.read_text()

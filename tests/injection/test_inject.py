@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pod that asks is given exactly what it needs; one that cannot be given it is told why, and nothing else."""
+"""A pod that asks is given exactly what it needs; one that cannot be given it is told why."""
 
 from __future__ import annotations
 
 import copy
+import difflib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
 from tests.trust.manifests import issuer, service, workload
 from watchword.injection import Injected, InjectionRefusal, NothingAsked, RefusalCode, World, inject
 
+FOLDER = Path(__file__).parent / "golden"
 APP, CALLER = "tuist", "atlas-production"
 
 
@@ -32,12 +35,23 @@ def gate_of(pod: dict[str, Any]) -> dict[str, Any]:
     return dict(gate)
 
 
-def test_a_protected_pod_is_the_kept_one() -> None:
-    hold("pod-protected", yaml.safe_dump(injected(app_pod()), sort_keys=False))
+def difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What injection did, as people read it."""
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, _: Any) -> bool:
+            return True
+
+    lines = [yaml.dump(each, Dumper=Plain, sort_keys=False).splitlines() for each in (before, after)]
+    return "\n".join(difflib.unified_diff(*lines, "before", "after", n=100, lineterm="")) + "\n"
 
 
-def test_a_calling_pod_is_the_kept_one() -> None:
-    hold("pod-calling", yaml.safe_dump(injected(caller_pod(), CALLER), sort_keys=False))
+def test_the_difference_to_a_protected_pod_is_the_kept_one() -> None:
+    hold("pod-protected", difference(app_pod(), injected(app_pod())), FOLDER)
+
+
+def test_the_difference_to_a_calling_pod_is_the_kept_one() -> None:
+    hold("pod-calling", difference(caller_pod(), injected(caller_pod(), CALLER)), FOLDER)
 
 
 def test_the_pods_own_containers_and_volumes_stay_as_they_were() -> None:
@@ -107,6 +121,24 @@ def test_the_gate_serves_tls_from_a_secret() -> None:
     after = injected(app_pod(metadata__annotations={"watchword.dev/gate-tls-secret": "tuist-tls"}))
     assert "--tls-cert=/var/run/watchword/tls/tls.crt" in gate_of(after)["args"]
     assert any(each.get("secret", {}).get("secretName") == "tuist-tls" for each in after["spec"]["volumes"])
+
+
+def test_where_usage_is_kept_can_come_from_a_secret_and_is_then_nowhere_in_the_pod() -> None:
+    gate = gate_of(injected(app_pod(metadata__annotations={"watchword.dev/gate-usage-secret": "usage"})))
+    assert gate["env"] == [
+        {"name": "WATCHWORD_USAGE_DSN", "valueFrom": {"secretKeyRef": {"name": "usage", "key": "dsn"}}}
+    ]
+    assert not any("dsn" in each for each in gate["args"])
+
+
+def test_a_gate_that_may_not_read_its_bundle_is_told_of() -> None:
+    found = inject(app_pod(), APP, world(), SETTINGS)
+    assert isinstance(found, Injected)
+    assert "spec.serviceAccountName: tuist-server" in found.warnings[0]
+    bound = world(issuer(), service(serviceAccountName="tuist-server"))
+    quiet = inject(app_pod(), APP, bound, SETTINGS)
+    assert isinstance(quiet, Injected)
+    assert quiet.warnings == ()
 
 
 def test_a_token_is_for_its_service_alone() -> None:

@@ -131,18 +131,21 @@ def _text(
             lines.append("  NetworkPolicy, as a preview: its mode is Preview, and nothing applies it")
         else:
             lines.append("  NetworkPolicy: none (its mode is Off)")
-        lines += [f"    {line}" for line in _yaml(policy or preview or {}).splitlines() if policy or preview]
+        lines += [
+            f"    {line}" for line in plain_yaml(policy or preview or {}).splitlines() if policy or preview
+        ]
     return "\n".join(lines) if lines else "No usable ProtectedService."
 
 
-def _yaml(policy: Policy) -> str:
+def plain_yaml(document: dict[str, Any]) -> str:
+    """One document as YAML that people read: no anchors, members in their order."""
     import yaml
 
     class _Plain(yaml.SafeDumper):
         def ignore_aliases(self, _: Any) -> bool:
             return True
 
-    return str(yaml.dump(policy, Dumper=_Plain, sort_keys=False))
+    return str(yaml.dump(document, Dumper=_Plain, sort_keys=False))
 
 
 def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> None:
@@ -153,7 +156,7 @@ def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[ObjectName, Po
             stem = f"{name.namespace}.{name.name}"
             write_atomically(out / f"{stem}.bundle.json", encode_bundle(bundle))
             if name in policies:
-                write_atomically(out / f"{stem}.networkpolicy.yaml", _yaml(policies[name]).encode())
+                write_atomically(out / f"{stem}.networkpolicy.yaml", plain_yaml(policies[name]).encode())
     except OSError as error:
         raise UnusableInput(
             f"--out {out} cannot be written: {os_reason(error)}.", "Name a folder that you may write to."

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "sidecar": ("watchword.cli.sidecar", "Run the gate beside a service."),
     "dev": ("watchword.cli.dev", "Run the gate on a folder of manifests; no cluster needed."),
     "compile": ("watchword.cli.compile", "Turn manifests into bundles and NetworkPolicies."),
+    "inject": ("watchword.cli.inject", "Add the gate, or a token, to the pods of manifests."),
     "verify": ("watchword.cli.verify", "Say whether a token is accepted, check by check."),
     "pin": ("watchword.cli.pin", "Print the ClusterTrustedIssuer of a cluster."),
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),

@@ -28,13 +28,14 @@ def sidecar(
         return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
     has_tls = names.TLS_ANNOTATION in annotations
     namespace, name = service.metadata.namespace, service.metadata.name
+    usage = _usage(annotations)
     arguments = [
         "sidecar",
         f"--bundle={names.BUNDLE_FOLDER}/bundle.json",
         f"--watch={namespace}/{names.bundle_name(name)}",
         f"--listen={settings.listen_host}:{service.spec.port}",
         f"--ops-listen={settings.listen_host}:{settings.ops_port}",
-        f"--usage-dsn=sqlite:///{names.USAGE_FOLDER}/usage.db",
+        *([] if usage else [f"--usage-dsn=sqlite:///{names.USAGE_FOLDER}/usage.db"]),
         f"--log-level={settings.log_level}",
     ]
     if mode == "proxy":
@@ -47,6 +48,7 @@ def sidecar(
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
         "args": arguments,
+        **({"env": usage} if usage else {}),
         "ports": [
             {"name": "watchword-gate", "containerPort": service.spec.port, "protocol": "TCP"},
             {"name": "watchword-ops", "containerPort": settings.ops_port, "protocol": "TCP"},
@@ -110,6 +112,14 @@ def sidecar_volumes(service: ProtectedService, annotations: Mapping[str, str]) -
         secret = {"secretName": annotations[names.TLS_ANNOTATION], "defaultMode": 0o444}
         volumes.append({"name": names.TLS_VOLUME, "secret": secret})
     return volumes
+
+
+def _usage(annotations: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The variable of `--usage-dsn`: a DSN may hold a password, so it is never written into a pod."""
+    if names.USAGE_ANNOTATION not in annotations:
+        return []
+    reference = {"name": annotations[names.USAGE_ANNOTATION], "key": "dsn"}
+    return [{"name": "WATCHWORD_USAGE_DSN", "valueFrom": {"secretKeyRef": reference}}]
 
 
 def _probe(path: str, port: int, **settings: int) -> dict[str, Any]:

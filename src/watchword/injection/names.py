@@ -20,6 +20,8 @@ CALLS_ANNOTATION: Final = "watchword.dev/calls"
 # On a pod with GATE_LABEL.
 MODE_ANNOTATION: Final = "watchword.dev/gate-mode"
 TLS_ANNOTATION: Final = "watchword.dev/gate-tls-secret"
+# On a pod with GATE_LABEL: a Secret whose entry `dsn` says where usage is kept; else it goes with the pod.
+USAGE_ANNOTATION: Final = "watchword.dev/gate-usage-secret"
 # What was done, for people and for a second pass.
 INJECTED_ANNOTATION: Final = "watchword.dev/injected"
 

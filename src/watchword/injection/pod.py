@@ -74,9 +74,10 @@ def inject(
     after = copy.deepcopy(pod)
     warnings: list[str] = []
     if wants_gate:
-        refusal = _add_gate(after, shape, namespace, world, settings)
-        if refusal is not None:
-            return refusal
+        protected = _add_gate(after, shape, namespace, world, settings)
+        if isinstance(protected, InjectionRefusal):
+            return protected
+        warnings += _unbound(protected, shape.spec.service_account_name)
         done.add("gate")
     if wants_token:
         calls = calls_of(labels, annotations, world)
@@ -93,7 +94,7 @@ def inject(
 
 def _add_gate(
     pod: Pod, shape: PodShape, namespace: str, world: World, settings: InjectionSettings
-) -> InjectionRefusal | None:
+) -> ProtectedService | InjectionRefusal:
     service = _service_of(shape, namespace, world)
     if isinstance(service, InjectionRefusal):
         return service
@@ -107,7 +108,7 @@ def _add_gate(
         return taken
     pod["spec"]["initContainers"] = [container, *(pod["spec"].get("initContainers") or [])]
     pod["spec"]["volumes"] = [*(pod["spec"].get("volumes") or []), *volumes]
-    return None
+    return service
 
 
 def _service_of(shape: PodShape, namespace: str, world: World) -> ProtectedService | InjectionRefusal:
@@ -194,6 +195,16 @@ def _add_token(pod: Pod, shape: PodShape, calls: list[Call]) -> InjectionRefusal
             if not any(each["name"] == names.TOKEN_VARIABLE for each in given):
                 container["env"] = [*given, variable]
     return None
+
+
+def _unbound(service: ProtectedService, account: str | None) -> Iterator[str]:
+    account, bound = account or "default", service.spec.service_account_name
+    if account != bound:
+        yield (
+            f"the pod runs as ServiceAccount {account}, and the bundle is readable by {bound}: edits reach "
+            f"the gate with the kubelet's delay. Set spec.serviceAccountName: {account} on the "
+            f"ProtectedService {service.metadata.name}."
+        )
 
 
 def _untrusted(calls: list[Call], namespace: str, account: str | None, world: World) -> Iterator[str]:
