@@ -11,7 +11,7 @@ STAMP := $(VENV)/.requirements.stamp
 FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-unit test-cluster control-plane lint format generate verify fuzz bench lock clean
+.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate verify fuzz bench lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,19 +29,25 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## Watch the main job at work on this machine; no cluster needed (KEEP=1 leaves it running)
 	@$(BIN)/python demo/run.py
 
-test: setup control-plane ## Run everything: lint, units, attacks, a real API server, real proxies, fuzzing
+test: setup control-plane ## Run everything: lint, units, attacks, a real API server, a node, real proxies, fuzzing
 	@$(MAKE) --no-print-directory lint verify
 	@$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory fuzz
 
-test-unit: setup ## Run what needs neither an API server nor a proxy; the quick one
-	@$(BIN)/python -m pytest -q -m "not cluster and not proxies"
+test-unit: setup ## Run what needs neither an API server, a node nor a proxy; the quick one
+	@$(BIN)/python -m pytest -q -m "not cluster and not node and not proxies"
 
 test-cluster: setup control-plane ## Run what needs the real kube-apiserver
 	@$(BIN)/python -m pytest tests/cluster tests/controlplane
 
 control-plane: setup ## Build kube-apiserver and etcd with Go, once (4 minutes), into the user's cache folder
 	@$(BIN)/python -m tests.controlplane build > /dev/null
+
+e2e: setup ## Run what needs a node that runs pods (root, Linux): kubelet, containerd, real pods
+	@$(BIN)/python -m pytest -m node
+
+node: setup ## Keep such a node up to look around, until Ctrl-C; prints its KUBECONFIG
+	@$(BIN)/python -m tests.node run
 
 lint: setup ## Check format, lint, types, import contracts and spelling
 	@$(BIN)/ruff format --check --quiet .

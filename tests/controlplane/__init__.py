@@ -6,8 +6,9 @@ the tests are to test.
 """
 
 from tests.controlplane.api import ApiError
-from tests.controlplane.binary import Binaries, ControlPlaneUnavailable, find_binaries
+from tests.controlplane.binary import Binaries, find_binaries
 from tests.controlplane.build import BuildFailed
+from tests.controlplane.cache import ControlPlaneUnavailable
 from tests.controlplane.cluster import DEFAULT_ISSUER, Cluster, start_cluster
 from tests.controlplane.etcd import Etcd, start_etcd
 from tests.controlplane.process import StartFailed, wait_until

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.controlplane.binary import ControlPlaneUnavailable, find_binaries
+from tests.controlplane.binary import find_binaries
 from tests.controlplane.build import BuildFailed
+from tests.controlplane.cache import ControlPlaneUnavailable
 
 
 def main() -> int:

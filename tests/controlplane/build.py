@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the control plane with Go, and say every few seconds what is being done.
+"""Build programs with Go, and say every few seconds what is being done.
 
 Compiling Kubernetes takes minutes on a small machine. A build without a word looks like a hang, and what
 looks like a hang gets interrupted and blamed on the tests.
@@ -12,57 +12,103 @@ import select
 import subprocess
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-_TAGS = "-tags=grpcnotrace"  # Kubernetes builds its releases so: the linker may then drop unused methods
 _REPORT_SECONDS = 5.0
 _TAIL_LINES = 30
 
 
 class BuildFailed(Exception):
-    """The control plane could not be built, or a stated one is not usable. The message says why."""
+    """A program could not be built, or a stated one is not usable. The message says why."""
 
 
-def build_flags(version: str) -> tuple[str, ...]:
-    """The flags of `go build` for this version of Kubernetes; part of the cache key."""
-    major, minor, _ = version.removeprefix("v").split(".", 2)
-    package = "k8s.io/component-base/version"
-    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    linker = " ".join(["-s", "-w", *(f"-X {package}.{name}={value}" for name, value in stamps.items())])
-    return ("-trimpath", "-buildvcs=false", _TAGS, f"-ldflags={linker}")
+@dataclass(frozen=True, slots=True)
+class GoBuild:
+    """One run of `go build`: which packages of a module, and how; part of the cache key.
 
-
-def build_server(go: str, source: Path, output: Path, version: str, progress: TextIO) -> None:
-    """Compile `source` to `output`. Raises `BuildFailed` with the compiler's last lines.
-
-    Modules come from wherever the user's own Go settings say; their content is held to `go.sum`.
+    With `needs_c` a C compiler is used.
     """
-    print(f"[control plane] building Kubernetes {version}: some minutes, once", file=progress, flush=True)
-    started = time.monotonic()
-    listed = _run([go, "list", "-deps", _TAGS, "."], source, "resolving modules", 0, progress)
-    _run(
-        [go, "build", "-v", *build_flags(version), "-o", str(output), "."],
-        source,
-        "compiling",
-        len(listed.split()),
-        progress,
+
+    packages: tuple[str, ...]
+    tags: str = ""
+    linker_values: tuple[tuple[str, str], ...] = ()
+    needs_c: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of `go build`."""
+        linker = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in self.linker_values)])
+        tags = (f"-tags={self.tags}",) if self.tags else ()
+        return ("-trimpath", "-buildvcs=false", *tags, f"-ldflags={linker}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Says to people what is being done: `progress` gets lines that start with what is built."""
+
+    label: str
+    progress: TextIO
+
+    def say(self, text: str, *, started: float | None = None) -> None:
+        """Write one line; with `started` (monotonic seconds), how long it has been going on."""
+        elapsed = "" if started is None else f" {time.monotonic() - started:4.0f} s "
+        print(f"[{self.label}]{elapsed} {text}", file=self.progress, flush=True)
+
+
+def kubernetes_build(version: str, package: str) -> GoBuild:
+    """How a program of this version of Kubernetes is built, as its releases are."""
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    stamp = "k8s.io/component-base/version"
+    return GoBuild(
+        packages=(package,),
+        tags="grpcnotrace",  # Kubernetes builds its releases so: the linker may then drop unused methods
+        linker_values=(
+            (f"{stamp}.gitVersion", version),
+            (f"{stamp}.gitMajor", major),
+            (f"{stamp}.gitMinor", minor),
+        ),
     )
-    elapsed = time.monotonic() - started
-    print(f"[control plane] built in {elapsed:.0f} s", file=progress, flush=True)
 
 
-def _run(command: list[str], source: Path, doing: str, expected: int, progress: TextIO) -> str:
+def go_build(go: str, source: Path, build: GoBuild, output: Path, reporter: Reporter) -> None:
+    """Compile packages of the module `source` to `output`, a file or a folder that exists.
+
+    Raises `BuildFailed` with the compiler's last lines. Modules come from wherever the user's own Go settings
+    say; their content is held to `go.sum`.
+    """
+    listing = [go, "list", "-deps", *([f"-tags={build.tags}"] if build.tags else []), *build.packages]
+    # A workspace file above the clone has no say.
+    environment = {**os.environ, "CGO_ENABLED": "1" if build.needs_c else "0", "GOWORK": "off"}
+    listed = _run(listing, source, environment, lambda seen: f"resolving modules ({seen} lines)", reporter)
+    expected = len(listed.split())
+    command = [go, "build", "-v", *build.flags, "-o", str(output), *build.packages]
+    _run(
+        command,
+        source,
+        environment,
+        lambda seen: f"compiling ({seen} of at most {expected} packages)",
+        reporter,
+    )
+
+
+def _run(
+    command: Sequence[str],
+    source: Path,
+    environment: Mapping[str, str],
+    doing: Callable[[int], str],
+    reporter: Reporter,
+) -> str:
     """Run Go, report what its stderr names, and return its stdout."""
-    # Without cgo no C compiler is needed, and a workspace file above the clone has no say.
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     started = reported = time.monotonic()
     seen = 0
     pending = b""
     answer = b""
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     with subprocess.Popen(
-        command,
+        ["nice", *command],  # a build gives way to whatever else the machine is doing
         cwd=source,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -88,13 +134,8 @@ def _run(command: list[str], source: Path, doing: str, expected: int, progress: 
                         seen += len(lines)
                 if time.monotonic() - reported >= _REPORT_SECONDS:
                     reported = time.monotonic()
-                    count = f"{seen} of at most {expected} packages" if expected else f"{seen} lines"
                     latest = tail[-1] if tail else "starting"
-                    print(
-                        f"[control plane] {reported - started:4.0f} s  {doing} ({count}): {latest}",
-                        file=progress,
-                        flush=True,
-                    )
+                    reporter.say(f"{doing(seen)}: {latest}", started=started)
         except BaseException:
             # An interrupted test run takes its compiler with it.
             process.kill()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -35,32 +36,61 @@ class ServingFiles:
     private_key: Path
 
 
-def write_serving_files(folder: Path) -> ServingFiles:
-    """Make an authority and a certificate for 127.0.0.1 and the in-cluster names, valid for a week."""
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = _name("watchword test authority")
-    authority = (
-        _builder(authority_name, authority_name, authority_key.public_key(), authority_key.public_key())
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority whose certificate is in the file `path`; its key never leaves the process."""
+
+    path: Path
+    _name: x509.Name
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def write(
+        self, stem: str, common_name: str, *, groups: Sequence[str] = (), names: Sequence[str] = ()
+    ) -> ServingFiles:
+        """Make a certificate beside the authority's, `stem`.crt and `stem`.key, valid for a week.
+
+        For a client: Kubernetes takes `common_name` as the user and `groups` as its groups. With `names`
+        (DNS names and addresses) for a server too.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if names else [])]
+        builder = (
+            _builder(_subject(common_name, groups), self._name, key.public_key(), self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(certificate_signing=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        )
+        if names:
+            alternatives = [_general_name(name) for name in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        files = ServingFiles(
+            self.path, self.path.with_name(f"{stem}.crt"), self.path.with_name(f"{stem}.key")
+        )
+        files.certificate.write_bytes(
+            builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
+        write_private_file(files.private_key, private_key_pem(key))
+        return files
+
+
+def new_authority(folder: Path) -> Authority:
+    """Make an authority, valid for a week, with its certificate in `folder`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _subject("watchword test authority")
+    certificate = (
+        _builder(name, name, key.public_key(), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(certificate_signing=True), critical=True)
-        .sign(authority_key, hashes.SHA256())
+        .sign(key, hashes.SHA256())
     )
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in _NAMES]
-    alternatives.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    server = (
-        _builder(_name("kube-apiserver"), authority_name, server_key.public_key(), authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificate_signing=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    files = ServingFiles(folder / "serving-ca.crt", folder / "serving.crt", folder / "serving.key")
-    files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    files.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    write_private_file(files.private_key, private_key_pem(server_key))
-    return files
+    path = folder / "serving-ca.crt"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return Authority(path, name, key)
+
+
+def write_serving_files(authority: Authority, addresses: Sequence[str] = ()) -> ServingFiles:
+    """Make an API server's certificate for 127.0.0.1, the in-cluster names and further `addresses`."""
+    return authority.write("serving", "kube-apiserver", names=[*_NAMES, "127.0.0.1", *addresses])
 
 
 def write_private_file(path: Path, content: bytes) -> None:
@@ -76,8 +106,16 @@ def private_key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> byte
     )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _subject(common_name: str, groups: Sequence[str] = ()) -> x509.Name:
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(

@@ -23,20 +23,45 @@ from urllib.parse import quote
 
 from tests.controlplane.api import ApiClient, Json
 from tests.controlplane.binary import Binaries, find_binaries
-from tests.controlplane.certificates import ServingFiles, write_private_file, write_serving_files
+from tests.controlplane.certificates import (
+    Authority,
+    ServingFiles,
+    new_authority,
+    write_private_file,
+    write_serving_files,
+)
 from tests.controlplane.etcd import Etcd, start_etcd
-from tests.controlplane.process import reserved_port, running
+from tests.controlplane.place import HERE, Place
+from tests.controlplane.process import running
 from tests.controlplane.signing import Algorithm, SigningKey
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 ADMINISTRATOR = "watchword-test-administrator"
+_KUBERNETES_ADDRESS = "10.0.0.1"  # of the Service `kubernetes`: the first of the range below
+_ALONE = (
+    "--authorization-mode=RBAC",
+    # It waits for objects that the controllers of a whole cluster make.
+    "--disable-admission-plugins=ServiceAccount",
+    # The addresses of the `kubernetes` Service must not be loopback ones, and nobody here uses them.
+    "--endpoint-reconciler-type=none",
+)
+_WITH_CONTROLLERS = (
+    "--authorization-mode=Node,RBAC",
+    "--enable-admission-plugins=NodeRestriction",
+    "--allow-privileged=true",  # as kubeadm sets it: Pod Security is what forbids
+    "--endpoint-reconciler-type=lease",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running API server. Methods raise `tests.controlplane.api.ApiError` when it refuses."""
+    """A running API server. Methods raise `tests.controlplane.api.ApiError` when it refuses.
+
+    `url` is how it is reached from here; `inner_url` is how servers beside it, in its own place, reach it.
+    """
 
     url: str
+    inner_url: str
     issuer: str
     additional_issuers: tuple[str, ...]
     api_audiences: tuple[str, ...]
@@ -224,17 +249,27 @@ def start_cluster(
     etcd: Etcd | None = None,
     binaries: Binaries | None = None,
     flags: Sequence[str] = (),
+    place: Place = HERE,
+    authority: Authority | None = None,
+    has_controllers: bool = False,
 ) -> Iterator[Cluster]:
     """Run an API server with a fresh signing key until the block ends; its files and logs are in `folder`.
 
     It signs with `issuer` and also accepts `additional_issuers`. `api_audiences`: what the API server calls
     itself (the issuers unless said). `users` maps further user names to their groups; see `Cluster.bearer`. A
-    given `etcd` is shared under a prefix of this cluster's own. `flags` come last on the command line. Raises
-    `StartFailed`, and what `find_binaries` raises.
+    given `etcd` is shared under a prefix of this cluster's own. `flags` come last on the command line.
+
+    It runs in `place`, with a certificate by `authority` (a new one unless said). With `has_controllers`
+    somebody runs beside it what a whole cluster has: the ServiceAccount admission and the Node authorizer are
+    on, `authority` vouches for clients too, and the `kubernetes` Service leads to it.
+
+    Raises `StartFailed`, and what `find_binaries` raises.
     """
     programs = binaries or find_binaries()
     folder.mkdir(parents=True, exist_ok=True)
-    serving = write_serving_files(folder)
+    serving = write_serving_files(
+        authority or new_authority(folder), addresses=[place.address, _KUBERNETES_ADDRESS]
+    )
     key = SigningKey(algorithm)
     key.write_private(folder / "service-account.key")
     key.write_public(folder / "service-account.pub")
@@ -243,17 +278,17 @@ def start_cluster(
     write_private_file(folder / "users.csv", _token_file(bearers, groups))
     issuers = (issuer, *additional_issuers)
     with ExitStack() as stack:
-        store = etcd or stack.enter_context(start_etcd(folder, binaries=programs))
-        port = stack.enter_context(reserved_port())
-        url = f"https://127.0.0.1:{port}"
+        store = etcd or stack.enter_context(start_etcd(folder, binaries=programs, place=place))
+        port, reached_at = stack.enter_context(place.port())
+        url = f"https://127.0.0.1:{reached_at}"
         api = ApiClient(url, serving.authority, bearers[ADMINISTRATOR])
         stack.callback(api.close)
         command = [
             str(programs.kube_apiserver),
             f"--etcd-servers={store.url}",
             f"--etcd-prefix=/{uuid.uuid4()}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={'0.0.0.0' if has_controllers else '127.0.0.1'}",
+            f"--advertise-address={place.address}",
             f"--secure-port={port}",
             "--permit-port-sharing=true",
             f"--tls-cert-file={serving.certificate}",
@@ -264,18 +299,15 @@ def start_cluster(
             f"--service-account-key-file={folder / 'service-account.pub'}",
             *([f"--api-audiences={','.join(api_audiences)}"] if api_audiences else []),
             f"--token-auth-file={folder / 'users.csv'}",
-            "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.0.0.0/24",
-            # It waits for objects that the controllers of a whole cluster make.
-            "--disable-admission-plugins=ServiceAccount",
-            # The addresses of the `kubernetes` Service must not be loopback ones, and nobody here uses them.
-            "--endpoint-reconciler-type=none",
+            *([*_WITH_CONTROLLERS, f"--client-ca-file={serving.authority}"] if has_controllers else _ALONE),
             *flags,
         ]
         log = folder / "kube-apiserver.log"
-        pid = stack.enter_context(running(command, log=log, is_ready=api.is_ready))
+        pid = stack.enter_context(running(command, log=log, is_ready=api.is_ready, enter=place.enter))
         yield Cluster(
             url=url,
+            inner_url=f"https://{place.address}:{port}",
             issuer=issuer,
             additional_issuers=tuple(additional_issuers),
             api_audiences=tuple(api_audiences or issuers),

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from tests.controlplane.binary import Binaries, find_binaries
-from tests.controlplane.process import reserved_port, running
+from tests.controlplane.place import HERE, Place
+from tests.controlplane.process import running
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,14 @@ class Etcd:
 
 
 @contextmanager
-def start_etcd(folder: Path, *, binaries: Binaries | None = None) -> Iterator[Etcd]:
-    """Run etcd with its data and log in `folder` until the block ends. Raises `StartFailed`."""
+def start_etcd(folder: Path, *, binaries: Binaries | None = None, place: Place = HERE) -> Iterator[Etcd]:
+    """Run etcd with its data and log in `folder` until the block ends. Raises `StartFailed`.
+
+    In another `place` than here, only what runs in that place can reach it under its URL.
+    """
     programs = binaries or find_binaries()
     folder.mkdir(parents=True, exist_ok=True)
-    with reserved_port() as port, httpx.Client(trust_env=False) as client:
+    with place.port() as (port, reached_at), httpx.Client(trust_env=False) as client:
         url = f"http://127.0.0.1:{port}"
         command = [
             str(programs.etcd),
@@ -46,9 +50,9 @@ def start_etcd(folder: Path, *, binaries: Binaries | None = None) -> Iterator[Et
 
         def is_ready() -> bool:
             try:
-                return client.get(f"{url}/health").status_code == httpx.codes.OK
+                return client.get(f"http://127.0.0.1:{reached_at}/health").status_code == httpx.codes.OK
             except httpx.TransportError:
                 return False
 
-        with running(command, log=folder / "etcd.log", is_ready=is_ready) as pid:
+        with running(command, log=folder / "etcd.log", is_ready=is_ready, enter=place.enter) as pid:
             yield Etcd(url, pid)

@@ -47,11 +47,17 @@ def reserved_port() -> Iterator[int]:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, log: Path, is_ready: Callable[[], bool], timeout_seconds: float = 90.0
+    command: Sequence[str],
+    *,
+    log: Path,
+    is_ready: Callable[[], bool],
+    enter: Sequence[str] = (),
+    timeout_seconds: float = 90.0,
 ) -> Iterator[int]:
     """Run `command` until the block ends: ready on entry, gone on exit. Yields its process id.
 
-    Its output goes to the file `log`. Raises `StartFailed` with the tail of that file when it ends early or
+    `enter` is a command that becomes `command` elsewhere, such as `nsenter --net=...`. Its output goes to the
+    file `log`. Raises `StartFailed` with the tail of that file when it ends early or
     is not ready within `timeout_seconds`.
     """
     name = Path(command[0]).name
@@ -59,7 +65,7 @@ def running(
     environment = {"PATH": os.environ.get("PATH", ""), "WATCHWORD_STOP_AT_END_OF_INPUT": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*enter, *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

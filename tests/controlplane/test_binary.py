@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.binary import (
-    SOURCE,
-    ControlPlaneUnavailable,
-    find_binaries,
-    kubernetes_version,
-    source_key,
-)
+from tests.controlplane.binary import SOURCE, find_binaries, kubernetes_version, source_key
 from tests.controlplane.build import BuildFailed
+from tests.controlplane.cache import ControlPlaneUnavailable
 
 
 def put_programs(folder: Path, *names: str) -> Path:
@@ -56,7 +51,7 @@ def test_stated_assets_that_lack_a_program_are_an_error_and_not_passed_over(
 
 
 def test_without_a_binary_and_without_go_the_remedy_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ControlPlaneUnavailable, match=r"Install Go .* or set KUBEBUILDER_ASSETS"):
+    with pytest.raises(ControlPlaneUnavailable, match=r"Install Go .* Or set KUBEBUILDER_ASSETS"):
         find_binaries({"XDG_CACHE_HOME": str(tmp_path), "PATH": ""})
 
 

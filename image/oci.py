@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OCI images written down by hand: the same files in give the same bytes, and so the same digest, out.
+
+An image is a handful of JSON documents beside tar files. Written with fixed times, owners and order, an image
+can be built again by anybody and compared; an engine's own idea of "now" in it takes that away.
+Source: OCI image-spec 1.1 (layer.md, manifest.md, config.md, image-layout.md).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_MEDIA = "application/vnd.oci.image"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A gzipped tar of files. `diff_id` is the digest of the tar itself, `digest` of what is stored."""
+
+    content: bytes = field(repr=False)
+    diff_id: str
+    created_by: str
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the digest of the stored bytes."""
+        return _digest(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is in an image and how it starts."""
+
+    layers: Sequence[Layer]
+    entrypoint: Sequence[str]
+    architecture: str  # as Go names it: amd64, arm64
+    user: str = "65532:65532"
+    working_folder: str = "/"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+
+
+def layer_of_folder(root: Path, created_by: str, *, without: Iterable[Path] = ()) -> Layer:
+    """A layer of everything below `root`, except files that `without`, folders of earlier layers, hold too.
+
+    Modes are kept; owners become root and times the epoch, which is what a reproducible image says of files
+    that nobody will ever edit.
+    """
+    earlier = tuple(without)
+    entries: list[tuple[str, Path]] = []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            path = Path(folder, name)
+            inside = path.relative_to(root)
+            if not any(os.path.lexists(each / inside) for each in earlier):
+                entries.append((inside.as_posix(), path))
+    return _layer(((name, _entry_of(name, path), path) for name, path in sorted(entries)), created_by)
+
+
+def layer_of_files(files: Mapping[str, tuple[bytes, int]], created_by: str) -> Layer:
+    """A layer of given files: path in the image to content and mode. Their folders are not said anew."""
+
+    def entries() -> Iterable[tuple[str, tarfile.TarInfo, bytes]]:
+        for name, (content, mode) in sorted(files.items()):
+            entry = _new_entry(name.lstrip("/"), mode)
+            entry.size = len(content)
+            yield name, entry, content
+
+    return _layer(entries(), created_by)
+
+
+def write_archive(path: Path, reference: str, image: Image, *, created: str) -> str:
+    """Write an OCI archive that `ctr images import` and `skopeo` take; return the digest of its manifest.
+
+    `reference` is the name that an import gives it, with its tag; `created` is RFC 3339.
+    """
+    configuration = _json(_configuration(image, created))
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{_MEDIA}.manifest.v1+json",
+            "config": _descriptor(f"{_MEDIA}.config.v1+json", configuration),
+            "layers": [_descriptor(f"{_MEDIA}.layer.v1.tar+gzip", layer.content) for layer in image.layers],
+            "annotations": dict(image.labels),
+        }
+    )
+    names = {
+        "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+        "io.containerd.image.name": reference,
+    }
+    platform = {"architecture": image.architecture, "os": "linux"}
+    described = {
+        **_descriptor(f"{_MEDIA}.manifest.v1+json", manifest),
+        "platform": platform,
+        "annotations": names,
+    }
+    index = _json({"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [described]})
+    blobs = [configuration, manifest, *(layer.content for layer in image.layers)]
+    files = {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in blobs}
+    files |= {"index.json": index, "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
+    with path.open("wb") as output:
+        _write_tar(
+            output,
+            [(_new_entry(folder, 0o755, tarfile.DIRTYPE), b"") for folder in ("blobs", "blobs/sha256")]
+            + [(_new_entry(name, 0o644), content) for name, content in sorted(files.items())],
+        )
+    return _digest(manifest)
+
+
+def _configuration(image: Image, created: str) -> dict[str, Any]:
+    return {
+        "created": created,
+        "architecture": image.architecture,
+        "os": "linux",
+        "config": {
+            "User": image.user,
+            "Env": [f"{name}={value}" for name, value in sorted(image.environment.items())],
+            "Entrypoint": list(image.entrypoint),
+            **({"Cmd": list(image.command)} if image.command else {}),
+            "WorkingDir": image.working_folder,
+            "Labels": dict(sorted(image.labels.items())),
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in image.layers]},
+        "history": [{"created": created, "created_by": layer.created_by} for layer in image.layers],
+    }
+
+
+def _layer(entries: Iterable[tuple[str, tarfile.TarInfo, Path | bytes]], created_by: str) -> Layer:
+    plain = io.BytesIO()
+    _write_tar(
+        plain,
+        (
+            (
+                entry,
+                b"" if not entry.isreg() else source if isinstance(source, bytes) else source.read_bytes(),
+            )
+            for _, entry, source in entries
+        ),
+    )
+    stored = gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
+    return Layer(stored, _digest(plain.getvalue()), created_by)
+
+
+def _write_tar(output: BinaryIO, entries: Iterable[tuple[tarfile.TarInfo, bytes]]) -> None:
+    # PAX only says what does not fit into the old header: long names, and no times or owners of ours.
+    with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry, content in entries:
+            if entry.isreg():
+                entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def _entry_of(name: str, path: Path) -> tarfile.TarInfo:
+    found = path.lstat()
+    mode = stat.S_IMODE(found.st_mode)
+    if stat.S_ISLNK(found.st_mode):
+        entry = _new_entry(name, 0o777, tarfile.SYMTYPE)
+        entry.linkname = str(path.readlink())
+        return entry
+    if stat.S_ISDIR(found.st_mode):
+        return _new_entry(name, mode, tarfile.DIRTYPE)
+    if stat.S_ISREG(found.st_mode):
+        return _new_entry(name, mode)
+    raise ValueError(f"{path} is neither a file, a folder nor a symbolic link: it has no place in an image")
+
+
+def _new_entry(name: str, mode: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.type = mode, kind
+    return entry
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
