@@ -20,9 +20,11 @@ import kubernetes.config
 from kubernetes.config.config_exception import ConfigException
 
 from watchword import __version__
+from watchword.apiwatch import Endpoint
+from watchword.apiwatch.endpoint import ACCOUNT_FOLDER
 from watchword.process.listening import CannotStart
 
-_MOUNTED: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_MOUNTED: Final = Path(ACCOUNT_FOLDER)
 # The kubelet renews a mounted token when a fifth of its life is left; a minute is soon enough.
 _TOKEN_SECONDS: Final = 30.0
 _POOL: Final = 16
@@ -38,13 +40,18 @@ class Connection:
     """
 
     def __init__(
-        self, configuration: kubernetes.client.Configuration, *, namespace: str | None, source: str
+        self,
+        configuration: kubernetes.client.Configuration,
+        *,
+        source: str,
+        namespace: str | None = None,
+        token_file: str | None = None,
     ) -> None:
         """Use a configuration of the `kubernetes` package; raises CannotStart when it is not a safe one."""
         if not configuration.verify_ssl:
             raise CannotStart(
-                f"{source} says insecure-skip-tls-verify: whoever answered then could decide whom all services "
-                "trust. Remedy: give the cluster's certificate-authority instead"
+                f"{source} says insecure-skip-tls-verify: whoever answered then could decide whom all "
+                "services trust. Remedy: give the cluster's certificate-authority instead"
             )
         if configuration.tls_server_name:
             raise CannotStart(
@@ -56,7 +63,7 @@ class Connection:
         configuration.connection_pool_maxsize = _POOL
         self.server: str = configuration.host.rstrip("/")
         self.namespace, self.source = namespace, source
-        self._configuration = configuration
+        self._configuration, self._token_file = configuration, token_file
         self._bearer: str | None = None
         self._bearer_read = float("-inf")
 
@@ -84,14 +91,28 @@ class Connection:
             context.load_cert_chain(self._configuration.cert_file, self._configuration.key_file)
         return context
 
+    def endpoint(self) -> Endpoint:
+        """The same for `watchword.apiwatch`; a token that is in no file stays as it is now."""
+        certificate, key = self._configuration.cert_file, self._configuration.key_file
+        bearer = None if self._token_file else self._read_bearer()
+        return Endpoint(
+            self.server,
+            ca_file=self._configuration.ssl_ca_cert,
+            token_file=self._token_file,
+            token=None if bearer is None else bearer.split(" ", 1)[-1].strip(),
+            client_certificate=(certificate, key) if certificate and key else None,
+        )
+
+    def _read_bearer(self) -> str | None:
+        bearer: str | None = self._configuration.get_api_key_with_prefix("BearerToken", "authorization")
+        return bearer
+
     async def authorization(self) -> str | None:
         """The Authorization header's value; None where a client certificate does it."""
         now = time.monotonic()
         if now - self._bearer_read >= _TOKEN_SECONDS:
             # A kubeconfig may name a program to ask, which takes its time.
-            self._bearer = await asyncio.to_thread(
-                self._configuration.get_api_key_with_prefix, "BearerToken", "authorization"
-            )
+            self._bearer = await asyncio.to_thread(self._read_bearer)
             self._bearer_read = now
         return self._bearer
 
@@ -127,7 +148,12 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Connec
                 f"in a pod, without the means to reach the API server: {error} Remedy: leave "
                 "automountServiceAccountToken on for the operator's pod"
             ) from None
-        return Connection(configuration, namespace=_mounted_namespace(), source="the pod's ServiceAccount")
+        return Connection(
+            configuration,
+            source="the pod's ServiceAccount",
+            namespace=_mounted_namespace(),
+            token_file=str(_MOUNTED / "token"),
+        )
     named = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     source = f"kubeconfig {named}"
     try:
@@ -146,7 +172,7 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Connec
         ) from None
     used = next((each for each in contexts if each["name"] == context), active)
     namespace = (used.get("context") or {}).get("namespace")
-    return Connection(configuration, namespace=namespace, source=source)
+    return Connection(configuration, source=source, namespace=namespace)
 
 
 def _mounted_namespace() -> str | None:

@@ -2,6 +2,7 @@
 """Everything that can be set on an operator, once, with its unit and its default."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 DEFAULT_NAMESPACE: Final = "watchword-system"
@@ -20,6 +21,8 @@ class OperatorSettings:
         context: context of that kubeconfig; None: its current one.
         log_level: DEBUG, INFO, WARNING or ERROR.
         watch_window_seconds: how long one watch request lasts before it is made anew.
+        allowed_key_networks: networks that issuers' keys may be fetched from although they are loopback,
+            link-local or otherwise refused.
         stop_seconds: how long a clean stop may take before the rest is left undone.
     """
 
@@ -29,5 +32,6 @@ class OperatorSettings:
     kubeconfig: str | None = None
     context: str | None = None
     log_level: str = "INFO"
-    watch_window_seconds: int = 120
+    watch_window_seconds: int = 60
+    allowed_key_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     stop_seconds: float = 10.0

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's process around work of a few lines, to see the process itself: signals, terms, watches.
+
+`python -m tests.cluster.operator.toy` with the flags of `watchword operator`; what its handlers see goes to
+standard output, a JSON line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from watchword.operator.connection import Connection
+from watchword.operator.election import Leadership
+from watchword.operator.metrics import OperatorMetrics
+from watchword.operator.preflight import WATCHED
+from watchword.operator.run import run
+from watchword.operator.settings import OperatorSettings
+
+
+class Toy:
+    """Tells of every object that kopf brings; once `fail` is the name of one, the work fails."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        connection: Connection,
+        leadership: Leadership,
+        metrics: OperatorMetrics,
+    ) -> None:
+        self._fail = asyncio.Event()
+        self._leadership = leadership
+
+    def registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        for plural in WATCHED:
+
+            async def told(event: Mapping[str, Any], plural: str = plural, **_: Any) -> None:
+                metadata = event["object"]["metadata"]
+                tell(saw=event["type"] or "LISTED", resource=plural, name=metadata["name"])
+                if metadata["name"] == "fail":
+                    self._fail.set()
+
+            kopf.on.event(plural, registry=registry)(told)
+        return registry
+
+    async def run(self) -> None:
+        tell(term="begins", held=self._leadership.is_held())
+        try:
+            await self._fail.wait()
+            raise RuntimeError("told to fail")
+        finally:
+            tell(term="ends", held=self._leadership.is_held())
+
+    def is_warm(self) -> bool:
+        return True
+
+    def watch_ages(self) -> Mapping[str, float]:
+        return {}
+
+
+def tell(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kubeconfig")
+    parser.add_argument("--namespace", default="watchword-system")
+    parser.add_argument("--ops-listen", default="127.0.0.1:0")
+    parser.add_argument("--watch-window-seconds", type=int, default=60)
+    given = parser.parse_args()
+    return run(
+        OperatorSettings(
+            namespace=given.namespace,
+            kubeconfig=given.kubeconfig,
+            ops_listen=given.ops_listen,
+            watch_window_seconds=given.watch_window_seconds,
+        ),
+        Toy,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
