@@ -9,7 +9,7 @@ from watchword.identity.claims import VerifiedClaims
 from watchword.identity.compact import MAX_TOKEN_BYTES
 from watchword.identity.credential import read_credential
 from watchword.identity.encoding import EncodingProblem, parse_json_object
-from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key
+from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key, public_jwk
 from watchword.identity.jwks import KeySet, load_jwks, load_key_objects
 from watchword.identity.policy import (
     Binding,
@@ -57,6 +57,7 @@ __all__ = [
     "load_key_objects",
     "parse_json_object",
     "parse_subject",
+    "public_jwk",
     "read_credential",
     "verify",
 ]

@@ -113,6 +113,24 @@ def load_key(jwk: object, index: int = 0) -> Key | KeyProblem:
     return Key(kid, thumbprint, algorithm, public_key)
 
 
+def public_jwk(key: Key) -> dict[str, str]:
+    """The key as a JWK of exactly the members that say which key it is; `load_key` reads it back the same.
+
+    Certificates and vendor members of the set that it came from are left behind.
+    """
+    numbers = key.public_key.public_numbers()
+    if isinstance(numbers, rsa.RSAPublicNumbers):
+        return {"kty": "RSA", "kid": key.kid, "n": _shortest(numbers.n), "e": _shortest(numbers.e)}
+    curve = next(name for name, (algorithm, _, _) in _CURVES.items() if algorithm == key.algorithm)
+    size = _CURVES[curve][2]
+    x, y = (encode_base64url(value.to_bytes(size)) for value in (numbers.x, numbers.y))
+    return {"kty": "EC", "kid": key.kid, "crv": curve, "x": x, "y": y}
+
+
+def _shortest(number: int) -> str:
+    return encode_base64url(number.to_bytes((number.bit_length() + 7) // 8))
+
+
 def _key_id(jwk: Mapping[str, object]) -> str:
     kid = jwk.get("kid")
     if not isinstance(kid, str) or not kid:

@@ -142,7 +142,9 @@ def _load(
     for bad in key_set.problems:
         problems.append(_bad_key(resource, bad))
     allowed = ALGORITHMS if spec.algorithms is None else frozenset(spec.algorithms)
-    usable = tuple(sorted((key for key in key_set.keys if key.algorithm in allowed), key=lambda key: key.kid))
+    revoked = {each.key_thumbprint for each in spec.revoked}
+    fit_keys = (key for key in key_set.keys if key.algorithm in allowed and key.thumbprint not in revoked)
+    usable = tuple(sorted(fit_keys, key=lambda key: key.kid))
     if not usable:
         detail = "no usable key is left"
         remedy = "give at least one good public key of an allowed algorithm (`watchword pin` prints them)"
