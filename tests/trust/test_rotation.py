@@ -181,7 +181,7 @@ def test_a_revoked_key_is_trusted_under_no_policy() -> None:
         held = rotate(rules, (), answer([A, B]), NOW).held
         outcome = rotate(rules, held, None, NOW, revoked=frozenset({THUMBPRINTS[0]}))
         assert states(outcome) == {"key-1/1": "Active", "key-0/0": "Pending"}
-        assert [change.event.value for change in outcome.changes] == ["KeyDistrusted"]
+        assert [change.event.reason for change in outcome.changes] == ["KeyDistrusted"]
         served_on = rotate(rules, outcome.held, answer([A, B]), NOW, revoked=frozenset({THUMBPRINTS[0]}))
         assert states(served_on) == {"key-1/1": "Active", "key-0/0": "Pending"}
         assert states(rotate(rules, served_on.held, answer([B]), NOW)) == {"key-1/1": "Active"}
@@ -243,7 +243,7 @@ CHANGES: list[tuple[str, RotationOutcome, dict[str, str]]] = [
     ("outcome", "expected"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES]
 )
 def test_each_change_is_told_once(outcome: RotationOutcome, expected: dict[str, str]) -> None:
-    assert {change.kid: change.event.value for change in outcome.changes} == expected
+    assert {change.kid: change.event.reason for change in outcome.changes} == expected
 
 
 GOOD = held_to_status(life([A]).held)[0]

@@ -5,36 +5,24 @@ Events are made of these, so a change is told once, with its cause and with what
 nothing tells nothing.
 """
 
-from enum import StrEnum
-
 import msgspec
 
+from watchword.trust.eventreasons import EventReason
 from watchword.trust.heldkeys import HeldKey
 from watchword.trust.specs import Rotation
-
-
-class KeyEvent(StrEnum):
-    """What happened to one key; also the reason of the Event that says so."""
-
-    TRUSTED = "KeyTrusted"
-    PENDING = "KeyPending"
-    RETIRING = "KeyRetiring"
-    RETIRED = "KeyRetired"
-    WITHDRAWN = "KeyWithdrawn"
-    DISTRUSTED = "KeyDistrusted"
 
 
 class KeyChange(msgspec.Struct, frozen=True):
     """One key's step.
 
     Attributes:
-        event: what happened.
+        event: what happened: the reason of the Event that tells it.
         kid: its kid.
         thumbprint: its thumbprint.
         detail: why, and what to do where something is to be done.
     """
 
-    event: KeyEvent
+    event: EventReason
     kid: str
     thumbprint: str
     detail: str
@@ -79,25 +67,25 @@ def _arrival(
     rules: Rotation,
     revoked: frozenset[str],
     is_first_answer: bool,
-) -> tuple[KeyEvent, str]:
+) -> tuple[EventReason, str]:
     match key.state:
         case "Active":
-            return KeyEvent.TRUSTED, _why_trusted(earlier, key, rules, is_first_answer)
+            return EventReason.KEY_TRUSTED, _why_trusted(earlier, key, rules, is_first_answer)
         case "Retiring":
             detail = "it is no longer served; its tokens are refused in {} s, unless it is served again"
-            return KeyEvent.RETIRING, detail.format(rules.retire_after_seconds)
+            return EventReason.KEY_RETIRING, detail.format(rules.retire_after_seconds)
         case "Pending" if key.thumbprint in revoked:
             was_trusted = earlier is not None and earlier.is_trusted
             detail = "it is revoked, and served all the same; take it out of the cluster's API server"
-            return (KeyEvent.DISTRUSTED if was_trusted else KeyEvent.PENDING), detail
+            return (EventReason.KEY_DISTRUSTED if was_trusted else EventReason.KEY_PENDING), detail
         case "Pending" if earlier is not None and earlier.is_trusted:
             detail = (
                 f"it was trusted, and policy {rules.policy} asks for its approval; its tokens are refused"
             )
-            return KeyEvent.DISTRUSTED, detail
+            return EventReason.KEY_DISTRUSTED, detail
         case "Pending":
             detail = f"policy {rules.policy} waits for a person; compare it with the cluster, then approve it"
-            return KeyEvent.PENDING, detail
+            return EventReason.KEY_PENDING, detail
 
 
 def _why_trusted(earlier: HeldKey | None, key: HeldKey, rules: Rotation, is_first_answer: bool) -> str:
@@ -114,12 +102,15 @@ def _why_trusted(earlier: HeldKey | None, key: HeldKey, rules: Rotation, is_firs
 
 def _end(
     key: HeldKey, rules: Rotation, revoked: frozenset[str], *, is_replaced: bool
-) -> tuple[KeyEvent, str]:
+) -> tuple[EventReason, str]:
     if key.thumbprint in revoked:
-        return KeyEvent.DISTRUSTED, "it was revoked; its tokens are refused"
+        return EventReason.KEY_DISTRUSTED, "it was revoked; its tokens are refused"
     if not key.is_trusted:
-        return KeyEvent.WITHDRAWN, "it is no longer served, and was never trusted"
+        return EventReason.KEY_WITHDRAWN, "it is no longer served, and was never trusted"
     if rules.policy in ("Pin", "Approve") and key.thumbprint not in rules.approved:
-        return KeyEvent.DISTRUSTED, f"it is not served, and policy {rules.policy} keeps approved keys only"
+        return (
+            EventReason.KEY_DISTRUSTED,
+            f"it is not served, and policy {rules.policy} keeps approved keys only",
+        )
     why = "another key has taken its kid" if is_replaced else "its time is over"
-    return KeyEvent.RETIRED, f"it is no longer served, and {why}"
+    return EventReason.KEY_RETIRED, f"it is no longer served, and {why}"

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All issuers, each followed by a task of its own: one that hangs, lies or breaks costs the others nothing.
+
+Everything here runs on one event loop and is called from it. What was learned is read with `keys_of`, and
+`on_change` says when that is worth while.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from watchword.operator.keys.facts import IssuerKeys
+from watchword.operator.keys.fetch import AddressRules, FetchFailed, KeyFetcher, NotChanged
+from watchword.operator.keys.follower import Follower
+from watchword.operator.keys.pace import first_fetch, next_poll, next_try
+from watchword.process.logs import LOGGER
+from watchword.trust.conditions import Verdict
+from watchword.trust.heldkeys import HeldKey
+from watchword.trust.keychanges import KeyChange
+from watchword.trust.specs import ClusterTrustedIssuer
+from watchword.trust.specs.issuer import ClusterKeys, ConfigMapKeys, DiscoveryKeys, SecretKey
+
+# The own API server says for how long its answer is good: an hour. A key signs no sooner after it was shown.
+OWN_CLUSTER_SECONDS: Final = 60.0
+MAX_FETCHES: Final = 32
+# A deadline is looked at again at least so often: the wall clock may be set while a task sleeps.
+_NAP_SECONDS: Final = 30.0
+NOT_THIS_MACHINE: Final = AddressRules()
+# One lost packet is no news; a condition that flickers is a write for each flicker.
+_FAILURES_UNTIL_SAID: Final = 3
+
+
+class KeySync:
+    """Follows the keys of all issuers.
+
+    Args:
+        on_change: called with an issuer's name when its keys or conditions have changed.
+        read_secret: reads one entry of one Secret; raises when it cannot.
+        fetch_own_cluster: the JWKS of the cluster that this runs in; raises when it cannot.
+        addresses: where keys may be fetched from.
+        now: the wall clock, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_change: Callable[[str], None],
+        read_secret: Callable[[SecretKey], Awaitable[str]],
+        fetch_own_cluster: Callable[[], Awaitable[bytes]],
+        addresses: AddressRules = NOT_THIS_MACHINE,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._on_change = on_change
+        self._read_secret = read_secret
+        self._fetch_own_cluster = fetch_own_cluster
+        self._addresses = addresses
+        self._now = now
+        self._followed: dict[str, _Followed] = {}
+        self._config_maps: dict[tuple[str, str], Mapping[str, str] | None] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._fetches = asyncio.Semaphore(MAX_FETCHES)
+        self._is_running = False
+
+    def set_issuer(self, issuer: ClusterTrustedIssuer, held: tuple[HeldKey, ...]) -> None:
+        """Follow an issuer, or follow it as it was edited; `keys_of` is right as soon as this returns.
+
+        Args:
+            issuer: the object.
+            held: the keys of its status; looked at only where this object was not followed yet.
+        """
+        name = issuer.metadata.name
+        followed = self._followed.get(name)
+        if followed is not None and followed.uid != issuer.metadata.uid:
+            # Another object under the same name: nothing is inherited.
+            self.drop_issuer(name)
+            followed = None
+        if followed is None:
+            followed = _Followed(Follower(issuer, held, self._now()))
+            self._followed[name] = followed
+            self._start(name)
+            changed = True
+        else:
+            place_was = followed.place
+            changed = followed.follower.edit(issuer, self._now())
+            if followed.place != place_was:
+                followed.forget()
+            followed.wake.set()
+        changed |= self._read_config_map(followed)
+        if changed:
+            self._say(name)
+
+    def drop_issuer(self, name: str) -> None:
+        """Follow an issuer no more."""
+        self._followed.pop(name, None)
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
+
+    def set_config_map(self, namespace: str, name: str, data: Mapping[str, str] | None) -> None:
+        """Take the content of a ConfigMap; None: there is none of that name."""
+        self._config_maps[namespace, name] = data
+        for issuer, followed in list(self._followed.items()):
+            source = followed.source
+            if not isinstance(source, ConfigMapKeys):
+                continue
+            if (source.namespace, source.name) == (namespace, name) and self._read_config_map(followed):
+                self._say(issuer)
+
+    def keys_of(self, name: str) -> IssuerKeys:
+        """What is known of an issuer's keys.
+
+        Raises:
+            KeyError: the issuer is not followed.
+        """
+        return self._followed[name].follower.keys
+
+    def take_changes(self, name: str) -> tuple[KeyChange, ...]:
+        """What happened to an issuer's keys since this was last asked; each is given once."""
+        followed = self._followed.get(name)
+        return () if followed is None else followed.follower.take_changes()
+
+    def wanted_config_maps(self) -> frozenset[tuple[str, str]]:
+        """Namespaces and names of the ConfigMaps that hold keys."""
+        sources = (followed.source for followed in self._followed.values())
+        return frozenset((each.namespace, each.name) for each in sources if isinstance(each, ConfigMapKeys))
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        self._is_running = True
+        try:
+            for name in self._followed:
+                self._start(name)
+            await asyncio.Event().wait()
+        finally:
+            self._is_running = False
+            tasks = list(self._tasks.values())
+            self._tasks.clear()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, name: str) -> None:
+        if self._is_running and name not in self._tasks:
+            self._tasks[name] = asyncio.create_task(self._follow(name, self._followed[name]))
+
+    def _say(self, name: str) -> None:
+        try:
+            self._on_change(name)
+        except Exception:  # noqa: BLE001 - whoever listens must not end the following
+            LOGGER.exception("a change of keys could not be passed on", extra={"issuer": name})
+
+    async def _follow(self, name: str, followed: "_Followed") -> None:
+        loop = asyncio.get_running_loop()
+        followed.due = loop.time() + first_fetch(is_urgent=not followed.follower.keys.held)
+        while True:
+            followed.wake.clear()
+            try:
+                changed = followed.follower.pass_time(self._now())
+                if followed.is_polled and loop.time() >= followed.due:
+                    changed |= await self._poll(followed)
+                if changed:
+                    self._say(name)
+            except Exception:  # noqa: BLE001 - a defect in one turn must neither end the task nor spin
+                LOGGER.exception("an issuer's keys could not be followed", extra={"issuer": name})
+                followed.due = loop.time() + _NAP_SECONDS
+            try:
+                async with asyncio.timeout(self._until_next(followed, loop.time())):
+                    await followed.wake.wait()
+            except TimeoutError:
+                pass
+
+    def _until_next(self, followed: "_Followed", loop_now: float) -> float:
+        waits = [_NAP_SECONDS]
+        if followed.is_polled:
+            waits.append(followed.due - loop_now)
+        if followed.follower.next_at is not None:
+            waits.append(followed.follower.next_at - self._now())
+        return max(min(waits), 0.05)
+
+    async def _poll(self, followed: "_Followed") -> bool:
+        place, interval = followed.place, followed.interval_seconds
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._fetches:
+                data = await self._fetch(followed)
+        except FetchFailed as failed:
+            if followed.place != place:
+                return False
+            followed.failures += 1
+            followed.due = loop.time() + next_try(followed.failures, interval, failed.retry_after)
+            is_news = failed.is_answer or followed.failures >= _FAILURES_UNTIL_SAID
+            if not is_news and followed.follower.keys.fresh.verdict is not Verdict.NEVER_FETCHED:
+                return False
+            verdict = Verdict.ANSWER_REFUSED if failed.is_answer else Verdict.UNREACHABLE
+            return followed.follower.trouble(verdict.with_message(failed.detail, failed.remedy), self._now())
+        if followed.place != place:
+            # The object was edited while its old source was asked: that answer is nobody's.
+            return False
+        changed = followed.follower.answer(data, self._now())
+        if followed.follower.keys.fresh.verdict is Verdict.FETCHED:
+            followed.failures, followed.last_answer = 0, data
+            followed.due = loop.time() + next_poll(interval)
+        else:
+            followed.failures += 1
+            followed.due = loop.time() + next_try(followed.failures, interval)
+        return changed
+
+    async def _fetch(self, followed: "_Followed") -> bytes:
+        source = followed.source
+        if not isinstance(source, DiscoveryKeys):
+            try:
+                return await self._fetch_own_cluster()
+            except Exception as error:
+                detail = f"this cluster's own API server gave no keys ({type(error).__name__})"
+                raise FetchFailed(detail, "see that the operator may read /openid/v1/jwks") from error
+        credential = None
+        if source.credential_secret_ref is not None:
+            reference = source.credential_secret_ref
+            try:
+                credential = await self._read_secret(reference)
+            except Exception as error:
+                place = f"{reference.namespace}/{reference.name}"
+                detail = f"the Secret {place} with the credential cannot be read ({type(error).__name__})"
+                remedy = f"create it with the entry {reference.key}, and let the operator read it"
+                raise FetchFailed(detail, remedy) from error
+        if followed.fetcher is None:
+            followed.fetcher = KeyFetcher(
+                issuer=followed.follower.issuer.spec.issuer, source=source, addresses=self._addresses
+            )
+        answer = await followed.fetcher.fetch(credential)
+        if isinstance(answer, NotChanged):
+            assert followed.last_answer is not None  # noqa: S101 - the fetcher takes no 304 that it did not ask for
+            return followed.last_answer
+        return answer
+
+    def _read_config_map(self, followed: "_Followed") -> bool:
+        source = followed.source
+        if not isinstance(source, ConfigMapKeys) or (source.namespace, source.name) not in self._config_maps:
+            return False
+        data = self._config_maps[source.namespace, source.name]
+        place = f"ConfigMap {source.namespace}/{source.name}"
+        if data is None or source.key not in data:
+            what = f"{place} is missing" if data is None else f"{place} has no entry {source.key}"
+            fresh = Verdict.UNREACHABLE.with_message(what, "create it with the issuer's JWKS")
+            return followed.follower.trouble(fresh, self._now())
+        return followed.follower.answer(data[source.key].encode(), self._now())
+
+
+class _Followed:
+    """One issuer and how its following stands."""
+
+    def __init__(self, follower: Follower) -> None:
+        self.follower = follower
+        self.wake = asyncio.Event()
+        self.due = 0.0
+        self.failures = 0
+        self.fetcher: KeyFetcher | None = None
+        self.last_answer: bytes | None = None
+
+    @property
+    def uid(self) -> str:
+        return self.follower.issuer.metadata.uid
+
+    @property
+    def source(self) -> ConfigMapKeys | DiscoveryKeys | ClusterKeys | None:
+        keys = self.follower.issuer.spec.keys
+        return next(
+            (each for each in (keys.config_map, keys.discovery, keys.cluster) if each is not None), None
+        )
+
+    @property
+    def place(self) -> object:
+        """What decides where is asked and what counts as an answer: another place is another source."""
+        spec = self.follower.issuer.spec
+        return self.source, spec.issuer, spec.algorithms
+
+    @property
+    def is_polled(self) -> bool:
+        keys = self.follower.issuer.spec.keys
+        return keys.discovery is not None or keys.cluster is not None
+
+    @property
+    def interval_seconds(self) -> float:
+        discovery = self.follower.issuer.spec.keys.discovery
+        return OWN_CLUSTER_SECONDS if discovery is None else float(discovery.interval_seconds)
+
+    def forget(self) -> None:
+        """Begin anew with another source; the keys stay."""
+        self.fetcher, self.last_answer, self.failures, self.due = None, None, 0, 0.0
