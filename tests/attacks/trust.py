@@ -126,8 +126,6 @@ REACHING = [
                 "a workload of another namespace",
                 lambda: text(workload("mallory", OTHER, namespace="mallory")),
             ),
-            ("serviceRef namespace/name", partial(mallory, serviceRef={"name": "tuist/tuist-server"})),
-            ("serviceRef with dots", partial(mallory, serviceRef={"name": "../tuist/tuist-server"})),
             ("serviceRef a prefix", partial(mallory, serviceRef={"name": "tuist-serve"})),
         ],
     ),
@@ -136,6 +134,14 @@ REACHING = [
         "IssuerNotFound",
         [
             ("an issuer that is not there", partial(mallory, issuerRef={"name": "mallory"})),
+        ],
+    ),
+    *cases(
+        "P2",
+        "InvalidField",
+        [
+            ("serviceRef namespace/name", partial(mallory, serviceRef={"name": "tuist/tuist-server"})),
+            ("serviceRef with dots", partial(mallory, serviceRef={"name": "../tuist/tuist-server"})),
             ("an issuer by its URL", partial(mallory, issuerRef={"name": URL})),
             ("an issuer in upper case", partial(mallory, issuerRef={"name": "NARROW"})),
         ],

@@ -29,7 +29,7 @@ def named(document: dict[str, Any], **metadata: str) -> dict[str, Any]:
         ("spec.issuer", issuer(issuer="https://x\n")),
         ("spec.revoked[0].tokenId", issuer(revoked=[{"tokenId": "x\n"}])),
         ("spec.allowedNamespaces.matchLabels", issuer(allowedNamespaces={"matchLabels": {}})),
-        ("spec.selector.matchLabels.a", service(selector=LABELS)),
+        ("spec.selector.matchLabels", service(selector=LABELS)),
         ("spec.routes[0].scope", service(routes=[ROUTE | {"scope": "a:b\n"}])),
         ("spec.routes[0].methods", service(routes=[ROUTE | {"methods": ["GET\n"]}])),
         (

@@ -22,13 +22,22 @@ from watchword.identity.policy import (
     Workload,
 )
 from watchword.identity.reasons import Reason, Refusal
-from watchword.identity.subject import Subject, is_namespace_name, is_service_account_name, parse_subject
+from watchword.identity.subject import (
+    NAME_PATTERN,
+    NAMESPACE_PATTERN,
+    Subject,
+    is_namespace_name,
+    is_service_account_name,
+    parse_subject,
+)
 from watchword.identity.verify import Examination, Examined, Outcome, examine, verify
 
 __all__ = [
     "ALGORITHMS",
     "CHECKS",
     "MAX_TOKEN_BYTES",
+    "NAMESPACE_PATTERN",
+    "NAME_PATTERN",
     "Binding",
     "Check",
     "EncodingProblem",

@@ -12,12 +12,13 @@ import msgspec
 
 _PREFIX: Final = "system:serviceaccount:"
 # Kubernetes names: a namespace is a DNS label (RFC 1123), a ServiceAccount's name a DNS subdomain.
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_SUBDOMAIN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+# Both patterns are also read by RE2, in the API server.
+NAMESPACE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 _MAX_NAME_LENGTH: Final = 253
-_NAMESPACE: Final = re.compile(_LABEL)
-_NAME: Final = re.compile(_SUBDOMAIN)
-_SUBJECT: Final = re.compile(f"{_PREFIX}({_LABEL}):({_SUBDOMAIN})")
+_NAMESPACE: Final = re.compile(NAMESPACE_PATTERN)
+_NAME: Final = re.compile(NAME_PATTERN)
+_SUBJECT: Final = re.compile(f"{_PREFIX}({NAMESPACE_PATTERN}):({NAME_PATTERN})")
 
 
 class Subject(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from watchword.trust.cel import ROOT_RULES, rules_at
+from watchword.trust.cel import rules_at
 from watchword.trust.columns import COLUMNS, SELECTABLE
 from watchword.trust.specs import API_GROUP, IssuerSpec, ServiceSpec, WorkloadSpec
 from watchword.trust.specs.status import IssuerStatus, ServiceStatus, WorkloadStatus
@@ -35,7 +35,9 @@ _KEPT: Final = (
     "required",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    "x-kubernetes-preserve-unknown-fields",
 )
+_OPEN: Final = "x-kubernetes-preserve-unknown-fields"
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +150,7 @@ def _object_schema(kind: Kind) -> Schema:
             "status": structural_schema(kind.status),
         },
     }
-    if rules := ROOT_RULES.get(kind.name):
+    if rules := rules_at(kind.name):
         schema["x-kubernetes-validations"] = [rule.as_json() for rule in rules]
     return schema
 
@@ -167,7 +169,8 @@ def _convert(raw: Mapping[str, Any], components: Mapping[str, Schema], places: t
     if "enum" in node:
         schema["type"] = "string"
     if node.get("properties"):
-        owner = names[-1]
+        # A type is the owner of its fields; a form that is written out in place goes by where it stands.
+        owner = names[-1] if names else places[0]
         properties = {
             name: _convert(field, components, (f"{owner}.{name}",))
             for name, field in node["properties"].items()
@@ -192,7 +195,7 @@ def _convert_map(schema: Schema, node: Mapping[str, Any]) -> None:
         schema["additionalProperties"] = {key: values[key] for key in _KEPT if key in values}
     elif "title" not in node:
         # An open document of somebody else's form: a JWK. Whoever reads it judges it.
-        schema["x-kubernetes-preserve-unknown-fields"] = True
+        schema[_OPEN] = True
 
 
 def _resolve(raw: Mapping[str, Any], components: Mapping[str, Schema]) -> tuple[Schema, tuple[str, ...]]:

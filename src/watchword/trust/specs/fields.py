@@ -29,7 +29,7 @@ Scope = Annotated[
         description="A scope, as `resource[:part]:action`, such as `account:usage:read`.",
     ),
 ]
-Holder = Annotated[str, Meta(min_length=1, max_length=253)]
+Holder = Annotated[str, Meta(min_length=1, max_length=120)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -23,6 +23,20 @@ from watchword.trust.specs.fields import (
 )
 
 MAX_REVOKED: Final = 1000
+_OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+# The members that make a key a secret one are named, so that a rule can refuse them; all others are kept as
+# they are, since a bad key beside good ones is for the compiler to leave out.
+_SECRET_MEMBERS: Final[dict[str, Any]] = {
+    **{name: {"type": "string", "maxLength": 8192} for name in ("d", "p", "q", "dp", "dq", "qi", "k")},
+    "oth": {"type": "array", "maxItems": 16, "items": _OPEN},
+}
+_JWKS: Final[dict[str, Any]] = {
+    **_OPEN,
+    "required": ["keys"],
+    "properties": {
+        "keys": {"type": "array", "maxItems": 64, "items": _OPEN | {"properties": _SECRET_MEMBERS}}
+    },
+}
 
 
 class ConfigMapKeys(Spec, frozen=True):
@@ -91,7 +105,7 @@ class KeySource(Spec, frozen=True):
     """Where an issuer's keys come from: exactly one of these."""
 
     inline: Annotated[
-        dict[str, Any] | None,
+        Annotated[dict[str, Any], Meta(extra_json_schema=_JWKS)] | None,
         Meta(
             description="A JWKS (RFC 7517), written out: what is written is trusted, and only an edit "
             "changes it. `watchword pin` prints one.",
@@ -175,6 +189,13 @@ class Revocation(Spec, frozen=True):
         Meta(
             description="All tokens of this issuer that were issued before this RFC 3339 time are refused, "
             "whoever's they are."
+        ),
+    ] = None
+    key_thumbprint: Annotated[
+        Annotated[str, Meta(min_length=43, max_length=43)] | None,
+        Meta(
+            description="All tokens signed with the key of this RFC 7638 thumbprint are refused, whoever "
+            "serves the key or approves it."
         ),
     ] = None
 

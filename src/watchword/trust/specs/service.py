@@ -55,7 +55,7 @@ class Route(Spec, frozen=True):
         str,
         Meta(
             min_length=1,
-            max_length=1024,
+            max_length=512,
             description="The path of the app, whole segments, with captures such as `{account}` and "
             "`{project}`: what these two capture must be granted.",
         ),

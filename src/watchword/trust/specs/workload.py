@@ -22,7 +22,7 @@ from watchword.trust.specs.fields import (
     Spec,
 )
 
-MAX_GRANTS: Final = 64
+MAX_GRANTS: Final = 32
 _ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
 
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules on a ProtectedService.
+
+What compares routes with each other is not here: over a thousand of them it is past the API server's budget,
+and the operator says it in a condition.
+"""
+
+from typing import Final
+
+from watchword.trust.cel.rule import Rule, is_whole, lacks, named, plain
+from watchword.trust.grammar import OBJECT_NAME, POINTER
+
+_PATH_REMEDY: Final = "write a path such as /api/accounts/{account}/usage"
+# Whole segments: text without braces, or one capture. A template may end in a slash.
+_TEMPLATE: Final = r"(?:/(?:[^/{}]+|\{[a-z][a-z0-9_]{0,31}\}))*/?"
+_PLAIN_PATH: Final = r"(?:/[^/{}]+)+"
+# What parsers differ on: control characters and parameters, plain or encoded, and encodings that are broken.
+_AMBIGUOUS: Final = (
+    r"[\\;?#\x00-\x1f\x7f-\x9f]|%(?:[01]|2[35Ff]|3[BbFf]|5[Cc]|7[BbDdFf]|.?$|[^0-9A-Fa-f]|.[^0-9A-Fa-f])"
+    r"|/(?:\.|%2[eE]){1,2}(?:/|$)"
+)
+_TWICE: Final = r"\{account\}.*\{account\}|\{project\}.*\{project\}"
+
+SERVICE_RULES: Final = (
+    Rule(
+        "ProtectedService",
+        "self.metadata.name.size() <= 63",
+        "the name has more than 63 characters",
+        "use at most 63: it is part of other objects' names and the value of a label",
+    ),
+    Rule(
+        "ServiceSpec.audiences[]",
+        is_whole(r"[^\p{C}\p{Z}]+(?: +[^\p{C}\p{Z}]+)*"),
+        "white space or control characters",
+        "write the audience plainly",
+    ),
+    Rule(
+        "ServiceSpec.selector",
+        "self.matchLabels.size() > 0",
+        "it selects every pod of the namespace",
+        "name the service's own labels",
+        ".matchLabels",
+    ),
+    named(
+        "ServiceSpec.serviceAccountName",
+        OBJECT_NAME,
+        "a ServiceAccount",
+        "name one ServiceAccount of the service's namespace",
+    ),
+    Rule(
+        "ServiceSpec",
+        "self.port != self.upstreamPort",
+        "it is the gate's own port",
+        "give the app a port of its own",
+        ".upstreamPort",
+    ),
+    Rule("Route.path", is_whole(_TEMPLATE), "not a path of whole segments", _PATH_REMEDY),
+    Rule("Route.path", lacks(_AMBIGUOUS), "two parsers could read the path differently", _PATH_REMEDY),
+    Rule("Route.path", lacks(_TWICE), "a capture is named twice", _PATH_REMEDY),
+    plain("Route.path"),
+    Rule(
+        "Limits",
+        "self.burst >= self.requestsPerSecond",
+        "it is less than requestsPerSecond",
+        "allow at least one second's requests at once",
+        ".burst",
+    ),
+    plain("MeterSpec.eventType"),
+    Rule(
+        "MeterSpec",
+        "self.aggregation == 'count' || has(self.value)",
+        "this aggregation needs a value",
+        "give a JSON pointer into the data, such as /bytes",
+        ".value",
+    ),
+    Rule(
+        "MeterSpec",
+        "self.aggregation != 'count' || !has(self.value)",
+        "count takes no value",
+        "leave value out, or use sum",
+        ".value",
+    ),
+    Rule(
+        "MeterSpec.value",
+        is_whole(POINTER),
+        "not a JSON pointer (RFC 6901)",
+        "start it with a slash, such as /bytes",
+    ),
+    plain("MeterSpec.value"),
+    Rule(
+        "UsageRules.basePath",
+        f"{is_whole(_PLAIN_PATH)} && {lacks(_AMBIGUOUS)}",
+        "not a plain path",
+        "use a path such as /api/internal",
+    ),
+    plain("UsageRules.basePath"),
+)

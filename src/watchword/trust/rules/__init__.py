@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fields of one resource must agree on, as findings: the path, what is wrong, what is right.
+
+These are the rules that a CRD states in CEL (`watchword.trust.cel`), and the few that CEL cannot. A resource
+that breaks one is left out, never repaired.
+"""
+
+from watchword.trust.rules.issuer import findings_of_issuer
+from watchword.trust.rules.service import findings_of_service
+from watchword.trust.rules.times import parse_time
+from watchword.trust.rules.workload import findings_of_workload
+
+__all__ = ["findings_of_issuer", "findings_of_service", "findings_of_workload", "parse_time"]
