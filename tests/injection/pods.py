@@ -68,19 +68,7 @@ def world(*objects: dict[str, Any], enabled: tuple[str, ...] = ("tuist",)) -> Wo
     """A world with `tuist/tuist-server`, which trusts `atlas-production/atlas`, or with these objects."""
     found = parsed(*(objects or (issuer(), service(), workload())))
     assert not found.problems, found.problems
-    return World(
-        services={(each.metadata.namespace, each.metadata.name): each for each in found.resources.services},
-        enabled_namespaces=frozenset(enabled),
-        trusted=frozenset(
-            (
-                each.metadata.namespace,
-                each.spec.service_ref.name,
-                each.spec.service_account.namespace,
-                each.spec.service_account.name,
-            )
-            for each in found.resources.workloads
-        ),
-    )
+    return World.of(found.resources.services, found.resources.workloads, enabled)
 
 
 def _changed(pod: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def command(*, file: str, services: str, namespace: str, gate_image: str, output
     """
     manifests = parse_manifests(read_folder(Path(services)))
     say_problems(manifests.problems)
-    world, settings = world_of(manifests.resources), InjectionSettings(image=gate_image)
+    world, settings = _world_of(manifests.resources), InjectionSettings(image=gate_image)
     refused = 0
     written: list[Object] = []
     for document in _documents(file):
@@ -81,22 +81,10 @@ class _Refused(Exception):
     """A pod that cannot be injected; the message names the object."""
 
 
-def world_of(resources: Resources) -> World:
-    """What manifests say, as injection looks things up. Every namespace takes part: the command was typed."""
+def _world_of(resources: Resources) -> World:
+    """What manifests say. Every namespace takes part: the command was typed."""
     names = {each.metadata.namespace for each in resources.services}
-    return World(
-        services={(each.metadata.namespace, each.metadata.name): each for each in resources.services},
-        enabled_namespaces=frozenset(names),
-        trusted=frozenset(
-            (
-                each.metadata.namespace,
-                each.spec.service_ref.name,
-                each.spec.service_account.namespace,
-                each.spec.service_account.name,
-            )
-            for each in resources.workloads
-        ),
-    )
+    return World.of(resources.services, resources.workloads, names)
 
 
 def _injected(document: Object, namespace: str, world: World, settings: InjectionSettings) -> Object:

@@ -8,7 +8,7 @@ same whichever way it came to be. A pod that cannot be injected correctly is ref
 from watchword.injection.pod import Injected, NothingAsked, inject
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
-from watchword.injection.world import World
+from watchword.injection.world import ServiceFacts, World
 
 __all__ = [
     "Injected",
@@ -16,6 +16,7 @@ __all__ = [
     "InjectionSettings",
     "NothingAsked",
     "RefusalCode",
+    "ServiceFacts",
     "World",
     "inject",
 ]

@@ -53,7 +53,7 @@ def calls_of(
             detail = f"there is no ProtectedService {place[1]} in the namespace {place[0]}"
             remedy = "name an existing one, or create it first"
             return InjectionRefusal(RefusalCode.SERVICE_NOT_FOUND, field, detail, remedy)
-        longest = service.spec.token.max_lifetime_seconds
+        longest = service.max_lifetime_seconds
         if longest < names.MIN_TOKEN_SECONDS:
             detail = (
                 f"{place[0]}/{place[1]} takes tokens of at most {longest} s, "
@@ -65,7 +65,7 @@ def calls_of(
             return InjectionRefusal(RefusalCode.LIFETIME_TOO_SHORT, field, detail, remedy)
         path = names.TOKEN_FILE if not found else f"{place[0]}.{place[1]}/{names.TOKEN_FILE}"
         seconds = min(names.TOKEN_SECONDS, longest)
-        found.append(Call(place, service.spec.audiences[0], seconds, path))
+        found.append(Call(place, service.audience, seconds, path))
     if len(found) > MAX_CALLS:
         field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
         detail, remedy = f"more than {MAX_CALLS} services are named", "split the pod"

@@ -11,13 +11,13 @@ from typing import Any
 from watchword.injection import names
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
-from watchword.trust import ProtectedService
+from watchword.injection.world import ServiceFacts
 
 _MODES = ("proxy", "authz")
 
 
 def sidecar(
-    service: ProtectedService, annotations: Mapping[str, str], settings: InjectionSettings
+    service: ServiceFacts, annotations: Mapping[str, str], settings: InjectionSettings
 ) -> dict[str, Any] | InjectionRefusal:
     """The container, for `spec.initContainers`."""
     mode = annotations.get(names.MODE_ANNOTATION, _MODES[0])
@@ -27,19 +27,19 @@ def sidecar(
         remedy = "use proxy (requests go through the gate) or authz (a proxy asks the gate)"
         return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
     has_tls = names.TLS_ANNOTATION in annotations
-    namespace, name = service.metadata.namespace, service.metadata.name
+    namespace, name = service.namespace, service.name
     usage = _usage(annotations)
     arguments = [
         "sidecar",
         f"--bundle={names.BUNDLE_FOLDER}/bundle.json",
         f"--watch={namespace}/{names.bundle_name(name)}",
-        f"--listen={settings.listen_host}:{service.spec.port}",
+        f"--listen={settings.listen_host}:{service.port}",
         f"--ops-listen={settings.listen_host}:{settings.ops_port}",
         *([] if usage else [f"--usage-dsn=sqlite:///{names.USAGE_FOLDER}/usage.db"]),
         f"--log-level={settings.log_level}",
     ]
     if mode == "proxy":
-        arguments.append(f"--upstream=http://127.0.0.1:{service.spec.upstream_port}")
+        arguments.append(f"--upstream=http://127.0.0.1:{service.upstream_port}")
     if has_tls:
         arguments += [f"--tls-cert={names.TLS_FOLDER}/tls.crt", f"--tls-key={names.TLS_FOLDER}/tls.key"]
     return {
@@ -50,7 +50,7 @@ def sidecar(
         "args": arguments,
         **({"env": usage} if usage else {}),
         "ports": [
-            {"name": "watchword-gate", "containerPort": service.spec.port, "protocol": "TCP"},
+            {"name": "watchword-gate", "containerPort": service.port, "protocol": "TCP"},
             {"name": "watchword-ops", "containerPort": settings.ops_port, "protocol": "TCP"},
         ],
         # Started means listening: the app begins when callers would be answered, if only with `not_ready`.
@@ -85,9 +85,9 @@ def sidecar(
     }
 
 
-def sidecar_volumes(service: ProtectedService, annotations: Mapping[str, str]) -> list[dict[str, Any]]:
+def sidecar_volumes(service: ServiceFacts, annotations: Mapping[str, str]) -> list[dict[str, Any]]:
     """The volumes that the container mounts."""
-    bundle = names.bundle_name(service.metadata.name)
+    bundle = names.bundle_name(service.name)
     volumes: list[dict[str, Any]] = [
         # A service that was made this second has no bundle yet; the gate waits for it, not the kubelet.
         {"name": names.BUNDLE_VOLUME, "configMap": {"name": bundle, "optional": True}},

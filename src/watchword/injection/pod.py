@@ -17,8 +17,7 @@ from watchword.injection.gate_container import sidecar, sidecar_volumes
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
 from watchword.injection.shape import PodShape
-from watchword.injection.world import World
-from watchword.trust import ProtectedService
+from watchword.injection.world import ServiceFacts, World
 
 Pod = dict[str, Any]
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
@@ -94,7 +93,7 @@ def inject(
 
 def _add_gate(
     pod: Pod, shape: PodShape, namespace: str, world: World, settings: InjectionSettings
-) -> ProtectedService | InjectionRefusal:
+) -> ServiceFacts | InjectionRefusal:
     service = _service_of(shape, namespace, world)
     if isinstance(service, InjectionRefusal):
         return service
@@ -111,7 +110,7 @@ def _add_gate(
     return service
 
 
-def _service_of(shape: PodShape, namespace: str, world: World) -> ProtectedService | InjectionRefusal:
+def _service_of(shape: PodShape, namespace: str, world: World) -> ServiceFacts | InjectionRefusal:
     labels = shape.metadata.labels or {}
     field = f"metadata.labels[{names.GATE_LABEL}]"
     if labels[names.GATE_LABEL] != names.GATE_VALUE:
@@ -129,7 +128,7 @@ def _service_of(shape: PodShape, namespace: str, world: World) -> ProtectedServi
         remedy = "create one whose spec.selector matches the pod's labels, or remove the label"
         return InjectionRefusal(RefusalCode.NO_SERVICE, field, detail, remedy)
     if len(services) > 1:
-        listed = ", ".join(each.metadata.name for each in services[:5])
+        listed = ", ".join(each.name for each in services[:5])
         detail = f"{len(services)} ProtectedServices select this pod ({listed})"
         remedy = "let one select it: a pod has one gate"
         return InjectionRefusal(RefusalCode.SEVERAL_SERVICES, field, detail, remedy)
@@ -141,10 +140,10 @@ def _service_of(shape: PodShape, namespace: str, world: World) -> ProtectedServi
 
 
 def _taken(
-    shape: PodShape, service: ProtectedService, volumes: list[dict[str, Any]], settings: InjectionSettings
+    shape: PodShape, service: ServiceFacts, volumes: list[dict[str, Any]], settings: InjectionSettings
 ) -> InjectionRefusal | None:
-    ours = {service.spec.port: "the gate's port", settings.ops_port: "the gate's port for probes"}
-    if settings.ops_port in {service.spec.port, service.spec.upstream_port}:
+    ours = {service.port: "the gate's port", settings.ops_port: "the gate's port for probes"}
+    if settings.ops_port in {service.port, service.upstream_port}:
         detail = f"{settings.ops_port} is the gate's port for probes"
         remedy = "use another port for the service, or another ops port for all gates"
         return InjectionRefusal(RefusalCode.PORT_TAKEN, "spec.port", detail, remedy)
@@ -197,13 +196,13 @@ def _add_token(pod: Pod, shape: PodShape, calls: list[Call]) -> InjectionRefusal
     return None
 
 
-def _unbound(service: ProtectedService, account: str | None) -> Iterator[str]:
-    account, bound = account or "default", service.spec.service_account_name
+def _unbound(service: ServiceFacts, account: str | None) -> Iterator[str]:
+    account, bound = account or "default", service.service_account_name
     if account != bound:
         yield (
             f"the pod runs as ServiceAccount {account}, and the bundle is readable by {bound}: edits reach "
             f"the gate with the kubelet's delay. Set spec.serviceAccountName: {account} on the "
-            f"ProtectedService {service.metadata.name}."
+            f"ProtectedService {service.name}."
         )
 
 
