@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("watchword.cli.verify", "Say whether a token is accepted, check by check."),
     "pin": ("watchword.cli.pin", "Print the ClusterTrustedIssuer of a cluster."),
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
+    "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
     "completion": ("watchword.cli.completion", "Print a shell's completion script."),
 }
 COMPLETION_VARIABLE: Final = "_WATCHWORD_COMPLETE"

@@ -25,10 +25,10 @@ from watchword.gate.protocol import StreamingProtocol, TargetProtocol
 from watchword.gate.proxy import UpstreamProblem, parse_upstream
 from watchword.gate.settings import GateSettings
 from watchword.gate.sources import BundleSource, Keeper
-from watchword.gate.tls import ReloadingCertificate
 from watchword.gate.usage_api import UsageApi
 from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
+from watchword.process.tls import ReloadingCertificate
 from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
 

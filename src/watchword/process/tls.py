@@ -9,7 +9,7 @@ import asyncio
 import os
 import ssl
 
-from watchword.gate.logs import LOGGER
+from watchword.process.logs import LOGGER
 
 
 class ReloadingCertificate:

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`watchword webhook`: the admission webhook that gives pods their gate or their token."""
+
+import click
+
+from watchword.cli.options import (
+    ADDRESS,
+    EXISTING_FILE,
+    Address,
+    option,
+    require_certificate_pair,
+)
+from watchword.injection import InjectionSettings
+
+_DEFAULTS = InjectionSettings()
+
+
+@click.command("webhook", short_help="Run the admission webhook that injects gates and tokens.")
+@option(
+    "--listen",
+    type=ADDRESS,
+    default="127.0.0.1:9443",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the API server calls, over TLS.",
+)
+@option(
+    "--ops-listen",
+    type=ADDRESS,
+    default="127.0.0.1:9090",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where /healthz, /readyz and /metrics answer.",
+)
+@option(
+    "--gate-image",
+    default=_DEFAULTS.image,
+    show_default=True,
+    metavar="IMAGE",
+    help="The gate's image, best by digest.",
+)
+@option(
+    "--gate-image-pull-policy",
+    default=_DEFAULTS.image_pull_policy,
+    show_default=True,
+    type=click.Choice(["IfNotPresent", "Always", "Never"]),
+    help="As Kubernetes has it.",
+)
+@option(
+    "--gate-listen-host",
+    default=_DEFAULTS.listen_host,
+    show_default=True,
+    metavar="HOST",
+    help="Where injected gates listen; [::] in clusters of IPv6 only.",
+)
+@option(
+    "--gate-ops-port",
+    default=_DEFAULTS.ops_port,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port of an injected gate's probes and metrics.",
+)
+@option(
+    "--gate-run-as-user",
+    default=_DEFAULTS.run_as_user,
+    show_default=True,
+    type=click.IntRange(1, 2**31 - 1),
+    help="User id of injected gates.",
+)
+@option(
+    "--gate-cpu-request",
+    default=_DEFAULTS.cpu_request,
+    show_default=True,
+    metavar="QUANTITY",
+    help="CPU that is set aside for a gate.",
+)
+@option(
+    "--gate-memory-request",
+    default=_DEFAULTS.memory_request,
+    show_default=True,
+    metavar="QUANTITY",
+    help="Memory that is set aside for a gate.",
+)
+@option(
+    "--gate-memory-limit",
+    default=_DEFAULTS.memory_limit,
+    show_default=True,
+    metavar="QUANTITY",
+    help="Memory beyond which a gate is ended.",
+)
+@option(
+    "--gate-log-level",
+    default=_DEFAULTS.log_level,
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Of injected gates.",
+)
+@option(
+    "--namespace",
+    default="watchword-system",
+    show_default=True,
+    metavar="NAME",
+    help="Where the webhook's Service and Secret are.",
+)
+@option(
+    "--service",
+    default="watchword-webhook",
+    show_default=True,
+    metavar="NAME",
+    help="Its Service: with the namespace, the certificate's names.",
+)
+@option(
+    "--dns-name",
+    "dns_names",
+    multiple=True,
+    metavar="NAME",
+    help="A further name of the certificate, for an API server that calls by URL; may be repeated.",
+)
+@option(
+    "--secret",
+    default="watchword-webhook-tls",
+    show_default=True,
+    metavar="NAME",
+    help="The Secret for the certificate that it makes.",
+)
+@option(
+    "--configuration",
+    default="watchword-webhook",
+    show_default=True,
+    metavar="NAME",
+    help="The MutatingWebhookConfiguration whose caBundle it keeps.",
+)
+@option(
+    "--tls-cert",
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="PEM certificate that somebody else keeps, such as cert-manager; else it makes its own.",
+)
+@option("--tls-key", type=EXISTING_FILE, metavar="FILE", help="PEM key of --tls-cert.")
+@option("--api-server", metavar="URL", help="The API server.  [default: the pod's own cluster]")
+@option(
+    "--api-token-file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Token for --api-server; read anew as it is renewed.",
+)
+@option(
+    "--api-ca-file", type=click.Path(dir_okay=False), metavar="FILE", help="PEM authority of --api-server."
+)
+@option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least severe log line that is written.",
+)
+def command(
+    *,
+    listen: Address,
+    ops_listen: Address,
+    gate_image: str,
+    gate_image_pull_policy: str,
+    gate_listen_host: str,
+    gate_ops_port: int,
+    gate_run_as_user: int,
+    gate_cpu_request: str,
+    gate_memory_request: str,
+    gate_memory_limit: str,
+    gate_log_level: str,
+    namespace: str,
+    service: str,
+    dns_names: tuple[str, ...],
+    secret: str,
+    configuration: str,
+    tls_cert: str | None,
+    tls_key: str | None,
+    api_server: str | None,
+    api_token_file: str | None,
+    api_ca_file: str | None,
+    log_level: str,
+) -> None:
+    """Answer the API server when a pod asks for a gate or a token by its labels.
+
+    Runs in the cluster, in as many replicas as you like; the Helm chart starts it. Without --tls-cert it
+    makes a certificate, keeps it in a Secret, renews it, and keeps the API server's trust in it.
+
+    \b
+    Example, in a pod:
+      watchword webhook --listen 0.0.0.0:9443 --gate-image REGISTRY/watchword@sha256:...
+
+    Exit codes: 0 stopped by a signal; 2 wrong usage, or an address or a certificate that cannot be used.
+    """
+    require_certificate_pair(tls_cert, tls_key)
+    from watchword.apiwatch import Endpoint, in_cluster
+    from watchword.webhook.serve import WebhookSettings, run
+
+    try:
+        endpoint = (
+            in_cluster()
+            if api_server is None
+            else Endpoint(api_server, ca_file=api_ca_file, token_file=api_token_file)
+        )
+    except ValueError as problem:
+        raise click.UsageError(f"--api-server: {problem}.") from None
+    settings = WebhookSettings(
+        endpoint=endpoint,
+        namespace=namespace,
+        service=service,
+        further_names=dns_names,
+        secret=secret,
+        configuration=configuration,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
+        listen=str(listen),
+        ops_listen=str(ops_listen),
+        log_level=log_level.upper(),
+        injection=InjectionSettings(
+            image=gate_image,
+            image_pull_policy=gate_image_pull_policy,
+            listen_host=gate_listen_host,
+            ops_port=gate_ops_port,
+            run_as_user=gate_run_as_user,
+            cpu_request=gate_cpu_request,
+            memory_request=gate_memory_request,
+            memory_limit=gate_memory_limit,
+            log_level=gate_log_level,
+        ),
+    )
+    raise SystemExit(run(settings))

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The webhook over HTTP: one path that decides, and the ops port that says how it is doing.
+
+Not ready until the caches are warm: an API server that asks a webhook without knowledge gets refusals that
+nobody could explain. Until then Kubernetes sends requests to the other replica.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from watchword.injection import (
+    Injected,
+    InjectionRefusal,
+    InjectionSettings,
+    NothingAsked,
+    RefusalCode,
+    inject,
+)
+from watchword.injection.names import CALL_LABEL, CALLS_ANNOTATION
+from watchword.process.logs import LOGGER
+from watchword.webhook.caches import Caches
+from watchword.webhook.keeper import CertificateKeeper
+from watchword.webhook.review import (
+    MAX_REVIEW_BYTES,
+    Outcome,
+    UnreadableReview,
+    answer,
+    is_pod_creation,
+    read_review,
+)
+
+# A no for want of something, which may have been made this second.
+_WANTING: Final = frozenset(
+    {
+        RefusalCode.NAMESPACE_NOT_ENABLED,
+        RefusalCode.NO_SERVICE,
+        RefusalCode.SERVICE_NOT_FOUND,
+        RefusalCode.LIFETIME_TOO_SHORT,
+        RefusalCode.SEVERAL_SERVICES,
+    }
+)
+
+
+class WebhookMetrics:
+    """What the webhook counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.admissions = Counter(
+            "watchword_webhook_admissions",
+            "Pods by outcome: injected, nothing_asked, or the refusal's code.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.second_looks = Counter(
+            "watchword_webhook_second_looks",
+            "Times that the API server was asked before a no.",
+            registry=self.registry,
+        )
+        self.warm = Gauge("watchword_webhook_warm", "1 when the caches are warm.", registry=self.registry)
+
+
+class Webhook:
+    """Decides on pods."""
+
+    def __init__(self, caches: Caches, settings: InjectionSettings, metrics: WebhookMetrics) -> None:
+        """Decide by caches, and inject gates by settings."""
+        self._caches, self._settings, self._metrics = caches, settings, metrics
+
+    async def decide(self, pod: dict[str, Any], namespace: str) -> Outcome:
+        """What becomes of a pod."""
+        found = inject(pod, namespace, self._caches.world, self._settings)
+        if isinstance(found, InjectionRefusal) and found.code in _WANTING:
+            self._metrics.second_looks.inc()
+            world = await self._caches.look_again(frozenset({namespace, *_called(pod)}))
+            found = inject(pod, namespace, world, self._settings)
+        return found
+
+    async def serve(self, request: Request) -> Response:
+        """Answer `POST /inject`."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_REVIEW_BYTES:
+                return _problem(413, f"an AdmissionReview has at most {MAX_REVIEW_BYTES} bytes here")
+        if not self._caches.is_warm:
+            return _problem(503, "the caches are not warm yet")
+        try:
+            asked = read_review(bytes(body))
+        except UnreadableReview as problem:
+            return _problem(400, str(problem))
+        outcome: Outcome = NothingAsked()
+        if is_pod_creation(asked) and asked.object is not None:
+            outcome = await self.decide(asked.object, asked.namespace)
+        self._note(asked.namespace, outcome)
+        return Response(answer(asked, outcome), media_type="application/json")
+
+    def _note(self, namespace: str, outcome: Outcome) -> None:
+        if isinstance(outcome, InjectionRefusal):
+            self._metrics.admissions.labels(outcome.code).inc()
+            detail = {"namespace": namespace, "code": outcome.code, "field": outcome.field}
+            LOGGER.info("a pod was refused", extra=detail)
+        else:
+            self._metrics.admissions.labels(
+                "injected" if isinstance(outcome, Injected) else "nothing_asked"
+            ).inc()
+
+
+def webhook_app(webhook: Webhook) -> Starlette:
+    """The ASGI application that the API server calls."""
+    return _plain(Route("/inject", webhook.serve, methods=["POST"]))
+
+
+def ops_app(caches: Caches, keeper: CertificateKeeper | None, metrics: WebhookMetrics) -> Starlette:
+    """The ASGI application of the ops port."""
+
+    async def healthz(_: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(_: Request) -> Response:
+        status, document = readiness(caches, keeper)
+        return JSONResponse(document, status)
+
+    async def counted(_: Request) -> Response:
+        metrics.warm.set(caches.is_warm)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return _plain(
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", counted, methods=["GET"]),
+    )
+
+
+def readiness(caches: Caches, keeper: CertificateKeeper | None) -> tuple[int, Mapping[str, Any]]:
+    """The status and body of /readyz."""
+    is_served = keeper is None or keeper.is_served
+    document: dict[str, Any] = {"ready": caches.is_warm and is_served}
+    problems = [f"{each.resource}: {each.problem.detail}" for each in caches.watches if each.problem]
+    if keeper is not None and keeper.problem is not None:
+        problems.append(keeper.problem)
+    if problems:
+        document["warning" if document["ready"] else "why"] = "; ".join(problems)
+    elif not document["ready"]:
+        document["why"] = "the caches are being read"
+    return (200 if document["ready"] else 503), document
+
+
+def _plain(*routes: Route) -> Starlette:
+    app = Starlette(routes=list(routes))
+    # A redirect would be made from Host, which is the caller's word.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _problem(status: int, detail: str) -> Response:
+    return JSONResponse({"detail": detail}, status)
+
+
+def _called(pod: dict[str, Any]) -> list[str]:
+    """The namespaces of the services that a pod wants to call, as far as they can be read."""
+    metadata = pod.get("metadata")
+    parts = metadata if isinstance(metadata, dict) else {}
+    labels, annotations = (
+        each if isinstance(each, dict) else {} for each in (parts.get("labels"), parts.get("annotations"))
+    )
+    texts = [str(labels.get(CALL_LABEL, "")).partition(".")[0]]
+    texts += [
+        each.strip().partition("/")[0] for each in str(annotations.get(CALLS_ANNOTATION, "")).split(",")
+    ]
+    # A namespace's name and nothing else may become part of a request to the API server.
+    return [text for text in texts if text.replace("-", "").isalnum() and text.isascii()][:16]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the webhook knows of the cluster, kept by three watches, and one look more before it says no.
+
+A service that was made in the same second may not be in the caches yet. A yes needs none of that; only a no
+for want of something is worth asking the API server about, within a bound.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from watchword.apiwatch import Endpoint, ObjectMeta, Part, PartialObject, Removed, Resource, Upserted, Watch
+from watchword.injection import ServiceFacts, World
+from watchword.injection.names import NAMESPACE_LABEL, NAMESPACE_VALUE
+from watchword.injection.world import Place, Trust
+from watchword.process.logs import LOGGER
+from watchword.trust import API_GROUP
+
+LOOK_SECONDS: Final = 3.0
+# Anybody in the cluster can send a pod that is refused: that must not become a flood at the API server.
+_LOOKS_AT_ONCE: Final = 8
+_VERSION: Final = "v1alpha1"
+
+
+class _Selector(Part, frozen=True):
+    match_labels: dict[str, str]
+
+
+class _Token(Part, frozen=True):
+    max_lifetime_seconds: int = 3600
+
+
+class _ServiceSpec(Part, frozen=True):
+    audiences: tuple[str, ...]
+    selector: _Selector
+    port: int
+    upstream_port: int
+    token: _Token = _Token()
+    service_account_name: str = "default"
+
+
+class _Service(Part, frozen=True):
+    metadata: ObjectMeta
+    spec: _ServiceSpec
+
+
+class _Named(Part, frozen=True):
+    name: str
+    namespace: str = ""
+
+
+class _WorkloadSpec(Part, frozen=True):
+    service_ref: _Named
+    service_account: _Named
+
+
+class _Workload(Part, frozen=True):
+    metadata: ObjectMeta
+    spec: _WorkloadSpec
+
+
+def _facts(service: _Service) -> ServiceFacts:
+    spec = service.spec
+    return ServiceFacts(
+        namespace=service.metadata.namespace,
+        name=service.metadata.name,
+        match_labels=spec.selector.match_labels,
+        port=spec.port,
+        upstream_port=spec.upstream_port,
+        audience=spec.audiences[0] if spec.audiences else "",
+        max_lifetime_seconds=spec.token.max_lifetime_seconds,
+        service_account_name=spec.service_account_name,
+    )
+
+
+class _KeptTrust(msgspec.Struct, frozen=True):
+    name: Place
+    trust: Trust
+
+
+def _trust(workload: _Workload) -> _KeptTrust:
+    spec, where = workload.spec, workload.metadata.namespace
+    account = spec.service_account
+    return _KeptTrust(
+        (where, workload.metadata.name), (where, spec.service_ref.name, account.namespace, account.name)
+    )
+
+
+SERVICES: Final = Resource(group=API_GROUP, version=_VERSION, plural="protectedservices")
+WORKLOADS: Final = Resource(group=API_GROUP, version=_VERSION, plural="trustedworkloads")
+NAMESPACES: Final = Resource(
+    plural="namespaces", label_selector=f"{NAMESPACE_LABEL}={NAMESPACE_VALUE}", metadata_only=True
+)
+
+
+class Caches:
+    """The present world. Belongs to one event loop."""
+
+    def __init__(self, endpoint: Endpoint, window_seconds: float = 120.0) -> None:
+        """Follow an API server."""
+        self._endpoint, self._window_seconds = endpoint, window_seconds
+        self._services = self._watch(SERVICES, _Service, _facts)
+        self._workloads = self._watch(WORKLOADS, _Workload, _trust)
+        self._namespaces = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
+        # Made anew only after something changed: 10,000 workloads are many for each pod.
+        self._world: World | None = None
+        self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
+
+    @property
+    def watches(self) -> tuple[Watch[Any], ...]:
+        """All three, for readiness and metrics."""
+        return self._services, self._workloads, self._namespaces
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether everything was read once."""
+        return all(each.is_synced for each in self.watches)
+
+    @property
+    def world(self) -> World:
+        """The cluster as it is known now."""
+        if self._world is None:
+            services: Iterable[ServiceFacts] = self._services.known.values()
+            self._world = World(
+                services={(each.namespace, each.name): each for each in services},
+                enabled_namespaces=frozenset(self._namespaces.known.values()),
+                trusted=frozenset(each.trust for each in self._workloads.known.values()),
+            )
+        return self._world
+
+    async def follow(self) -> None:
+        """Keep the world up to date, until cancelled."""
+        await asyncio.gather(*(self._follow(each) for each in self.watches))
+
+    async def look_again(self, namespaces: frozenset[str]) -> World:
+        """The world with the services of these namespaces, and who takes part, as they are this moment.
+
+        Where the API server does not answer in time, the world as it is known.
+        """
+        looked = [
+            self._watch(msgspec.structs.replace(SERVICES, namespace=each), _Service, _facts)
+            for each in sorted(namespaces)
+        ]
+        participants = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._looks:
+                await asyncio.gather(*(_list_once(each) for each in (*looked, participants)))
+        except TimeoutError:
+            LOGGER.warning("a second look took too long; the caches decide")
+            return self.world
+        fresh = {(each.namespace, each.name): each for watch in looked for each in watch.known.values()}
+        known = self.world
+        others = {place: facts for place, facts in known.services.items() if place[0] not in namespaces}
+        return World(
+            services={**others, **fresh},
+            enabled_namespaces=frozenset(participants.known.values()),
+            trusted=known.trusted,
+        )
+
+    def _watch(self, resource: Resource, kind: type[Any], keep: Any) -> Watch[Any]:
+        return Watch(self._endpoint, resource, kind, keep, window_seconds=self._window_seconds)
+
+    async def _follow(self, watch: Watch[Any]) -> None:
+        async for event in watch.events():
+            if isinstance(event, Upserted | Removed):
+                self._world = None
+
+
+async def _list_once(watch: Watch[Any]) -> None:
+    events = watch.events()
+    try:
+        async for _ in events:
+            if watch.is_synced:
+                return
+    finally:
+        await events.aclose()

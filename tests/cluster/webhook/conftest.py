@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The webhook as a process, under exactly the rights that it is shipped with, called by a real API server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.controlplane import Cluster
+from tests.controlplane.process import reserved_port, running, wait_until
+from tests.identity.tokens import signer
+from tests.trust.manifests import issuer
+from watchword.trust.crds import definitions
+
+SYSTEM, CONFIGURATION = "watchword-system", "watchword-webhook"
+OPS_PORT = 9090
+API = "watchword.dev/v1alpha1"
+RBAC = "rbac.authorization.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWebhook:
+    """A webhook process."""
+
+    port: int
+    ops: str
+    log: Path
+    pid: int
+
+    def ready(self) -> httpx.Response:
+        """What /readyz says."""
+        return httpx.get(f"{self.ops}/readyz", trust_env=False, timeout=30)
+
+    def counted(self, sample: str) -> float:
+        """A metric's value; 0 where it was never counted."""
+        text = httpx.get(f"{self.ops}/metrics", trust_env=False, timeout=30).text
+        found = [line.split(" ")[-1] for line in text.splitlines() if line.startswith(sample)]
+        return float(found[0]) if found else 0.0
+
+
+def configuration(port: int) -> dict[str, Any]:
+    """As the chart has it, called by URL for want of a cluster network."""
+    common = {
+        "clientConfig": {"url": f"https://localhost:{port}/inject"},
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+        ],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "reinvocationPolicy": "IfNeeded",
+        "timeoutSeconds": 10,
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": CONFIGURATION},
+        "webhooks": [
+            {
+                "name": f"{part}.inject.watchword.dev",
+                "objectSelector": {
+                    "matchExpressions": [{"key": f"watchword.dev/{part}", "operator": "Exists"}]
+                },
+                **common,
+            }
+            for part in ("gate", "call")
+        ],
+    }
+
+
+def rights() -> list[dict[str, Any]]:
+    """What the webhook may do, and nothing else."""
+    account = {"kind": "ServiceAccount", "name": "webhook", "namespace": SYSTEM}
+    rules = [
+        {
+            "apiGroups": ["watchword.dev"],
+            "resources": ["protectedservices", "trustedworkloads"],
+            "verbs": ["list", "watch"],
+        },
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "resourceNames": [CONFIGURATION],
+            "verbs": ["get", "patch"],
+        },
+    ]
+    secrets = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["watchword-webhook-tls"],
+            "verbs": ["get", "update"],
+        },
+    ]
+    found: list[dict[str, Any]] = []
+    for kind, metadata, granted in (
+        ("ClusterRole", {"name": "test-webhook"}, rules),
+        ("Role", {"name": "test-webhook", "namespace": SYSTEM}, secrets),
+    ):
+        found.append({"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": granted})
+        found.append(
+            {
+                "apiVersion": f"{RBAC}/v1",
+                "kind": f"{kind}Binding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": RBAC, "kind": kind, "name": "test-webhook"},
+                "subjects": [account],
+            }
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster) -> Cluster:
+    """A cluster with the CRDs, the webhook's rights, and an issuer."""
+    for definition in definitions():
+        cluster.apply(definition)
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": SYSTEM, "name": "webhook"}}
+    )
+    for each in rights():
+        cluster.apply(each)
+    cluster.apply(issuer("webhook-test", signer("webhook-test")))
+    return cluster
+
+
+@contextmanager
+def running_webhook(
+    cluster: Cluster, folder: Path, port: int, *, name: str = "webhook"
+) -> Iterator[RunningWebhook]:
+    """`watchword webhook` until the block ends; ready on entry."""
+    token, log = folder / f"{name}.token", folder / f"{name}.log"
+    token.write_text(cluster.token(SYSTEM, "webhook", expiration_seconds=3600))
+    command = [sys.executable, "-m", "watchword.cli.main", "webhook"]
+    flags = {
+        "--listen": f"127.0.0.1:{port}",
+        "--ops-listen": "127.0.0.1:0",
+        "--dns-name": "localhost",
+        "--gate-image": "registry.invalid/watchword:test",
+        "--api-server": cluster.url,
+        "--api-token-file": str(token),
+        "--api-ca-file": str(cluster.authority),
+    }
+    command += [part for pair in flags.items() for part in pair]
+
+    def ops() -> str | None:
+        for line in log.read_text().splitlines() if log.exists() else ():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("message") == "listening":
+                return f"http://{entry['ops_listen']}"
+        return None
+
+    def is_ready() -> bool:
+        found = ops()
+        if found is None:
+            return False
+        try:
+            return httpx.get(f"{found}/readyz", trust_env=False, timeout=10).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with running(command, log=log, is_ready=is_ready, timeout_seconds=60) as pid:
+        yield RunningWebhook(port, str(ops()), log, pid)
+
+
+@pytest.fixture(scope="module")
+def webhook(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWebhook]:
+    """A webhook that the API server calls."""
+    with reserved_port() as port:
+        pass
+    installed.apply(configuration(port))
+    try:
+        with running_webhook(installed, tmp_path_factory.mktemp("webhook"), port) as found:
+            wait_until(lambda: found.ready().status_code == 200, what="webhook ready")
+            yield found
+    finally:
+        installed.request(
+            "DELETE",
+            f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}",
+        )

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods as the API server stores them after it asked the webhook, and what it answers when it could not."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.webhook.conftest import CONFIGURATION, SYSTEM, RunningWebhook, running_webhook
+from tests.controlplane import Cluster
+from tests.controlplane.api import ApiError
+from tests.controlplane.process import reserved_port, wait_until
+from tests.injection.pods import app_pod, caller_pod
+
+_numbers = itertools.count(1)
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def namespace(cluster: Cluster, *, enabled: bool = True, labels: dict[str, str] | None = None) -> str:
+    name = f"inject-{next(_numbers)}"
+    given = {**(labels or {}), **({"watchword.dev/injection": "enabled"} if enabled else {})}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": given}})
+    return name
+
+
+def protect(cluster: Cluster, where: str, name: str = "tuist-server", **spec: Any) -> None:
+    cluster.apply(
+        {
+            "apiVersion": "watchword.dev/v1alpha1",
+            "kind": "ProtectedService",
+            "metadata": {"namespace": where, "name": name},
+            "spec": {
+                "audiences": [name],
+                "selector": {"matchLabels": {"app": name}},
+                "port": 8443,
+                "upstreamPort": 8080,
+                "serviceAccountName": "tuist-server",
+                **spec,
+            },
+        }
+    )
+
+
+def create(cluster: Cluster, where: str, pod: dict[str, Any]) -> dict[str, Any]:
+    pod["metadata"]["name"] = f"pod-{next(_numbers)}"
+    return cluster.request("POST", f"/api/v1/namespaces/{where}/pods", pod)
+
+
+def test_a_labelled_pod_is_stored_with_its_gate(installed: Cluster, webhook: RunningWebhook) -> None:
+    where = namespace(installed)
+    protect(installed, where)
+    stored = create(installed, where, app_pod())
+    gate = stored["spec"]["initContainers"][0]
+    assert (gate["name"], gate["restartPolicy"]) == ("watchword-gate", "Always")
+    assert gate["image"] == "registry.invalid/watchword:test"
+    assert f"--watch={where}/watchword-bundle-tuist-server" in gate["args"]
+    assert stored["spec"]["containers"][0]["name"] == "app"
+
+
+def test_a_caller_is_stored_with_its_token_volume(installed: Cluster, webhook: RunningWebhook) -> None:
+    where, own = namespace(installed), namespace(installed, enabled=False)
+    protect(installed, where)
+    stored = create(
+        installed, own, caller_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
+    )
+    [source] = next(each for each in stored["spec"]["volumes"] if each["name"] == "watchword-token")[
+        "projected"
+    ]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "tuist-server"
+
+
+def test_a_service_of_the_same_second_is_found(installed: Cluster, webhook: RunningWebhook) -> None:
+    for _ in range(10):
+        where = namespace(installed)
+        protect(installed, where)
+        assert create(installed, where, app_pod())["spec"]["initContainers"][0]["name"] == "watchword-gate"
+
+
+def test_the_injected_pod_passes_pod_security_restricted(installed: Cluster, webhook: RunningWebhook) -> None:
+    where = namespace(installed, labels=RESTRICTED)
+    protect(installed, where)
+    pod = app_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
+    assert create(installed, where, pod)["metadata"]["annotations"]["watchword.dev/injected"] == "gate,token"
+    # The standard is really enforced there: the same pod without its promises is refused.
+    pod["spec"]["containers"][0]["securityContext"] = {}
+    with pytest.raises(ApiError, match="restricted"):
+        create(installed, where, pod)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"spec__hostNetwork": True}, "without hostNetwork"),
+        ({"metadata__labels": {"app": "other"}}, "no ProtectedService of the namespace"),
+        ({"metadata__labels": {"watchword.dev/call": "nowhere.none"}}, "create it first"),
+    ],
+)
+def test_who_made_the_pod_is_told_why_it_was_refused(
+    installed: Cluster, webhook: RunningWebhook, change: dict[str, Any], said: str
+) -> None:
+    where = namespace(installed)
+    protect(installed, where)
+    with pytest.raises(ApiError, match=r"Watchword cannot inject this pod") as refused:
+        create(installed, where, app_pod(**change))
+    assert said in str(refused.value)
+
+
+def test_who_did_not_ask_is_not_even_seen(installed: Cluster, webhook: RunningWebhook) -> None:
+    where = namespace(installed)
+    protect(installed, where)
+    before = webhook.counted("watchword_webhook_admissions_total")
+    plain = app_pod()
+    del plain["metadata"]["labels"]["watchword.dev/gate"]
+    assert len(create(installed, where, plain)["spec"]["initContainers"]) == 1
+    assert webhook.counted("watchword_webhook_admissions_total") == before
+
+
+def test_the_certificate_is_made_once_for_all_replicas(
+    installed: Cluster, webhook: RunningWebhook, tmp_path: Path, unused_port: int
+) -> None:
+    path = f"/api/v1/namespaces/{SYSTEM}/secrets/watchword-webhook-tls"
+    before = installed.request("GET", path)
+    with running_webhook(installed, tmp_path, unused_port, name="second"):
+        after = installed.request("GET", path)
+    assert after["data"] == before["data"]
+    assert after["type"] == "kubernetes.io/tls"
+
+
+def test_a_broken_certificate_is_made_anew_and_trusted_beside_the_old_one(
+    installed: Cluster, webhook: RunningWebhook, tmp_path: Path, unused_port: int
+) -> None:
+    path = f"/api/v1/namespaces/{SYSTEM}/secrets/watchword-webhook-tls"
+    secret = installed.request("GET", path)
+    installed.request("PUT", path, {**secret, "data": {"tls.crt": "", "tls.key": ""}})
+    with running_webhook(installed, tmp_path, unused_port, name="second"):
+        assert installed.request("GET", path)["data"]["tls.crt"] != secret["data"]["tls.crt"]
+        # The first one still serves the old certificate, and the API server still takes it.
+        where = namespace(installed)
+        protect(installed, where)
+        create(installed, where, app_pod())
+    found = installed.request(
+        "GET", f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+    )
+    for each in found["webhooks"]:
+        assert base64.b64decode(each["clientConfig"]["caBundle"]).count(b"BEGIN CERTIFICATE") == 2
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with reserved_port() as port:
+        return port
+
+
+def test_with_the_webhook_away_only_those_who_asked_wait(
+    installed: Cluster, webhook: RunningWebhook, tmp_path: Path
+) -> None:
+    where = namespace(installed)
+    protect(installed, where)
+    os.kill(webhook.pid, signal.SIGSTOP)
+    try:
+        plain = app_pod()
+        del plain["metadata"]["labels"]["watchword.dev/gate"]
+        create(installed, where, plain)
+        with pytest.raises(ApiError, match=r"failed calling webhook"):
+            create(installed, where, app_pod())
+    finally:
+        os.kill(webhook.pid, signal.SIGCONT)
+
+    def is_back() -> bool:
+        try:
+            create(installed, where, app_pod())
+        except ApiError:
+            return False
+        return True
+
+    wait_until(is_back, what="the webhook answers again", timeout_seconds=60)
+
+
+def test_the_key_is_in_no_log(installed: Cluster, webhook: RunningWebhook) -> None:
+    assert b"PRIVATE KEY" not in webhook.log.read_bytes()
