@@ -7,6 +7,7 @@ from tests.gate.running import RunningGate
 from tests.identity.tokens import NOW, Signer, token
 from tests.trust.manifests import issuer, service, workload
 from watchword.gate.cache import ENTRY_BYTES, BoundedCache
+from watchword.gate.inquiry import Inquiry
 
 
 def test_the_oldest_entries_give_way_once_the_bytes_are_used_up() -> None:
@@ -55,7 +56,7 @@ def test_a_flood_of_bad_tokens_pushes_out_no_good_one(gate: RunningGate) -> None
     kinds = active.no.limit_bytes // ENTRY_BYTES + 1
     head, _, _ = good.rpartition(b".")
     for number in range(kinds):
-        gate.engine.identify([(b"authorization", b"Bearer " + head + b"." + b"%08d" % number)])
+        gate.engine.settle(Inquiry(head + b"." + b"%08d" % number))
     assert active.no.used_bytes <= active.no.limit_bytes
     assert len(active.yes) == 1
     before = gate.counted("hit")

@@ -21,6 +21,7 @@ TYPE_PREFIX: Final = "https://watchword.dev/reasons#"
 # the percent sign of the encoding itself.
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).translate({ord(","): None, ord("%"): None})
 _UNSAFE_IN_QUOTES: Final = re.compile(r'[^\x20-\x7e]|["\\]')
+_ENDS_LINE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ERRORS: Final = {400: "invalid_request", 401: "invalid_token", 403: "insufficient_scope"}
 
 
@@ -38,6 +39,35 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+class Allowed(msgspec.Struct, frozen=True):
+    """A yes: a 200 without a body, of which all but the decision's id is the same for one token.
+
+    Attributes:
+        lines: the identity headers as they go out, each line with its end.
+        decision_id: names this decision in the audit log.
+    """
+
+    lines: bytes
+    decision_id: str
+
+    @property
+    def status(self) -> int:
+        """200."""
+        return 200
+
+    @property
+    def headers(self) -> Headers:
+        """Names in lower case, and values."""
+        pairs = (line.partition(b": ") for line in self.lines.split(b"\r\n")[:-1])
+        own = [(name, value) for name, _, value in pairs]
+        return [*own, (b"x-watchword-decision-id", self.decision_id.encode())]
+
+    @property
+    def body(self) -> bytes:
+        """Nothing."""
+        return b""
+
+
 def identity_headers(identity: Identity) -> Headers:
     """The headers of a yes, without the decision's id: the same for every request of one token."""
     scopes = sorted({scope for grant in identity.grants for scope in grant.scopes})
@@ -51,6 +81,18 @@ def identity_headers(identity: Identity) -> Headers:
         (b"x-watchword-scopes", b" ".join(map(_value, scopes))),
         (b"x-watchword-accounts", b",".join(map(_value, accounts))),
     ]
+
+
+def lines_of(headers: Headers) -> bytes:
+    """Headers as they go out, each line with its end (RFC 9112, section 5).
+
+    Raises:
+        ValueError: a value that would end its line and start another.
+    """
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    if _ENDS_LINE.search(b"".join(value for _, value in headers)):
+        raise ValueError("a header value holds a control character")
+    return lines
 
 
 def _value(name: str) -> bytes:

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from watchword.gate.answers import Answer, problem
+from watchword.gate.answers import Allowed, Answer, problem
 from watchword.gate.engine import Engine
-from watchword.gate.forwarded import original_request
+from watchword.gate.inquiry import Inquiry, read_inquiry
 from watchword.gate.protocol import raw_target
 from watchword.gate.usage_api import UsageApi, body_too_large
 from watchword.identity import Reason, Refusal
@@ -54,12 +54,10 @@ class GateApp:
         if scope["type"] != "http":
             return
         target = raw_target(scope)
-        path = target.partition(b"?")[0]
-        if path == b"/authz":
-            await _send(send, scope, self._engine.identify(scope["headers"]))
-            return
-        if path.startswith(b"/authz/"):
-            await _send(send, scope, self._for_proxy(scope, path, target))
+        inquiry = read_inquiry(scope["method"], target, scope["headers"])
+        if inquiry is not None:
+            answer = self._engine.settle(inquiry) if isinstance(inquiry, Inquiry) else inquiry
+            await _send(send, scope, answer)
             return
         if self._upstream is not None and not (self._usage is not None and self._usage.finds(target)):
             await self._pass_on(self._upstream, scope, receive, send, target)
@@ -74,21 +72,6 @@ class GateApp:
             answer = await upstream.serve(scope, receive, send, target, answer.headers)
         if answer is not None:
             await _send(send, scope, answer)
-
-    def _for_proxy(self, scope: Scope, path: bytes, target: bytes) -> Answer:
-        headers = scope["headers"]
-        asked = original_request(path, target, scope["method"], headers)
-        if asked is None:
-            endpoints = "/authz, or /authz/ and nginx, traefik, caddy, or envoy and the path"
-            return problem(404, "There is no such endpoint.", f"Use {endpoints}.")
-        if isinstance(asked, Refusal):
-            # Who is calling comes first, as in the table: a stranger learns nothing of the proxy.
-            active = self._engine.active
-            known = self._engine.who(active, headers)
-            if isinstance(known, Refusal):
-                return self._engine.refuse(active, known)
-            return self._engine.refuse(active, asked, known[0])
-        return self._engine.decide(headers, asked.method, asked.target)
 
     async def _starlette(self, scope: Scope, receive: Receive, send: Send, target: bytes) -> None:
         request = Request(scope, receive)
@@ -136,7 +119,7 @@ async def _body(request: Request, seconds: float) -> bytes:
     return bytes(body)
 
 
-async def _send(send: Send, scope: Scope, answer: Answer) -> None:
+async def _send(send: Send, scope: Scope, answer: Allowed | Answer) -> None:
     start: dict[str, Any] = {
         "type": "http.response.start",
         "status": answer.status,

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 
-from watchword.gate.answers import Answer, Headers, identity_headers, refused
+from watchword.gate.answers import Allowed, Answer, identity_headers, lines_of, refused
 from watchword.gate.audit import AuditEntry, AuditLog
 from watchword.gate.cache import (
     ENTRY_BYTES,
@@ -20,6 +20,8 @@ from watchword.gate.cache import (
     BoundedCache,
     is_worth_remembering,
 )
+from watchword.gate.forwarded import Asked
+from watchword.gate.inquiry import Inquiry
 from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
 from watchword.gate.metrics import GateMetrics
@@ -28,15 +30,16 @@ from watchword.identity import CHECKS, Identity, Reason, Refusal, read_credentia
 from watchword.trust import RouteMatch, Ruleset, authorize
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
-Known = tuple[Identity, Headers]
+# Who is calling, and the lines of that answer's head, which are the same each time.
+Known = tuple[Identity, bytes]
 _SIGNATURE_CHECK = 6
 # What is refused after the signature held is about somebody whom a trusted cluster vouches for.
 _PROVEN = frozenset(reason for check in CHECKS if check.number > _SIGNATURE_CHECK for reason in check.reasons)
 
 
-def weight_of(headers: Headers) -> int:
+def weight_of(lines: bytes) -> int:
     """What a remembered yes weighs beside its token, in bytes: a workload may hold a thousand accounts."""
-    return ENTRY_BYTES + sum(len(value) for _, value in headers)
+    return ENTRY_BYTES + len(lines)
 
 
 class Active:
@@ -89,57 +92,66 @@ class Engine:
         """Who is calling (checks 1 to 15)."""
         if active is None:
             return Refusal(Reason.NOT_READY)
-        token = read_credential(headers)
-        if isinstance(token, Refusal):
-            return token
+        return self.who_holds(active, read_credential(headers))
+
+    def who_holds(self, active: Active, credential: bytes | Refusal) -> Known | Refusal:
+        """Who holds a token (checks 2 to 15)."""
+        if isinstance(credential, Refusal):
+            return credential
         now = self.clock()
-        known = active.yes.get(token, now)
+        known = active.yes.get(credential, now)
         if known is not None:
             self.metrics.cache_hit.inc()
             return known
-        remembered = active.no.get(token, now)
+        remembered = active.no.get(credential, now)
         if remembered is not None:
             self.metrics.cache_refusal_hit.inc()
             return remembered
         self.metrics.cache_miss.inc()
         start = time.perf_counter()
-        decision = verify(token, active.ruleset.policy, now)
+        decision = verify(credential, active.ruleset.policy, now)
         self.metrics.verification.observe(time.perf_counter() - start)
         if isinstance(decision, Refusal):
             if is_worth_remembering(decision):
-                active.no.put(token, decision, now, now + NEGATIVE_SECONDS)
+                active.no.put(credential, decision, now, now + NEGATIVE_SECONDS)
             return decision
-        known = (decision, identity_headers(decision))
+        known = (decision, lines_of(identity_headers(decision)))
         if now < decision.valid_until:
-            active.yes.put(token, known, decision.valid_from, decision.valid_until, weight_of(known[1]))
+            active.yes.put(credential, known, decision.valid_from, decision.valid_until, weight_of(known[1]))
         return known
 
-    def identify(self, headers: RequestHeaders) -> Answer:
-        """Answer `/authz`: identity and trust only (checks 1 to 15)."""
+    def settle(self, inquiry: Inquiry) -> Allowed | Answer:
+        """Answer `/authz` (checks 1 to 15), or a proxy: route, scope and rate as well (checks 1 to 17)."""
         active = self.active
-        known = self.who(active, headers)
+        if active is None:
+            return self.refuse(None, Refusal(Reason.NOT_READY))
+        known = self.who_holds(active, inquiry.credential)
         if isinstance(known, Refusal):
             return self.refuse(active, known)
-        return self._allow(active, known)
-
-    def decide(self, headers: RequestHeaders, method: str, target: bytes) -> Answer:
-        """Answer for a proxy: route, scope and rate as well (checks 1 to 17).
-
-        Args:
-            headers: the request's headers.
-            method: the method of the original request.
-            target: its raw request target.
-        """
-        active = self.active
-        known = self.who(active, headers)
-        if active is None or isinstance(known, Refusal):
-            return self.refuse(active, known if isinstance(known, Refusal) else Refusal(Reason.NOT_READY))
-        match = active.ruleset.routes.match(method, target)
+        asked = inquiry.asked
+        if asked is None:
+            return Allowed(known[1], self.note_allowed(active, known[0], None, ""))
+        if isinstance(asked, Refusal):
+            # Who is calling came first, as in the table: a stranger learns nothing of the proxy.
+            return self.refuse(active, asked, known[0])
+        method = asked.method
+        match = active.ruleset.routes.match(method, asked.target)
         if isinstance(match, Refusal):
             return self.refuse(active, match, known[0], method=method)
         if refusal := self.permit(active, known[0], match, method):
             return refusal
-        return self._allow(active, known, match, method)
+        return Allowed(known[1], self.note_allowed(active, known[0], match, method))
+
+    def decide(self, headers: RequestHeaders, method: str, target: bytes) -> Answer:
+        """Decide on a request that came to the gate itself (checks 1 to 17).
+
+        Args:
+            headers: the request's headers.
+            method: its method.
+            target: its raw request target.
+        """
+        settled = self.settle(Inquiry(read_credential(headers), Asked(method, target)))
+        return Answer(200, settled.headers) if isinstance(settled, Allowed) else settled
 
     def permit(self, active: Active, identity: Identity, match: RouteMatch, method: str) -> Answer | None:
         """Scope, account and rate (checks 16 and 17): None when the request may pass, else the refusal."""
@@ -196,15 +208,6 @@ class Engine:
                 method=method,
             )
         return decision_id
-
-    def _allow(
-        self, active: Active | None, known: Known, match: RouteMatch | None = None, method: str = ""
-    ) -> Answer:
-        identity, headers = known
-        if active is None:
-            return self.refuse(active, Refusal(Reason.NOT_READY))
-        decision_id = self.note_allowed(active, identity, match, method)
-        return Answer(200, [*headers, (b"x-watchword-decision-id", decision_id.encode())])
 
     def _audit(
         self,

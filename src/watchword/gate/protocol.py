@@ -7,10 +7,13 @@ neither parser nor uvicorn bounds a request's head: one endless header would tak
 """
 
 import asyncio
-import math
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
 
 TARGET = "watchword.target"
 # Beside the read in which a head begins, which is at most 256 KiB. Common proxies stop at 8 to 60 KiB.
@@ -33,6 +36,8 @@ class TargetProtocol(HttpToolsProtocol):
 
     max_message_bytes: float = MAX_MESSAGE_BYTES
     _is_in_head = True
+    # The present message has a request cycle of uvicorn's, at work or in its queue.
+    _is_under_way = False
     _is_over = False
     # Bytes since the read in which the present message began.
     _received = 0
@@ -58,12 +63,12 @@ class TargetProtocol(HttpToolsProtocol):
             return
         if self._received > (MAX_HEAD_BYTES if self._is_in_head else self.max_message_bytes):
             self._end()
-        elif self._deadline is None and self._is_idle():
+        elif self._deadline is None and self._is_behind():
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._hang_up)
 
     def on_message_begin(self) -> None:
         """Start to count anew."""
-        self._is_in_head, self._received = True, 0
+        self._is_in_head, self._is_under_way, self._received = True, False, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -72,7 +77,11 @@ class TargetProtocol(HttpToolsProtocol):
             return
         if len(self.headers) >= MAX_HEADERS:
             raise ValueError("too many headers")
-        super().on_header(name, value)
+        # As uvicorn does it; a call less for each header of each request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note the target before uvicorn takes it apart (RFC 9112, section 3.2)."""
@@ -81,6 +90,34 @@ class TargetProtocol(HttpToolsProtocol):
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # ASGI allows members of one's own
         scope[TARGET] = self.url
         super().on_headers_complete()
+        self._is_under_way = True
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that what came is no HTTP, after the answers to what was: uvicorn would throw those away."""
+        if self._is_idle() or (self._is_under_way and not self.pipeline):
+            super().send_400_response(msg)
+            return
+        self._is_over = True
+        self._meet_deadline()
+        if self._is_under_way:
+            # The broken message itself waits there, and will have no other answer.
+            self.pipeline.popleft()
+        cycle = RequestResponseCycle(
+            # uvicorn looks for HEAD in it; of the broken request not even the method is known.
+            scope=cast("HTTPScope", {"type": "http", "method": "GET"}),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=_nothing_follows,
+        )
+        self.cycle = cycle
+        self.pipeline.appendleft((cycle, partial(_say_no_http, msg.encode())))
 
     def _end(self) -> None:
         self._is_over = True
@@ -99,6 +136,10 @@ class TargetProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         return cycle is None or bool(cycle.response_complete)
 
+    def _is_behind(self) -> bool:
+        """Whether the caller has sent a part of something that nobody is at work on."""
+        return self._is_idle()
+
     def _meet_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
@@ -110,10 +151,20 @@ class TargetProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class StreamingProtocol(TargetProtocol):
-    """For a gate that passes bodies on as they come: their size is the app's to judge."""
+def _nothing_follows() -> None:
+    """The connection ends with this answer."""
 
-    max_message_bytes = math.inf
+
+async def _say_no_http(message: bytes, scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application with the answer that uvicorn gives to what it cannot read."""
+    del scope, receive
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(message)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": message})
 
 
 def raw_target(scope: Any) -> bytes:

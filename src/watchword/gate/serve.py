@@ -6,10 +6,12 @@ never crashes because something beside it is late.
 """
 
 import asyncio
+import math
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,9 +23,10 @@ from watchword.gate.audit import AuditLog
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
-from watchword.gate.protocol import StreamingProtocol, TargetProtocol
+from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
 from watchword.gate.proxy import UpstreamProblem, parse_upstream
 from watchword.gate.settings import GateSettings
+from watchword.gate.shortcut import ShortcutProtocol
 from watchword.gate.sources import BundleSource, Keeper
 from watchword.gate.usage_api import UsageApi
 from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
@@ -83,8 +86,11 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     gate_socket = listen_on("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
     app, tunnel, upstream = _application(engine, usage, settings)
-    gate = _server(app, settings, certificate, tunnel)
-    ops = _server(ops_app(engine, readiness), settings, None)
+    # A gate that passes bodies on leaves their size to the app.
+    most = MAX_MESSAGE_BYTES if upstream is None else math.inf
+    protocol = partial(ShortcutProtocol, engine, max_message_bytes=most)
+    gate = _server(app, protocol, settings, certificate, tunnel)
+    ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
     work = [_follow(keeper.follow(source)), _follow(_summaries(engine))]
     if certificate is not None:
         work.append(_follow(certificate.follow()))
@@ -118,13 +124,14 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
 
 def _server(
     app: ASGIApp,
+    protocol: Callable[..., TargetProtocol],
     settings: GateSettings,
     certificate: ReloadingCertificate | None,
     tunnel: "TunnelFactory | None" = None,
 ) -> SignalFreeServer:
     config = uvicorn.Config(
         app,
-        http=TargetProtocol if tunnel is None else StreamingProtocol,
+        http=protocol,  # type: ignore[arg-type]  # uvicorn calls what it is given
         ws="none" if tunnel is None else tunnel,  # type: ignore[arg-type]  # uvicorn calls what it is given
         lifespan="off",
         log_config=None,

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions answered where the last byte of the request was read, without a task, a scope or a framework.
+
+It takes only what it can keep every promise for: a whole request to `/authz` or below, in HTTP/1.1, without a
+body, on a connection that stays open and on which nothing is in flight. Everything else goes to uvicorn's
+request cycle and the application, which give the same bytes.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from watchword.gate.answers import Allowed, Answer, lines_of
+from watchword.gate.engine import Engine
+from watchword.gate.inquiry import PATH, Inquiry, read_inquiry
+from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
+
+# In one go; a caller who pipelines more of them waits in uvicorn's queue, behind the other callers.
+MAX_ANSWERS_A_READ: Final = 16
+# A read that was one request is kept to be recognized; a pod's token and a proxy's headers are half of it.
+MAX_KEPT_BYTES: Final = 4096
+# The targets of which nobody needs to ask whether a URL parser would take them.
+_PLAIN: Final = frozenset({PATH, *(PATH + each for each in (b"/nginx", b"/traefik", b"/caddy"))})
+_NOTHING: Final = b""
+
+Question = tuple[Inquiry | Answer, bool]
+
+
+class ShortcutProtocol(TargetProtocol):
+    """uvicorn's HTTP protocol for the gate's port.
+
+    Beside uvicorn's own state it knows whether the connection rests: between two messages, the last one
+    answered here. Only a connection that is new or rests takes the shortest way: a read that is, byte for
+    byte, the request that this connection sent before is not parsed again.
+    """
+
+    _rests = False
+    # The request that is being read, once its head was found fit; and what the last whole read was.
+    _question: Question | None = None
+    _kept_read = _NOTHING
+    _kept: Question | None = None
+    _answers = 0
+    _rested_at = 0.0
+    _rest_timer: asyncio.TimerHandle | None = None
+    # The first lines of a yes, which change with the date: once a second.
+    _defaults: object = None
+    _yes = _NOTHING
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        max_message_bytes: float = MAX_MESSAGE_BYTES,
+    ) -> None:
+        """Answer with an engine's decisions, as one of uvicorn's connections."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._engine, self.max_message_bytes = engine, max_message_bytes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind."""
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer at once what was asked before; have everything else parsed."""
+        if self._rests and data == self._kept_read and self._kept is not None and self._is_writable():
+            self._answer(self._kept)
+            return
+        was_between = self._rests
+        self._answers = 0
+        super().data_received(data)
+        # The parser's state between two messages is always the same, so the same bytes mean the same again.
+        if was_between and self._rests and self._answers == 1 and len(data) <= MAX_KEPT_BYTES:
+            self._kept_read = data
+
+    def on_message_begin(self) -> None:
+        """Start anew; what uvicorn makes for a request is made when it turns out to be for uvicorn."""
+        self._is_in_head, self._is_under_way, self._received = True, False, 0
+        self._rests, self._question = False, None
+        self.url, self.headers, self.expect_100_continue = _NOTHING, [], False
+
+    def on_headers_complete(self) -> None:
+        """Find out which way the request goes."""
+        self._question = self._fit_question()
+        if self._question is not None:
+            self._is_in_head = False
+            self._meet_deadline()
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expects
+        # The list that the scope holds.
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Answer, if it is ours to answer."""
+        if self._question is None:
+            super().on_message_complete()
+            return
+        self._kept, self._kept_read, self._question = self._question, _NOTHING, None
+        self._answer(self._kept)
+
+    def _fit_question(self) -> Question | None:
+        url = self.url
+        if not url.startswith(PATH) or not self._is_idle() or not self._is_writable():
+            return None
+        parser = self.parser
+        if (
+            self._answers >= MAX_ANSWERS_A_READ
+            or self.access_log
+            or self.expect_100_continue
+            or self.limit_concurrency is not None
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+            or not all(_announces_no_body(header) for header in self.headers)
+            or not (url in _PLAIN or _is_plain(url))
+        ):
+            return None
+        method = parser.get_method()
+        inquiry = read_inquiry(method.decode("ascii"), url, self.headers)
+        return None if inquiry is None else (inquiry, method == b"HEAD")
+
+    def _answer(self, question: Question) -> None:
+        asked, is_head = question
+        settled = self._engine.settle(asked) if isinstance(asked, Inquiry) else asked
+        state = self.server_state
+        if state.default_headers is not self._defaults:
+            self._defaults = state.default_headers
+            self._yes = STATUS_LINE[200] + lines_of(state.default_headers)
+        if isinstance(settled, Allowed):
+            own = f"x-watchword-decision-id: {settled.decision_id}\r\n\r\n"
+            self.transport.write(b"".join((self._yes, settled.lines, own.encode())))
+        else:
+            lines = lines_of(state.default_headers + settled.headers)
+            body = _NOTHING if is_head else settled.body
+            self.transport.write(b"".join((STATUS_LINE[settled.status], lines, b"\r\n", body)))
+        state.total_requests += 1
+        self._answers += 1
+        self._rests = True
+        self._rested_at = self.loop.time()
+        if self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._end_rest)
+
+    def _is_writable(self) -> bool:
+        return not (self._is_over or self.flow.write_paused or self.transport.is_closing())
+
+    def _is_behind(self) -> bool:
+        return not self._rests and super()._is_behind()
+
+    def _end_rest(self) -> None:
+        # One timer for many answers: it looks at the time of the last one, instead of being set by each.
+        self._rest_timer = None
+        if not self._rests or self.transport.is_closing():
+            return
+        left = self._rested_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._rest_timer = self.loop.call_later(left, self._end_rest)
+        else:
+            self.transport.close()
+
+
+def _announces_no_body(header: tuple[bytes, bytes]) -> bool:
+    name, value = header
+    return name != b"transfer-encoding" and (name != b"content-length" or value == b"0")
+
+
+def _is_plain(url: bytes) -> bool:
+    try:
+        return httptools.parse_url(url).path.isascii()
+    except httptools.HttpParserInvalidURLError:
+        return False
