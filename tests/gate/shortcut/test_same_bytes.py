@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever is sent, and however it is cut: with the short cut the same bytes come back, and are counted alike.
+"""Whatever is sent, and however it is cut: with the short cut the same bytes come back, counted alike.
 
 The cases go through both ways to an answer. Those that are for the short cut are also checked to have taken
 it, so that no case compares the slow way with itself.
