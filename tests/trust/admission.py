@@ -14,6 +14,7 @@ Object = dict[str, Any]
 THUMBPRINT = "A" * 43
 ROUTE = {"path": "/a", "methods": ["GET"], "scope": "a:b"}
 METER = {"name": "m", "eventType": "e", "aggregation": "count"}
+SPLIT = {"name": "region", "value": "/region"}
 DISCOVERY = {"jwksURL": "https://keys.example/jwks"}
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 LONE_KEY = {"kty": "RSA", "kid": "k", "n": "n", "e": "AQAB"}
@@ -195,6 +196,19 @@ REFUSED: tuple[Refused, ...] = (
             meter(aggregation="sum", value="/a~2")),
     Refused("MeterSpec.value", _PLAIN, "spec.usage.meters[0].value",
             meter(aggregation="sum", value="/a\n")),
+    Refused("MeterSpec", "unique_count has more than one dimension", "spec.usage.meters[0].groupBy",
+            meter(aggregation="unique_count", value="/a", groupBy=[SPLIT, SPLIT | {"name": "b"}])),
+    Refused("MeterSpec.unit", "white space or control characters", "spec.usage.meters[0].unit",
+            meter(unit="byt\u202ees")),
+    *(Refused("DimensionSpec.name", "answers use this name themselves",
+              "spec.usage.meters[0].groupBy[0].name", meter(groupBy=[SPLIT | {"name": name}]))
+      for name in ("meter", "value", "overflow")),
+    Refused("DimensionSpec.value", "not a JSON pointer (RFC 6901)", "spec.usage.meters[0].groupBy[0].value",
+            meter(groupBy=[SPLIT | {"value": "$.region'); DROP TABLE event; --"}])),
+    Refused("DimensionSpec.value", _PLAIN, "spec.usage.meters[0].groupBy[0].value",
+            meter(groupBy=[SPLIT | {"value": "/a\n"}])),
+    Refused("UsageRules", "it is more than eventRetentionDays", "spec.usage.lateDays",
+            service(usage={"lateDays": 31, "eventRetentionDays": 30})),
     *(Refused("UsageRules.basePath", "not a plain path", "spec.usage.basePath",
               service(usage={"basePath": path}))
       for path in ("/api/", "api", "/{account}", "/a/../b", "/a%2F")),
@@ -302,7 +316,10 @@ ACCEPTED: dict[str, Object] = {
         limits={"requestsPerSecond": 1, "burst": 1},
         networkPolicy={"mode": "Preview", "allowFrom": [{"namespaceSelector": {"matchLabels": {}}}]},
         usage={"basePath": "/api/internal/atlas", "meters": [
-            METER, METER | {"name": "n", "aggregation": "max", "value": "/a~1b/0"}]}),
+            METER, METER | {"name": "n", "aggregation": "max", "value": "/a~1b/0"},
+            METER | {"name": "s", "aggregation": "unique_count", "value": "/u", "groupBy": [SPLIT],
+                     "maxGroups": 5, "unit": "user days", "retentionDays": 400}],
+            "eventRetentionDays": 60, "lateDays": 60, "futureSeconds": 0}),
     "a workload with all that it can say": workload(
         grants=[{"scopes": ["a:b:c"], "accounts": ["*"]}, {"scopes": ["a:b"], "projects": ["My App", "é"]}],
         suspend=True, expires="2027-01-01T00:00:00+14:00",
@@ -322,7 +339,9 @@ ACCEPTED: dict[str, Object] = {
         routes=[{"path": f"/{n}/".ljust(512, "p"), "methods": ["GET", "HEAD"], "scope": "a:" + "b" * 126}
                 for n in range(1000)],
         usage={"meters": [{"name": f"m{n}", "eventType": "e" * 253, "aggregation": "sum",
-                           "value": "/v".ljust(256, "v")} for n in range(64)]},
+                           "value": "/v".ljust(256, "v"), "unit": "u" * 32, "groupBy": [
+                               {"name": f"d{d}", "value": "/v".ljust(256, "v")} for d in range(3)]}
+                          for n in range(64)]},
         networkPolicy={"allowFrom": [{"podSelector": {"matchLabels": {
             f"{n}".ljust(63, "x"): "v" * 63 for n in range(16)}}}] * 64}),
     "the largest workload": workload(

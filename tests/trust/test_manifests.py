@@ -12,6 +12,15 @@ from watchword.trust import ProblemReason, parse_manifests
 
 ACCOUNT = {"namespace": "a", "name": "b"}
 METER = {"name": "m", "eventType": "e", "aggregation": "sum"}
+EU = {"name": "region", "value": "/region"}
+
+
+def grouped(group_by: list[dict[str, str]], aggregation: str = "sum", **more: Any) -> dict[str, Any]:
+    """A service with one meter that is split."""
+    meter = METER | {"value": "/n", "aggregation": aggregation, "groupBy": group_by} | more
+    return service(usage={"meters": [meter]})
+
+
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("spec.audience", service(audience=["x"])),
     ("spec.audiences", service(audiences=[])),
@@ -33,6 +42,14 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("spec.routes", service(routes=[{"path": "/a", "methods": ["GET"], "scope": "a:b"}] * 2)),
     ("spec.limits.burst", service(limits={"requestsPerSecond": 5, "burst": 1})),
     ("spec.usage.meters[0].value", service(usage={"meters": [METER]})),
+    ("spec.usage.meters[0].groupBy", grouped([EU, EU])),
+    ("spec.usage.meters[0].groupBy", grouped([EU, EU | {"name": "arch"}], "unique_count")),
+    ("spec.usage.meters[0].groupBy", grouped([EU | {"name": f"d{n}"} for n in range(4)])),
+    ("spec.usage.meters[0].groupBy[0].name", grouped([EU | {"name": "meter"}])),
+    ("spec.usage.meters[0].groupBy[0].name", grouped([EU | {"name": "'; DROP TABLE event"}])),
+    ("spec.usage.meters[0].groupBy[0].value", grouped([EU | {"value": "$.region"}])),
+    ("spec.usage.meters[0].maxGroups", grouped([EU], maxGroups=0)),
+    ("spec.usage.lateDays", service(usage={"lateDays": 31, "eventRetentionDays": 30})),
     ("spec.usage.basePath", service(usage={"basePath": "/api/"})),
     ("spec.networkPolicy.allowFrom[0]", service(networkPolicy={"allowFrom": [{}]})),
     ("spec.keys", issuer(keys={})),

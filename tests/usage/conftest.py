@@ -3,4 +3,9 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.usage.contract", "tests.usage.machine")
+pytest.register_assert_rewrite(
+    "tests.usage.contract",
+    "tests.usage.contract_groups",
+    "tests.usage.contract_keeping",
+    "tests.usage.machine",
+)

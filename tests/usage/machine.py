@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.usage.oracle import Oracle
 from tests.usage.samples import envelope, events
-from watchword.usage import Meter, UsageQuery, open_store
+from watchword.usage import Dimension, Meter, UsageQuery, open_store
 
+BY_USER = Dimension("u", "/u")
 METERS = [
     Meter("hits", "hit", "count"),
     Meter("hits", "miss", "count"),
@@ -23,6 +24,9 @@ METERS = [
     Meter("largest", "miss", "max", "/n"),
     Meter("users", "hit", "unique_count", "/u"),
     Meter("users", "hit", "unique_count", "/n"),
+    Meter("bytes", "hit", "sum", "/n", (BY_USER,)),
+    Meter("hits", "miss", "count", None, (BY_USER,)),
+    Meter("users", "hit", "unique_count", "/n", (BY_USER,)),
 ]
 ACCOUNTS = ["acme", "acme ", "ACME", "acm_", "a'b"]
 # Ends of months and years, a leap day, and both sides of midnight.
@@ -103,7 +107,13 @@ def machine(fresh_dsn: Callable[[], str]) -> type[RuleBasedStateMachine]:
             window=st.sampled_from([None, "month", "day"]),
         )
         def read(self, account: str, start: date, days: int, window: str | None) -> None:
-            query = UsageQuery(account, start, start + timedelta(days=days), window)  # type: ignore[arg-type]  # of the three
+            query = UsageQuery(
+                account,
+                start,
+                start + timedelta(days=days),
+                window,  # type: ignore[arg-type]  # of the three
+                group_by=("u",),
+            )
             answer = self.store.read(query)
             expected = self.oracle.answer(query, self.meters)
             if answer is None:
@@ -115,6 +125,12 @@ def machine(fresh_dsn: Callable[[], str]) -> type[RuleBasedStateMachine]:
                 for amounts in (answer.totals, *answer.windows)
             ]
             assert found == expected
+            spans = [(query.start, query.end), *query.windows()]
+            for meter in self.meters:
+                if meter.group_by:
+                    for span, split in zip(spans, (answer.groups, *answer.window_groups), strict=True):
+                        amounts = {group: Fraction(n) for group, n in split.get(meter.name, {}).items()}
+                        assert amounts == self.oracle.split(account, *span, meter, "u")
 
         @invariant()
         def rollups_equal_events(self) -> None:

@@ -6,6 +6,7 @@ Shares no arithmetic with the real ones: fractions instead of decimals, dates in
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -53,6 +54,24 @@ class Oracle:
                 numbers = [Fraction(value) for value in values if isinstance(value, (int, Decimal))]
                 found[meter.name] = max(numbers) if meter.aggregation == "max" else sum(numbers, Fraction(0))
         return found
+
+    def split(
+        self, account: str, start: date, end: date, meter: Meter, dimension: str
+    ) -> Mapping[str, Fraction]:
+        """The amounts by the value of one member of the data, as JSON text."""
+        found: dict[str, Oracle] = {}
+        for key, event in self.events.items():
+            if event.account != account or event.type != meter.event_type:
+                continue
+            if not start <= (EPOCH + timedelta(microseconds=event.time)).date() < end:
+                continue
+            if meter.value and _at(event, meter) is None:
+                continue
+            value = event.data.get(dimension) if isinstance(event.data, dict) else None
+            name = json.dumps([int(value) if isinstance(value, Decimal) else value])
+            found.setdefault(name, Oracle()).events[key] = event
+        amounts = {name: part.totals(account, start, end, [meter]) for name, part in found.items()}
+        return {name: total[meter.name] for name, total in amounts.items() if total is not None}
 
     def answer(self, query: UsageQuery, meters: Sequence[Meter]) -> list[Mapping[str, Fraction] | None]:
         spans = [(query.start, query.end), *query.windows()]

@@ -372,3 +372,19 @@ def test_arbitrary_members_give_an_event_or_a_problem(changes: dict[str, object]
 def events_of(answer: list[Event | EventProblem] | BodyProblem) -> list[Event | EventProblem]:
     assert isinstance(answer, list), answer
     return answer
+
+
+def test_late_and_future_events_are_refused_by_name_beyond_their_window() -> None:
+    def told(time: str) -> str | None:
+        body = json.dumps(envelope(time=time)).encode()
+        parsed = parse_events(
+            body, [(b"content-type", STRUCTURED.encode())], NOW, future_skew_seconds=60, late_days=30
+        )
+        assert isinstance(parsed, list)
+        (one,) = parsed
+        return one.code if isinstance(one, EventProblem) else None
+
+    assert told("2026-10-25T00:00:00Z") is None
+    assert told("2026-10-24T23:59:59.999999Z") == "event_too_late"
+    assert told("2026-11-24T12:01:00Z") is None
+    assert told("2026-11-24T12:01:01Z") == "event_from_the_future"

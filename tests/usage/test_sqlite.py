@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, statuses, totals
+from tests.usage.contract_groups import GroupContract
+from tests.usage.contract_keeping import KeepingContract
 from tests.usage.samples import METERS, envelope, event
 from watchword.usage import SQLiteStore, StoreRefused, StoreUnavailable, open_store
 
 
-class TestSQLiteStore(UsageStoreContract):
+class TestSQLiteStore(UsageStoreContract, GroupContract, KeepingContract):
     @pytest.fixture
     def fresh_dsn(self, tmp_path: Path) -> FreshDsn:
         numbers = itertools.count()
@@ -119,8 +121,8 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> N
 def test_a_newer_schema_is_refused(store: SQLiteStore, path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreRefused, match="schema version 2; this Watchword knows version 1"):
+        other.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreRefused, match="schema version 3; this Watchword knows version 2"):
         SQLiteStore(str(path))
 
 
@@ -153,9 +155,9 @@ def test_reading_and_checking_go_on_beside_a_writer(store: SQLiteStore, path: Pa
     [
         ("UPDATE rollup SET amount = '9' WHERE meter = 'bytes'", ("bytes", "9", "1")),
         ("DELETE FROM rollup WHERE meter = 'bytes'", ("bytes", None, "1")),
-        ("INSERT INTO rollup VALUES ('acme', 1, 'bytes', '1')", ("bytes", "1", None)),
+        ("INSERT INTO rollup VALUES ('acme', 1, 'bytes', '', '1')", ("bytes", "1", None)),
         ("DELETE FROM distinct_value", ("users", None, '"u1"')),
-        ("INSERT INTO distinct_value VALUES ('acme', 1, 'users', 'x')", ("users", "x", None)),
+        ("INSERT INTO distinct_value VALUES ('acme', 1, 'users', '', 'x')", ("users", "x", None)),
         ("DELETE FROM account", (None, None, "known")),
         ("INSERT INTO account VALUES ('ghost')", (None, "known", None)),
     ],
@@ -211,3 +213,38 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_stored(path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
+
+
+FIRST_VERSION = """
+    CREATE TABLE event (
+        source TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, account TEXT NOT NULL,
+        time INTEGER NOT NULL, data TEXT, data_base64 TEXT, extensions TEXT, UNIQUE (source, id)
+    ) STRICT;
+    CREATE TABLE account (name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
+    CREATE TABLE meter (name TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE state (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE rollup (
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, amount TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE distinct_value (
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter, value)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO state VALUES ('meters', 'digest of the first version');
+    INSERT INTO account VALUES ('acme');
+    INSERT INTO event VALUES
+        ('/ci', '1', 'cache.hit', 'acme', 1793700000000000, '{"bytes":5,"user":"u"}', NULL, NULL);
+    PRAGMA application_id = 0x57574F55;
+    PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_taken_over_with_its_events(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript(FIRST_VERSION)
+    with closing(SQLiteStore(str(path))) as store:
+        assert store.use_meters(METERS).events == 1
+        assert totals(store) == {"remote_cache_hits": "1", "bytes": "5", "largest": "5", "users": "1"}
+        assert statuses(store, envelope(time=..., data={"bytes": 5, "user": "u"})) == ["duplicate"]
+        assert store.check(METERS) == []

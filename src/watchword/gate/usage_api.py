@@ -19,6 +19,7 @@ from watchword.trust import AmbiguousTargetError, MeterSpec, RouteMatch, authori
 from watchword.usage import (
     MAX_BODY_BYTES,
     BodyProblem,
+    Dimension,
     Event,
     EventProblem,
     Meter,
@@ -32,6 +33,7 @@ from watchword.usage import (
     parse_events,
     parse_query,
     render,
+    too_large,
 )
 
 READ_SCOPE, WRITE_SCOPE = "account:usage:read", "account:usage:write"
@@ -52,7 +54,7 @@ class UsageApi:
 
     async def use_meters(self, specs: Sequence[MeterSpec]) -> None:
         """Count with these meters from now on; what is stored is counted anew when they changed."""
-        meters = tuple(Meter(each.name, each.event_type, each.aggregation, each.value) for each in specs)
+        meters = tuple(map(_meter, specs))
         self._wanted = meters
         while self._wanted is meters:
             try:
@@ -111,20 +113,15 @@ class UsageApi:
             )
         except ValueError:
             return problem(400, "The query is not readable.", "Use at most 32 parameters in ASCII.")
-        query = parse_query(account, parameters, self._engine.clock())
+        query = parse_query(account, parameters, self._engine.clock(), self._wanted or ())
         if isinstance(query, QueryProblem):
-            return problem(
-                400,
-                "The query is not right.",
-                query.detail,
-                reason=query.code,
-                parameter=query.parameter,
-                remedy=query.remedy,
-            )
+            return _query_problem(query)
         try:
             found, meters = await self._in_worker(lambda: (self._store.read(query), self._in_force()))
         except StoreError as error:
             return _unavailable(error)
+        if found is not None and (excess := too_large(found)) is not None:
+            return _query_problem(excess)
         if found is None:
             detail = "No usage event was ever stored for this account."
             return problem(404, "The account is not known.", detail, reason="account_not_found")
@@ -153,8 +150,16 @@ class UsageApi:
             grant = authorize(identity, WRITE_SCOPE)
             if isinstance(grant, Refusal):
                 return self._engine.refuse(active, grant, identity, match, method="POST")
-        now = self._engine.clock()
-        parsed = await self._in_worker(lambda: parse_events(body, headers, now))
+        now, rules = self._engine.clock(), active.ruleset
+        parsed = await self._in_worker(
+            lambda: parse_events(
+                body,
+                headers,
+                now,
+                future_skew_seconds=rules.future_seconds,
+                late_days=rules.late_days,
+            )
+        )
         if isinstance(parsed, BodyProblem):
             return problem(
                 parsed.status,
@@ -226,6 +231,19 @@ class UsageApi:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
 
+def _meter(spec: MeterSpec) -> Meter:
+    return Meter(
+        spec.name,
+        spec.event_type,
+        spec.aggregation,
+        spec.value,
+        tuple(Dimension(each.name, each.value) for each in spec.group_by),
+        spec.max_groups,
+        spec.unit,
+        spec.retention_days,
+    )
+
+
 def body_too_large() -> Answer:
     """The answer to a body that goes on beyond the limit."""
     detail = f"The body has more than {MAX_BODY_BYTES} bytes."
@@ -236,6 +254,17 @@ def body_too_large() -> Answer:
 
 def _not_found() -> Answer:
     return problem(404, "There is nothing at this path.", "Check the path and the method.")
+
+
+def _query_problem(found: QueryProblem) -> Answer:
+    return problem(
+        400,
+        "The query is not right.",
+        found.detail,
+        reason=found.code,
+        parameter=found.parameter,
+        remedy=found.remedy,
+    )
 
 
 def _unavailable(error: StoreError) -> Answer:

@@ -115,6 +115,9 @@ class Bundle(_Part, frozen=True):
         limits: or null.
         meters: what is counted.
         usage_base_path: where the read model answers.
+        event_retention_days: how long usage events are kept; None: for ever.
+        late_days: how many days ago an event may be; None: for as long as events are kept.
+        future_seconds: how far an event may be ahead.
     """
 
     schema_version: int
@@ -130,6 +133,9 @@ class Bundle(_Part, frozen=True):
     limits: Limits | None = None
     meters: tuple[MeterSpec, ...] = ()
     usage_base_path: str = "/api/internal"
+    event_retention_days: int | None = None
+    late_days: int | None = None
+    future_seconds: int = 300
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

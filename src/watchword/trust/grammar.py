@@ -24,6 +24,8 @@ THUMBPRINT: Final = r"[A-Za-z0-9_-]{43}"
 TIME: Final = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+# Names that answers of the usage read model use themselves, beside the dimensions of a meter.
+ANSWERS_OWN: Final = "meter|value|overflow"
 # RFC 6901.
 POINTER: Final = r"(?:/(?:[^~/]|~[01])*)*"
 # With a host, and without what could send a request elsewhere or be read two ways: user info, a fragment.

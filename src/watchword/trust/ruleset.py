@@ -39,6 +39,9 @@ class Ruleset(msgspec.Struct, frozen=True):
         limits: what check 17 reads; None: no limit.
         meters: what is counted.
         usage_base_path: where the read model answers.
+        event_retention_days: how long usage events are kept, in days; None: for ever.
+        late_days: how many days ago an event may be; None: for as long as events are kept.
+        future_seconds: how far an event may be ahead of the clock, in seconds.
         issuers: how many issuers.
         workloads: how many workloads.
     """
@@ -51,6 +54,9 @@ class Ruleset(msgspec.Struct, frozen=True):
     limits: Limits | None
     meters: tuple[MeterSpec, ...]
     usage_base_path: str
+    event_retention_days: int | None
+    late_days: int | None
+    future_seconds: int
     issuers: int
     workloads: int
 
@@ -99,6 +105,9 @@ def load(bundle: Bundle) -> Ruleset:
         limits=bundle.limits,
         meters=bundle.meters,
         usage_base_path=bundle.usage_base_path,
+        event_retention_days=bundle.event_retention_days,
+        late_days=bundle.late_days,
+        future_seconds=bundle.future_seconds,
         issuers=len(bundle.issuers),
         workloads=len(bundle.workloads),
     )

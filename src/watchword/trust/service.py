@@ -181,6 +181,9 @@ def _bundle(
         limits=spec.limits,
         meters=spec.usage.meters,
         usage_base_path=spec.usage.base_path,
+        event_retention_days=spec.usage.event_retention_days,
+        late_days=spec.usage.late_days,
+        future_seconds=spec.usage.future_seconds,
     )
 
 

@@ -17,20 +17,22 @@ from watchword.usage.messages import (
     STRUCTURED,
     parse_events,
 )
-from watchword.usage.meters import Aggregation, Meter, measure, parse_pointer
+from watchword.usage.meters import Aggregation, Dimension, Meter, measure
+from watchword.usage.pointers import parse_pointer
 from watchword.usage.problems import BodyProblem, EventProblem, QueryProblem
 from watchword.usage.readmodel import (
     MAX_PERIOD_DAYS,
     UsageAnswer,
     UsageQuery,
-    encode,
     parse_query,
-    render,
 )
+from watchword.usage.rendering import MAX_GROUP_ENTRIES, encode, render, too_large
 from watchword.usage.sqlite import SQLiteStore
 from watchword.usage.store import (
     Difference,
+    Expired,
     MetersChanged,
+    MeterState,
     Outcome,
     Rebuilt,
     StoreError,
@@ -46,14 +48,18 @@ __all__ = [
     "MAX_BATCH_EVENTS",
     "MAX_BODY_BYTES",
     "MAX_EVENT_BYTES",
+    "MAX_GROUP_ENTRIES",
     "MAX_PERIOD_DAYS",
     "STRUCTURED",
     "Aggregation",
     "BodyProblem",
     "Difference",
+    "Dimension",
     "Event",
     "EventProblem",
+    "Expired",
     "Meter",
+    "MeterState",
     "MetersChanged",
     "Outcome",
     "QueryProblem",
@@ -73,4 +79,5 @@ __all__ = [
     "parse_pointer",
     "parse_query",
     "render",
+    "too_large",
 ]

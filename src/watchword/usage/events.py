@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from watchword.usage.mediatypes import is_json_media_type
 from watchword.usage.problems import EventProblem, named, shown
 from watchword.usage.times import (
     MICROSECONDS_PER_DAY,
@@ -38,7 +39,6 @@ _NOT_IN_STRINGS = re.compile(
 )
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+\Z")
 _ATTRIBUTE_NAME = re.compile(r"[a-z0-9]+\Z")
-_JSON_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/(?:json|[a-z0-9!#$&^_.+-]+\+json)\Z")
 
 _INTEGER_BOUND = 2**31
 
@@ -68,6 +68,14 @@ class Event(msgspec.Struct, frozen=True):
     def day(self) -> int:
         """The UTC day that the event counts for, in days since 1970-01-01."""
         return self.time // MICROSECONDS_PER_DAY
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """When a message came (seconds since the epoch), and how far its events may be from then."""
+
+    now: float
+    future_skew_seconds: float = FUTURE_SKEW_SECONDS
+    late_days: int | None = None
 
 
 class EventRefused(Exception):
@@ -108,12 +116,11 @@ def event_of(
     data: object,
     data_text: str | None,
     data_base64: str | None,
-    now: float,
-    future_skew_seconds: float,
+    receipt: Receipt,
 ) -> Event:
     """Check the context attributes (CloudEvents 1.0.2, "Context Attributes") and build the event.
 
-    `now` is the time of receipt in seconds since the epoch. Raises EventRefused.
+    Raises EventRefused.
     """
     present = {name: value for name, value in attributes.items() if value is not None}
     for name in present:
@@ -140,7 +147,7 @@ def event_of(
         )
     event_type = _text(present, "type", MAX_TYPE_CHARACTERS)
     account = _account(present)
-    time, time_given = _time(present, now, future_skew_seconds)
+    time, time_given = _time(present, receipt)
     _check_data_type(present)
     return Event(
         index,
@@ -201,7 +208,8 @@ def _account(present: dict[str, object]) -> str:
     return account
 
 
-def _time(present: dict[str, object], now: float, future_skew_seconds: float) -> tuple[int, bool]:
+def _time(present: dict[str, object], receipt: Receipt) -> tuple[int, bool]:
+    now = receipt.now
     text = present.get("time")
     if text is None:
         return int(now * MICROSECONDS_PER_SECOND), False
@@ -217,12 +225,20 @@ def _time(present: dict[str, object], now: float, future_skew_seconds: float) ->
             remedy = "send second 59 of that minute or second 0 of the next one"
         raise EventRefused(problem.code, "time", f"{shown(text)}: {problem.detail}", remedy) from None
     ahead = time / MICROSECONDS_PER_SECOND - now
-    if ahead > future_skew_seconds:
+    if ahead > receipt.future_skew_seconds:
         raise EventRefused(
             "event_from_the_future",
             "time",
-            f"it is {ahead:.0f} seconds ahead of this clock; {future_skew_seconds:.0f} are allowed",
-            "synchronize the sender's clock, and send what has happened; past times are always accepted",
+            f"it is {ahead:.0f} seconds ahead of this clock; {receipt.future_skew_seconds:.0f} are allowed",
+            "synchronize the sender's clock, and send what has happened",
+        )
+    days_ago = int(now // 86_400) - time // MICROSECONDS_PER_DAY
+    if receipt.late_days is not None and days_ago > receipt.late_days:
+        raise EventRefused(
+            "event_too_late",
+            "time",
+            f"it is {days_ago} days ago; {receipt.late_days} are allowed",
+            "send events within that time; this one counts nowhere",
         )
     return time, True
 
@@ -239,24 +255,6 @@ def _check_data_type(present: dict[str, object]) -> None:
         f"{shown(declared)} is not JSON in UTF-8",
         "send the data as application/json, or leave datacontenttype out",
     )
-
-
-def is_json_media_type(text: str) -> bool:
-    """Tell whether a media type (RFC 9110, section 8.3.1) is JSON, with no charset other than UTF-8."""
-    media_type, charset = split_media_type(text)
-    return _JSON_MEDIA_TYPE.match(media_type) is not None and charset in (None, "utf-8")
-
-
-def split_media_type(text: str) -> tuple[str, str | None]:
-    """Give the lower-case media type and its charset (None when there is none; "" when it cannot be told)."""
-    media_type, *parameters = text.split(";")
-    charset: str | None = None
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            # Two charsets are one too many to choose from.
-            charset = value.strip().strip('"').lower() if charset is None else ""
-    return media_type.strip().lower(), charset
 
 
 def _extensions(present: dict[str, object]) -> str | None:

@@ -20,10 +20,10 @@ from watchword.usage.events import (
     FUTURE_SKEW_SECONDS,
     Event,
     EventRefused,
+    Receipt,
     event_of,
-    is_json_media_type,
-    split_media_type,
 )
+from watchword.usage.mediatypes import is_json_media_type, split_media_type
 from watchword.usage.problems import BodyProblem, EventProblem, named, shown
 from watchword.usage.strictjson import Flaw, StrictReader
 
@@ -43,13 +43,19 @@ _QUOTED_PAIR = re.compile(r"\\(.)")
 
 
 def parse_events(
-    body: bytes, headers: Headers, now: float, *, future_skew_seconds: float = FUTURE_SKEW_SECONDS
+    body: bytes,
+    headers: Headers,
+    now: float,
+    *,
+    future_skew_seconds: float = FUTURE_SKEW_SECONDS,
+    late_days: int | None = None,
 ) -> Parsed | BodyProblem:
     """Read the events of one HTTP message (CloudEvents HTTP binding 1.0.2, section 3). Never raises.
 
     `headers` are pairs of bytes as an ASGI scope has them. `now` is the time of receipt, in seconds since the
-    epoch: the time of events that have none. Events more than `future_skew_seconds` ahead of it are refused;
-    past ones are taken from 1970 on. Answers with one Event or EventProblem per event, in the order of the
+    epoch: the time of events that have none. Events more than `future_skew_seconds` ahead of it are refused,
+    and those of days more than `late_days` before its day; without the latter, all from 1970 on are taken.
+    Answers with one Event or EventProblem per event, in the order of the
     batch.
     """
     if len(body) > MAX_BODY_BYTES:
@@ -73,7 +79,7 @@ def parse_events(
     content_type = content_types[0].decode("latin-1") if content_types else ""
     media_type, charset = split_media_type(content_type)
     attributes = [(name[3:], value) for name, value in named if name.startswith(b"ce-")]
-    receipt = _Receipt(now, future_skew_seconds)
+    receipt = Receipt(now, future_skew_seconds, late_days)
     if media_type.startswith("application/cloudevents"):
         if media_type not in (STRUCTURED, BATCHED) or charset not in (None, "utf-8"):
             return _unsupported(content_type)
@@ -84,11 +90,6 @@ def parse_events(
         except EventRefused as refused:
             return [refused.problem(0)]
     return _unsupported(content_type)
-
-
-class _Receipt(msgspec.Struct, frozen=True):
-    now: float
-    future_skew_seconds: float
 
 
 def _unsupported(content_type: str) -> BodyProblem:
@@ -106,7 +107,7 @@ def _not_json(detail: str) -> BodyProblem:
     return BodyProblem(400, "malformed_body", detail, "send one JSON document in UTF-8 (RFC 8259)")
 
 
-def _json_mode(body: bytes, *, batched: bool, receipt: _Receipt) -> Parsed | BodyProblem:
+def _json_mode(body: bytes, *, batched: bool, receipt: Receipt) -> Parsed | BodyProblem:
     try:
         reader = StrictReader(body.decode())
     except UnicodeDecodeError:
@@ -124,7 +125,7 @@ def _json_mode(body: bytes, *, batched: bool, receipt: _Receipt) -> Parsed | Bod
         return _not_json("the body is nested too deep")
 
 
-def _batch(reader: StrictReader, receipt: _Receipt) -> Parsed | BodyProblem:
+def _batch(reader: StrictReader, receipt: Receipt) -> Parsed | BodyProblem:
     """Read the array element by element: memory stays bounded, and a flaw in one does not hide the next."""
     text = reader.text
     position = reader.skip_whitespace(0)
@@ -160,7 +161,7 @@ def _batch(reader: StrictReader, receipt: _Receipt) -> Parsed | BodyProblem:
 
 
 def _structured(
-    index: int, value: object, size: int, flaw: Flaw | None, receipt: _Receipt
+    index: int, value: object, size: int, flaw: Flaw | None, receipt: Receipt
 ) -> Event | EventProblem:
     """Read one event of the JSON format (CloudEvents JSON format 1.0.2, sections 2 and 3)."""
     try:
@@ -187,15 +188,14 @@ def _structured(
             data=data,
             data_text=None if absent else _json_text(data),
             data_base64=binary,
-            now=receipt.now,
-            future_skew_seconds=receipt.future_skew_seconds,
+            receipt=receipt,
         )
     except EventRefused as refused:
         return refused.problem(index)
 
 
 def _binary_event(
-    body: bytes, headers: list[tuple[bytes, bytes]], content_type: str, receipt: _Receipt
+    body: bytes, headers: list[tuple[bytes, bytes]], content_type: str, receipt: Receipt
 ) -> Event:
     """Read one event whose attributes are headers (CloudEvents HTTP binding 1.0.2, section 3.1)."""
     _check_size(len(body) + sum(len(name) + len(value) for name, value in headers))
@@ -223,8 +223,7 @@ def _binary_event(
         data=data,
         data_text=data_text,
         data_base64=None,
-        now=receipt.now,
-        future_skew_seconds=receipt.future_skew_seconds,
+        receipt=receipt,
     )
 
 

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an event contributes to a meter: one, an exact decimal, a distinct value, nothing, or a problem.
 
-A meter names its value by a JSON pointer (RFC 6901), which is evaluated here, in Python, on the parsed event.
-It is never turned into a query of the store: a pointer that reached SQL text was CVE-2026-8462 elsewhere.
+Amounts are exact or refused: a sum that was rounded on its way is a slightly different bill.
 """
 
 from __future__ import annotations
 
 import re
 from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
-from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
 from watchword.usage.events import Event
+from watchword.usage.pointers import MISSING, parse_pointer, resolve
 from watchword.usage.problems import EventProblem, shown
 
 Aggregation = Literal["count", "sum", "max", "unique_count"]
@@ -24,16 +23,34 @@ Aggregation = Literal["count", "sum", "max", "unique_count"]
 MAX_INTEGER_DIGITS: Final = 18
 MAX_FRACTION_DIGITS: Final = 30
 MAX_DISTINCT_CHARACTERS: Final = 1024
-MAX_POINTER_CHARACTERS: Final = 256
 MAX_NAME_CHARACTERS: Final = 253
+MAX_DIMENSIONS: Final = 3
+MAX_GROUPS: Final = 1000
+MAX_UNIT_CHARACTERS: Final = 32
+DEFAULT_GROUPS: Final = 100
 
 # Inexact traps: a sum that would have to round is an error here, never a slightly different bill.
 EXACT: Final = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
 
-_ARRAY_INDEX = re.compile(r"(?:0|[1-9][0-9]*)\Z")
-_BAD_ESCAPE = re.compile(r"~(?![01])")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_MISSING: Final = object()
+
+
+class Dimension(msgspec.Struct, frozen=True):
+    """One way to split a meter: `name` in the read model, `value` a JSON pointer into the event's `data`.
+
+    Raises ValueError when it is not a pointer.
+    """
+
+    name: str
+    value: str
+
+    def __post_init__(self) -> None:
+        _check_name("name", self.name)
+        # `meter` is what a series is grouped by without any dimension; `value` and `overflow` are members
+        # beside the dimensions.
+        if self.name in ("meter", "value", "overflow"):
+            raise ValueError(f"name must be another one than {self.name}, which the read model uses itself")
+        parse_pointer(self.value)
 
 
 class Meter(msgspec.Struct, frozen=True):
@@ -44,6 +61,9 @@ class Meter(msgspec.Struct, frozen=True):
     negative numbers correct earlier ones), its largest (`max`), or how many different ones (`unique_count`:
     strings, numbers and booleans; 1 and 1.0 are one value, 1 and "1" are two).
 
+    `group_by` splits it: at most `max_groups` groups for each account and month, everything beyond those in
+    the overflow group. `unit` is only shown. `retention_days`: how long its amounts are kept; None: for ever.
+
     Raises ValueError when a part is missing, superfluous or not a pointer.
     """
 
@@ -51,14 +71,14 @@ class Meter(msgspec.Struct, frozen=True):
     event_type: str
     aggregation: Aggregation
     value: str | None = None
+    group_by: tuple[Dimension, ...] = ()
+    max_groups: int = DEFAULT_GROUPS
+    unit: str = ""
+    retention_days: int | None = None
 
     def __post_init__(self) -> None:
         for field, text in (("name", self.name), ("event_type", self.event_type)):
-            if not 0 < len(text) <= MAX_NAME_CHARACTERS or _CONTROL.search(text):
-                raise ValueError(
-                    f"{field} must have 1 to {MAX_NAME_CHARACTERS} characters and no control characters, "
-                    f"not {shown(text)}"
-                )
+            _check_name(field, text)
         if self.aggregation not in ("count", "sum", "max", "unique_count"):
             raise ValueError(
                 f"aggregation must be count, sum, max or unique_count, not {shown(self.aggregation)}"
@@ -70,22 +90,31 @@ class Meter(msgspec.Struct, frozen=True):
             )
         if self.value is not None:
             parse_pointer(self.value)
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        # Distinct values of one dimension cannot be added up over another one.
+        most = 1 if self.aggregation == "unique_count" else MAX_DIMENSIONS
+        if len(self.group_by) > most:
+            raise ValueError(f"group_by must have at most {most} dimensions for {self.aggregation}")
+        if len({dimension.name for dimension in self.group_by}) != len(self.group_by):
+            raise ValueError("group_by must have dimensions of different names")
+        if not 1 <= self.max_groups <= MAX_GROUPS:
+            raise ValueError(f"max_groups must be 1 to {MAX_GROUPS}")
+        if len(self.unit) > MAX_UNIT_CHARACTERS or _CONTROL.search(self.unit):
+            raise ValueError(
+                f"unit must have at most {MAX_UNIT_CHARACTERS} characters, no control characters"
+            )
+        if self.retention_days is not None and self.retention_days < 1:
+            raise ValueError("retention_days must be at least 1")
 
 
-@lru_cache(maxsize=1024)
-def parse_pointer(pointer: str) -> tuple[str, ...]:
-    """Split a JSON pointer into its unescaped reference tokens (RFC 6901, sections 3 and 4).
-
-    Raises ValueError when it is not a pointer, or longer than MAX_POINTER_CHARACTERS.
-    """
-    if len(pointer) > MAX_POINTER_CHARACTERS:
-        raise ValueError(f"value must have at most {MAX_POINTER_CHARACTERS} characters")
-    if pointer and not pointer.startswith("/"):
-        raise ValueError(f"value must be empty or start with '/' (RFC 6901), not {shown(pointer)}")
-    if _BAD_ESCAPE.search(pointer):
-        raise ValueError(f"value must have '~' only as '~0' or '~1' (RFC 6901), not {shown(pointer)}")
-    # The order matters: "~01" is the token "~1", not "/".
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
+def _check_name(field: str, text: str) -> None:
+    if not 0 < len(text) <= MAX_NAME_CHARACTERS or _CONTROL.search(text):
+        raise ValueError(
+            f"{field} must have 1 to {MAX_NAME_CHARACTERS} characters and no control characters, "
+            f"not {shown(text)}"
+        )
 
 
 def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
@@ -106,8 +135,8 @@ def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
             "the event carries data_base64, which a pointer cannot look into",
             "send the data as JSON in `data`",
         )
-    found = _MISSING if event.data_text is None else _resolve(parse_pointer(meter.value), event.data)
-    if found is _MISSING or found is None:
+    found = MISSING if event.data_text is None else resolve(parse_pointer(meter.value), event.data)
+    if found is MISSING or found is None:
         return _problem(
             meter,
             event,
@@ -116,8 +145,8 @@ def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
             f"send {'a value' if meter.aggregation == 'unique_count' else 'a number'} there",
         )
     if isinstance(found, Decimal):
-        exact = _exact(found)
-        if exact is None:
+        number = exact(found)
+        if number is None:
             return _problem(
                 meter,
                 event,
@@ -125,7 +154,7 @@ def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
                 "the number has too many digits to be added up exactly",
                 f"send at most {MAX_INTEGER_DIGITS} digits before and {MAX_FRACTION_DIGITS} after the point",
             )
-        return plain(exact) if meter.aggregation == "unique_count" else exact
+        return plain(number) if meter.aggregation == "unique_count" else number
     if meter.aggregation == "unique_count":
         return _distinct(meter, event, found)
     return _problem(
@@ -145,19 +174,8 @@ def plain(number: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def _resolve(tokens: tuple[str, ...], value: object) -> object:
-    for token in tokens:
-        if isinstance(value, dict):
-            value = value.get(token, _MISSING)
-        elif isinstance(value, list) and _ARRAY_INDEX.match(token):
-            index = int(token)
-            value = value[index] if index < len(value) else _MISSING
-        else:
-            return _MISSING
-    return value
-
-
-def _exact(number: Decimal) -> Decimal | None:
+def exact(number: Decimal) -> Decimal | None:
+    """Give a number that can be added up exactly, or None when it has too many digits."""
     exponent = number.as_tuple().exponent if number.adjusted() < MAX_INTEGER_DIGITS else None
     if not isinstance(exponent, int) or exponent < -MAX_FRACTION_DIGITS:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The usage read model: a query string in, the JSON of the answer out. Pure; the store is in between.
+"""The questions of the usage read model: a query string in, a query out. Pure.
 
 A parameter that is misspelled, repeated or out of bounds is refused by name. Ignoring it would answer another
 question than the one asked, with numbers that look right.
@@ -15,25 +15,29 @@ from typing import Final, Literal
 import msgspec
 
 from watchword.usage.events import ACCOUNT_REMEDY, account_flaw
-from watchword.usage.meters import Meter, plain
+from watchword.usage.meters import Meter
 from watchword.usage.problems import QueryProblem, named, shown
-from watchword.usage.times import TimeProblem, day_at, midnight, month_start, next_month, parse_date
+from watchword.usage.times import TimeProblem, day_at, month_start, next_month, parse_date
 
 MAX_PERIOD_DAYS: Final = 400
 PARAMETERS: Final = ("from", "to", "window", "group_by", "shape")
 
 Window = Literal["day", "month"]
 Amounts = Mapping[str, Decimal]
+"""By name of the meter."""
+GroupAmounts = Mapping[str, Amounts]
+"""By name of the meter, then by group: a JSON array of the values asked for, or the overflow group."""
 
 _MIDNIGHT_ENDINGS = ("T00:00:00Z", "T00:00:00+00:00")
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_BY_METER: Final = "meter"
 
 
 class UsageQuery(msgspec.Struct, frozen=True):
     """What is asked: one account, the UTC days from `start` up to and without `end`, and how to show them.
 
     `window` asks for a series as well as the total; `by_meter` turns the series from one entry a window into
-    one list a meter; `flat` is the plain form for the current month.
+    one list a meter; `flat` is the plain form for the current month. `group_by` names dimensions to split by
+    those meters that have them all.
     """
 
     account: str
@@ -42,6 +46,7 @@ class UsageQuery(msgspec.Struct, frozen=True):
     window: Window | None = None
     by_meter: bool = False
     flat: bool = False
+    group_by: tuple[str, ...] = ()
 
     def windows(self) -> tuple[tuple[date, date], ...]:
         """Give the windows of the series in order: UTC days or months, first and last cut to the period."""
@@ -60,17 +65,25 @@ class UsageAnswer(msgspec.Struct, frozen=True):
     """What a store found: amounts by meter, for the period and for each of `query.windows()` in their order.
 
     A meter without events is absent. `unique_count` is that of the whole period, not the sum of its days.
+    `groups` are the amounts by group for the period, `window_groups` for each window. `first_days`: meters
+    that do not reach back for ever, with the first day (days since 1970-01-01) that they are whole for.
     """
 
     totals: Amounts
     windows: tuple[Amounts, ...] = ()
+    groups: GroupAmounts = {}
+    window_groups: tuple[GroupAmounts, ...] = ()
+    first_days: Mapping[str, int] = {}
 
 
-def parse_query(account: str, params: Sequence[tuple[str, str]], now: float) -> UsageQuery | QueryProblem:
+def parse_query(
+    account: str, params: Sequence[tuple[str, str]], now: float, meters: Sequence[Meter] = ()
+) -> UsageQuery | QueryProblem:
     """Read the query string of the read model.
 
     `params` are its decoded pairs in order; `now` is in seconds since the epoch and decides the current
-    month, which is the default period. `from` alone reaches to the end of the current month.
+    month, which is the default period. `from` alone reaches to the end of the current month. `meters` are
+    those that can be grouped by.
     """
     flaw = account_flaw(account)
     if flaw is not None:
@@ -91,49 +104,7 @@ def parse_query(account: str, params: Sequence[tuple[str, str]], now: float) -> 
     period = _period(given, (this_month, next_month(this_month)))
     if isinstance(period, QueryProblem):
         return period
-    return _shape(account, given, period, this_month)
-
-
-def render(query: UsageQuery, answer: UsageAnswer, meters: Sequence[Meter]) -> dict[str, object]:
-    """Give the answer as the JSON object that callers get; `encode` writes it.
-
-    Each of `meters` is there, with 0 where the account has no events; numbers are `int` where whole, else
-    exact `Decimal`.
-    """
-    if query.flat:
-        return {f"current_month_{name}": value for name, value in _amounts(answer.totals, meters).items()}
-    document: dict[str, object] = {
-        "account": query.account,
-        "period": {"start": midnight(query.start), "end": midnight(query.end)},
-        "meters": _amounts(answer.totals, meters),
-    }
-    if query.window is None:
-        return document
-    spans = [
-        ({"start": midnight(start), "end": midnight(end)}, _amounts(amounts, meters))
-        for (start, end), amounts in zip(query.windows(), answer.windows, strict=True)
-    ]
-    if query.by_meter:
-        document["series"] = {
-            meter.name: [{**span, "value": amounts[meter.name]} for span, amounts in spans]
-            for meter in meters
-        }
-    else:
-        document["windows"] = [{**span, "meters": amounts} for span, amounts in spans]
-    return document
-
-
-def encode(document: Mapping[str, object]) -> bytes:
-    """Write a rendered answer as JSON, with decimals as exact JSON numbers."""
-    return _ENCODER.encode(document)
-
-
-def _amounts(amounts: Amounts, meters: Sequence[Meter]) -> dict[str, int | Decimal]:
-    return {meter.name: _number(amounts.get(meter.name, Decimal(0))) for meter in meters}
-
-
-def _number(amount: Decimal) -> int | Decimal:
-    return int(amount) if amount == amount.to_integral_value() else Decimal(plain(amount))
+    return _shape(account, given, period, this_month, meters)
 
 
 def _period(given: Mapping[str, str], current_month: tuple[date, date]) -> tuple[date, date] | QueryProblem:
@@ -187,7 +158,11 @@ def _day(parameter: str, text: str) -> date | QueryProblem:
 
 
 def _shape(
-    account: str, given: Mapping[str, str], period: tuple[date, date], this_month: date
+    account: str,
+    given: Mapping[str, str],
+    period: tuple[date, date],
+    this_month: date,
+    meters: Sequence[Meter],
 ) -> UsageQuery | QueryProblem:
     window = given.get("window")
     if window not in (None, "day", "month"):
@@ -197,12 +172,14 @@ def _shape(
             f"it is {shown(window)}",
             "use window=day or window=month, or leave it out",
         )
-    group = given.get("group_by")
-    if group not in (None, "meter"):
-        return QueryProblem(
-            "group_by", "invalid_group", f"it is {shown(group)}", "use group_by=meter, or leave it out"
-        )
-    if group is not None and window is None:
+    by_meter = given.get("group_by") == _BY_METER
+    group_by: tuple[str, ...] = ()
+    if "group_by" in given and not by_meter:
+        found = _dimensions(given["group_by"], meters)
+        if isinstance(found, QueryProblem):
+            return found
+        group_by = found
+    if by_meter and window is None:
         return QueryProblem(
             "group_by",
             "missing_parameter",
@@ -214,7 +191,8 @@ def _shape(
         return QueryProblem(
             "shape", "invalid_shape", f"it is {shown(shape)}", "use shape=flat, or leave it out"
         )
-    if shape is not None and (window is not None or period != (this_month, next_month(this_month))):
+    is_plain = window is None and not group_by and period == (this_month, next_month(this_month))
+    if shape is not None and not is_plain:
         return QueryProblem(
             "shape",
             "shape_conflict",
@@ -223,4 +201,21 @@ def _shape(
         )
     # Literal narrowing of `window` through `not in` is beyond the type checker: name the two values.
     chosen: Window | None = "day" if window == "day" else "month" if window == "month" else None
-    return UsageQuery(account, *period, chosen, group is not None, shape is not None)
+    return UsageQuery(account, *period, chosen, by_meter, shape is not None, group_by)
+
+
+def _dimensions(text: str, meters: Sequence[Meter]) -> tuple[str, ...] | QueryProblem:
+    names = tuple(text.split(","))
+    lists = [tuple(dimension.name for dimension in meter.group_by) for meter in meters]
+    if len(set(names)) == len(names) and any(set(there).issuperset(names) for there in lists):
+        return names
+    offered = sorted({",".join(map(named, there)) for there in lists if there})
+    choices = f" or dimensions that one meter has: {'; '.join(offered)}" if offered else ""
+    return QueryProblem(
+        "group_by",
+        "invalid_group",
+        f"no meter has {shown(text)} to be grouped by",
+        f"use group_by={_BY_METER} with a window,{choices} or leave it out"
+        if choices
+        else f"use group_by={_BY_METER} with a window, or leave it out",
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How events become one amount per (account, UTC day, meter), the same on the way in and when rebuilt.
+"""How events become one amount per (account, UTC day, meter, group), the same on the way in and when rebuilt.
 
 There is one fold. A store that counted on arrival in one way and rebuilt in another would sooner or later
 answer two different bills for one month; here only where the amounts are kept differs between stores.
@@ -15,13 +15,15 @@ from functools import lru_cache
 import msgspec
 
 from watchword.usage.events import Event
+from watchword.usage.groups import Admission, group_of
 from watchword.usage.meters import EXACT, Aggregation, Meter, measure
 from watchword.usage.problems import EventProblem
 
-Key = tuple[str, int, str]
-"""Account, day in days since 1970-01-01, name of the meter."""
+Key = tuple[str, int, str, str]
+"""Account, day in days since 1970-01-01, name of the meter, group."""
 
-Contribution = tuple[Meter, Decimal | str]
+Contribution = tuple[Meter, Decimal | str, str]
+"""The meter, what it gets, and the group that the event belongs to."""
 
 
 class MeterSet:
@@ -46,11 +48,11 @@ class MeterSet:
         """Tell what an arriving event adds to each meter, or the first meter that cannot use it."""
         found: list[Contribution] = []
         for meter in self._by_type.get(event.type, ()):
-            amount = measure(meter, event)
-            if isinstance(amount, EventProblem):
-                return amount
-            if amount is not None:
-                found.append((meter, amount))
+            one = contribution(meter, event)
+            if isinstance(one, EventProblem):
+                return one
+            if one is not None:
+                found.append(one)
         return found
 
     def past_contributions(self, event: Event) -> tuple[list[Contribution], list[str]]:
@@ -58,12 +60,21 @@ class MeterSet:
         found: list[Contribution] = []
         unusable: list[str] = []
         for meter in self._by_type.get(event.type, ()):
-            amount = measure(meter, event)
-            if isinstance(amount, EventProblem):
+            one = contribution(meter, event)
+            if isinstance(one, EventProblem):
                 unusable.append(meter.name)
-            elif amount is not None:
-                found.append((meter, amount))
+            elif one is not None:
+                found.append(one)
         return found, unusable
+
+
+def contribution(meter: Meter, event: Event) -> Contribution | EventProblem | None:
+    """Tell what an event gives to a meter and in which group; None when it is of another type."""
+    amount = measure(meter, event)
+    if amount is None or isinstance(amount, EventProblem):
+        return amount
+    group = group_of(meter, event)
+    return group if isinstance(group, EventProblem) else (meter, amount, group)
 
 
 @lru_cache(maxsize=64)
@@ -73,8 +84,19 @@ def meter_set(meters: tuple[Meter, ...]) -> MeterSet:
 
 
 def definition(meter: Meter) -> str:
-    """Write a meter as one line of JSON that is equal exactly when the meter is."""
-    return msgspec.json.encode(meter).decode()
+    """Write what a meter counts as one line of JSON, equal exactly when both count the same.
+
+    A unit and a time to keep amounts change no amount: they are not in it.
+    """
+    counted: dict[str, object] = {
+        "name": meter.name,
+        "event_type": meter.event_type,
+        "aggregation": meter.aggregation,
+        "value": meter.value,
+    }
+    if meter.group_by:
+        counted |= {"group_by": meter.group_by, "max_groups": meter.max_groups}
+    return msgspec.json.encode(counted).decode()
 
 
 def meter_of_definition(text: str) -> Meter:
@@ -93,15 +115,18 @@ class Tally:
     `amounts` for count, sum and max; `distinct` the values for unique_count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.amounts: dict[Key, tuple[Meter, Decimal]] = {}
         self.distinct: dict[Key, set[str]] = {}
         self.size = 0
+        self._admission = admission
 
     def add(self, event: Event, contributions: Sequence[Contribution]) -> None:
         """Add what one event contributes."""
-        for meter, amount in contributions:
-            key = (event.account, event.day, meter.name)
+        account, day = event.account, event.day
+        for meter, amount, own_group in contributions:
+            group = self._admission.place(meter, account, day, own_group) if own_group else own_group
+            key = (account, day, meter.name, group)
             if isinstance(amount, str):
                 self.distinct.setdefault(key, set()).add(amount)
             else:

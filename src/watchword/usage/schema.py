@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 APPLICATION_ID: Final = 0x57574F55  # "WWOU": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 # Amounts are decimal text, without exponent or trailing zeros: SQLite's numbers are 64-bit integers and
 # binary floats, neither of which holds an exact sum. Days are days since 1970-01-01, times microseconds, both
 # UTC.
-CREATE: Final = (
+CREATE_KEPT: Final = (
     """CREATE TABLE event (
         source TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -28,27 +28,47 @@ CREATE: Final = (
         UNIQUE (source, id)
     ) STRICT""",
     "CREATE TABLE account (name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID",
-    "CREATE TABLE meter (name TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL) STRICT, WITHOUT ROWID",
+)
+# What is made of the events, and can be made again.
+CREATE_DERIVED: Final = (
+    # counted_from: the first day whose events were all there to be counted. kept_from: the first day whose
+    # amounts are kept. Both 0 where nothing was ever given up. since: when this definition came into force.
+    """CREATE TABLE meter (
+        name TEXT NOT NULL PRIMARY KEY, definition TEXT NOT NULL,
+        counted_from INTEGER NOT NULL, kept_from INTEGER NOT NULL, since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
     "CREATE TABLE state (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TABLE rollup (
-        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, amount TEXT NOT NULL,
-        PRIMARY KEY (account, day, meter)
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, grp TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter, grp)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE distinct_value (
-        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, value TEXT NOT NULL,
-        PRIMARY KEY (account, day, meter, value)
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, grp TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter, grp, value)
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE admitted (
+        account TEXT NOT NULL, meter TEXT NOT NULL, month INTEGER NOT NULL, grp TEXT NOT NULL,
+        PRIMARY KEY (account, meter, month, grp)
+    ) STRICT, WITHOUT ROWID""",
+)
+DROP_DERIVED_OF_1: Final = tuple(
+    f"DROP TABLE {table}" for table in ("meter", "state", "rollup", "distinct_value")
 )
 
 CREATE_EXPECTED: Final = (
     """CREATE TEMP TABLE expected_rollup (
-        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, amount TEXT NOT NULL,
-        PRIMARY KEY (account, day, meter)
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, grp TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter, grp)
     ) WITHOUT ROWID""",
     """CREATE TEMP TABLE expected_value (
-        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, value TEXT NOT NULL,
-        PRIMARY KEY (account, day, meter, value)
+        account TEXT NOT NULL, day INTEGER NOT NULL, meter TEXT NOT NULL, grp TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (account, day, meter, grp, value)
     ) WITHOUT ROWID""",
+    "CREATE TEMP TABLE first_day (meter TEXT NOT NULL PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID",
 )
 
 INSERT_EVENT: Final = """INSERT INTO event (source, id, type, account, time, data, data_base64, extensions)
@@ -56,49 +76,77 @@ INSERT_EVENT: Final = """INSERT INTO event (source, id, type, account, time, dat
 EVENT_BY_KEY: Final = """SELECT type, account, time, data, data_base64, extensions
     FROM event WHERE source = ? AND id = ?"""
 ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM event"
+# By key, in pages: NULLs first does not arise, both are NOT NULL.
+EVENTS_AFTER: Final = """SELECT source, id, type, account, time, data, data_base64, extensions FROM event
+    WHERE (source, id) > (?, ?) ORDER BY source, id LIMIT ?"""
+OLD_EVENTS: Final = "SELECT rowid FROM event WHERE time < ? LIMIT ?"
+DELETE_EVENT: Final = "DELETE FROM event WHERE rowid = ?"
+
 INSERT_ACCOUNT: Final = "INSERT INTO account (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
-DELETE_ACCOUNTS: Final = "DELETE FROM account"
-INSERT_ACCOUNTS_OF_EVENTS: Final = "INSERT INTO account (name) SELECT DISTINCT account FROM event"
+INSERT_ACCOUNTS_OF_EVENTS: Final = (
+    "INSERT INTO account (name) SELECT DISTINCT account FROM event WHERE true ON CONFLICT DO NOTHING"
+)
+# An account whose events are no longer kept stays known by its amounts.
+DELETE_UNFOUNDED_ACCOUNTS: Final = """DELETE FROM account
+    WHERE name NOT IN (SELECT account FROM event) AND name NOT IN (SELECT account FROM rollup)"""
 ACCOUNT_KNOWN: Final = "SELECT 1 FROM account WHERE name = ?"
+ACCOUNTS_AFTER: Final = "SELECT name FROM account WHERE name > ? ORDER BY name LIMIT ?"
 
-METERS_DIGEST: Final = "SELECT value FROM state WHERE name = 'meters'"
-SET_METERS_DIGEST: Final = """INSERT INTO state (name, value) VALUES ('meters', ?)
+STATE: Final = "SELECT value FROM state WHERE name = ?"
+SET_STATE: Final = """INSERT INTO state (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
-METERS: Final = "SELECT name, definition FROM meter"
+METERS: Final = "SELECT name, definition, counted_from, kept_from, since FROM meter"
 DELETE_METER: Final = "DELETE FROM meter WHERE name = ?"
-INSERT_METER: Final = "INSERT INTO meter (name, definition) VALUES (?, ?)"
-DELETE_ROLLUPS: Final = "DELETE FROM rollup WHERE meter = ?"
-DELETE_VALUES: Final = "DELETE FROM distinct_value WHERE meter = ?"
+INSERT_METER: Final = (
+    "INSERT INTO meter (name, definition, counted_from, kept_from, since) VALUES (?, ?, ?, ?, ?)"
+)
+KEEP_FROM: Final = "UPDATE meter SET kept_from = ? WHERE name = ? AND kept_from < ?"
+DELETE_ROLLUPS: Final = "DELETE FROM rollup WHERE meter = ? AND day >= ?"
+DELETE_VALUES: Final = "DELETE FROM distinct_value WHERE meter = ? AND day >= ?"
+DELETE_ADMITTED: Final = "DELETE FROM admitted WHERE meter = ? AND month >= ?"
+EXPIRE_ROLLUPS: Final = "DELETE FROM rollup WHERE meter = ? AND day < ?"
+EXPIRE_VALUES: Final = "DELETE FROM distinct_value WHERE meter = ? AND day < ?"
+EXPIRE_ADMITTED: Final = "DELETE FROM admitted WHERE meter = ? AND month < ?"
+ADMITTED: Final = "SELECT grp FROM admitted WHERE account = ? AND meter = ? AND month = ?"
+ADMIT: Final = "INSERT INTO admitted (account, meter, month, grp) VALUES (?, ?, ?, ?)"
 
-READ_ROLLUPS: Final = "SELECT day, meter, amount FROM rollup WHERE account = ? AND day >= ? AND day < ?"
-COUNT_DISTINCT: Final = """SELECT meter, COUNT(DISTINCT value) FROM distinct_value
+READ_ROLLUPS: Final = "SELECT day, meter, grp, amount FROM rollup WHERE account = ? AND day >= ? AND day < ?"
+COUNT_DISTINCT: Final = """SELECT 0, meter, '', COUNT(DISTINCT value) FROM distinct_value
     WHERE account = ? AND day >= ? AND day < ? GROUP BY meter"""
+COUNT_DISTINCT_BY_GROUP: Final = """SELECT 0, meter, grp, COUNT(DISTINCT value) FROM distinct_value
+    WHERE account = ? AND day >= ? AND day < ? GROUP BY meter, grp"""
+COUNT_DISTINCT_BY_DAY: Final = """SELECT day, meter, '', COUNT(DISTINCT value) FROM distinct_value
+    WHERE account = ? AND day >= ? AND day < ? GROUP BY day, meter"""
 
+INSERT_FIRST_DAY: Final = "INSERT INTO temp.first_day (meter, day) VALUES (?, ?)"
 COMPARE_ROLLUPS: Final = """
-    SELECT e.account, e.day, e.meter, r.amount, e.amount
-        FROM temp.expected_rollup e LEFT JOIN main.rollup r USING (account, day, meter)
+    SELECT e.account, e.day, e.meter, e.grp, r.amount, e.amount
+        FROM temp.expected_rollup e LEFT JOIN main.rollup r USING (account, day, meter, grp)
         WHERE r.amount IS NOT e.amount
     UNION ALL
-    SELECT r.account, r.day, r.meter, r.amount, NULL
-        FROM main.rollup r LEFT JOIN temp.expected_rollup e USING (account, day, meter)
-        WHERE e.amount IS NULL
+    SELECT r.account, r.day, r.meter, r.grp, r.amount, NULL
+        FROM main.rollup r LEFT JOIN temp.expected_rollup e USING (account, day, meter, grp)
+            LEFT JOIN temp.first_day f ON f.meter = r.meter
+        WHERE e.amount IS NULL AND r.day >= coalesce(f.day, 0)
     LIMIT ?"""
 COMPARE_VALUES: Final = """
-    SELECT e.account, e.day, e.meter, NULL, e.value
-        FROM temp.expected_value e LEFT JOIN main.distinct_value d USING (account, day, meter, value)
+    SELECT e.account, e.day, e.meter, e.grp, NULL, e.value
+        FROM temp.expected_value e LEFT JOIN main.distinct_value d USING (account, day, meter, grp, value)
         WHERE d.value IS NULL
     UNION ALL
-    SELECT d.account, d.day, d.meter, d.value, NULL
-        FROM main.distinct_value d LEFT JOIN temp.expected_value e USING (account, day, meter, value)
-        WHERE e.value IS NULL
+    SELECT d.account, d.day, d.meter, d.grp, d.value, NULL
+        FROM main.distinct_value d LEFT JOIN temp.expected_value e USING (account, day, meter, grp, value)
+            LEFT JOIN temp.first_day f ON f.meter = d.meter
+        WHERE e.value IS NULL AND d.day >= coalesce(f.day, 0)
     LIMIT ?"""
 COMPARE_ACCOUNTS: Final = """
-    SELECT e.account, NULL, NULL, NULL, 'known'
+    SELECT e.account, NULL, NULL, NULL, NULL, 'known'
         FROM (SELECT DISTINCT account FROM event) e LEFT JOIN account a ON a.name = e.account
         WHERE a.name IS NULL
     UNION ALL
-    SELECT a.name, NULL, NULL, 'known', NULL
-        FROM account a WHERE a.name NOT IN (SELECT account FROM event)
+    SELECT a.name, NULL, NULL, NULL, 'known', NULL
+        FROM account a
+        WHERE a.name NOT IN (SELECT account FROM event) AND a.name NOT IN (SELECT account FROM rollup)
     LIMIT ?"""
 
 
@@ -111,16 +159,16 @@ class Target(NamedTuple):
 
 
 STORED: Final = Target(
-    "SELECT amount FROM main.rollup WHERE account = ? AND day = ? AND meter = ?",
-    """INSERT INTO main.rollup (account, day, meter, amount) VALUES (?, ?, ?, ?)
-        ON CONFLICT (account, day, meter) DO UPDATE SET amount = excluded.amount""",
-    """INSERT INTO main.distinct_value (account, day, meter, value) VALUES (?, ?, ?, ?)
+    "SELECT amount FROM main.rollup WHERE account = ? AND day = ? AND meter = ? AND grp = ?",
+    """INSERT INTO main.rollup (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = excluded.amount""",
+    """INSERT INTO main.distinct_value (account, day, meter, grp, value) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING""",
 )
 EXPECTED: Final = Target(
-    "SELECT amount FROM temp.expected_rollup WHERE account = ? AND day = ? AND meter = ?",
-    """INSERT INTO temp.expected_rollup (account, day, meter, amount) VALUES (?, ?, ?, ?)
-        ON CONFLICT (account, day, meter) DO UPDATE SET amount = excluded.amount""",
-    """INSERT INTO temp.expected_value (account, day, meter, value) VALUES (?, ?, ?, ?)
+    "SELECT amount FROM temp.expected_rollup WHERE account = ? AND day = ? AND meter = ? AND grp = ?",
+    """INSERT INTO temp.expected_rollup (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = excluded.amount""",
+    """INSERT INTO temp.expected_value (account, day, meter, grp, value) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING""",
 )

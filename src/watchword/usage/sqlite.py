@@ -8,34 +8,47 @@ theirs would lose one of the two.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from watchword.usage import schema
 from watchword.usage.events import Event
-from watchword.usage.meters import Meter, plain
+from watchword.usage.folding import DistinctSpan, Row, fold
+from watchword.usage.groups import month_of
+from watchword.usage.meters import Meter
 from watchword.usage.problems import EventProblem
 from watchword.usage.readmodel import UsageAnswer, UsageQuery
-from watchword.usage.rollups import MeterSet, Tally, combine, meter_of_definition, meter_set
+from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlitefile import open_file, unavailable
-from watchword.usage.store import Difference, MetersChanged, Outcome, Rebuilt
-from watchword.usage.strictjson import read_trusted
-from watchword.usage.times import day_number, day_of_number
+from watchword.usage.sqliterollups import (
+    add,
+    admission_of,
+    admit,
+    events_from,
+    put_in_force,
+    recompute,
+    state_of,
+)
+from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
+from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, duplicate, past_keeping
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
-MAX_DIFFERENCES: Final = 1000
 
-_TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written
+_EXPIRE_AT_ONCE: Final = 5000  # events that one transaction gives up: others' writes wait no longer than that
 
 _Row = tuple[Any, ...]
 
 
 class SQLiteStore:
     """A `UsageStore` in one file. See the protocol for what each method promises."""
+
+    threads = 1
 
     def __init__(self, path: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         """Open the file at `path`, made (readable by its owner only) when there is none; `:memory:` for no
@@ -52,14 +65,19 @@ class SQLiteStore:
         counted = meter_set(tuple(meters))
         # Measured before the lock is taken: other writers should wait for the disk only.
         measured = [(event, counted.contributions(event)) for event in events]
-        tally = Tally()
         with self._transaction("BEGIN IMMEDIATE"):
             self._require_in_force(counted)
+            first_day = events_from(self._connection)
+            admission = admission_of(self._connection)
+            tally = Tally(admission)
             outcomes: list[Outcome] = []
             accounts: set[str] = set()
             for event, contributions in measured:
-                if isinstance(contributions, EventProblem):
-                    outcomes.append(self._refusal(event, contributions))
+                refused = past_keeping(event, first_day)
+                if refused is not None or isinstance(contributions, EventProblem):
+                    problem = refused or contributions
+                    assert isinstance(problem, EventProblem)  # noqa: S101 - narrows what the line above says
+                    outcomes.append(self._refusal(event, problem))
                 elif self._insert(event):
                     tally.add(event, contributions)
                     accounts.add(event.account)
@@ -67,63 +85,111 @@ class SQLiteStore:
                 else:
                     outcomes.append(self._duplicate(event))
             self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in sorted(accounts)])
-            self._add(tally, schema.STORED)
+            admit(self._connection, admission)
+            add(self._connection, tally, schema.STORED)
         return outcomes
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query from one snapshot; None for an unknown account."""
+        return self.read_many(query, [query.account]).get(query.account)
+
+    def read_many(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
+        """Answer a query for several accounts from one snapshot."""
+        period = (day_number(query.start), day_number(query.end))
         with self._transaction("BEGIN"):
-            if self._connection.execute(schema.ACCOUNT_KNOWN, (query.account,)).fetchone() is None:
-                return None
-            meters = {name: meter_of_definition(text) for name, text in self._rows(schema.METERS)}
-            spans = [
-                (day_number(start), day_number(end))
-                for start, end in ((query.start, query.end), *query.windows())
-            ]
-            found: list[dict[str, Decimal]] = [{} for _ in spans]
-            window_starts = [start for start, _ in spans[1:]]
-            for day, name, text in self._rows(schema.READ_ROLLUPS, (query.account, *spans[0])):
-                amount, aggregation = Decimal(text), meters[name].aggregation
-                for place in {0, bisect_right(window_starts, day)}:
-                    before = found[place].get(name)
-                    found[place][name] = amount if before is None else combine(aggregation, before, amount)
-            if any(meter.aggregation == "unique_count" for meter in meters.values()):
-                # Two days may hold the same value, so that each longer span needs a count of its own.
-                for (start, end), amounts in zip(spans, found, strict=True):
-                    if end - start > 1:
-                        rows = self._rows(schema.COUNT_DISTINCT, (query.account, start, end))
-                        amounts.update({name: Decimal(count) for name, count in rows})
-        return UsageAnswer(found[0], tuple(found[1:]))
+            states = {state.meter.name: state for state in self._meter_states()}
+            meters = {name: state.meter for name, state in states.items()}
+            first_days = {name: state.first_day for name, state in states.items()}
+            answers: dict[str, UsageAnswer] = {}
+            for account in accounts:
+                if self._rows(schema.ACCOUNT_KNOWN, (account,)):
+                    rows = _typed(self._rows(schema.READ_ROLLUPS, (account, *period)))
+                    answers[account] = fold(query, meters, rows, self._counter(account), first_days)
+        return answers
+
+    def accounts_after(self, account: str, limit: int) -> list[str]:
+        """Give known accounts in order."""
+        with self._transaction("BEGIN"):
+            return [name for (name,) in self._rows(schema.ACCOUNTS_AFTER, (account, limit))]
+
+    def meters(self) -> list[MeterState]:
+        """Give the meters in force."""
+        with self._transaction("BEGIN"):
+            return self._meter_states()
+
+    def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
+        """Give events by source and id."""
+        source, identifier = json.loads(cursor) if cursor else ("", "")
+        with self._transaction("BEGIN"):
+            rows = self._rows(schema.EVENTS_AFTER, (source, identifier, limit))
+        events = [
+            Event(0, key, place, kind, account, when, True, None, data, binary, extensions)
+            for place, key, kind, account, when, data, binary, extensions in rows
+        ]
+        following = json.dumps([events[-1].source, events[-1].id]) if len(events) == limit else ""
+        return events, following
+
+    def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
+        """Give up what is past its time, in transactions that let other writers in between."""
+        amounts = 0
+        with self._transaction("BEGIN IMMEDIATE"):
+            first = max(
+                events_from(self._connection), 0 if events_before is None else day_number(events_before)
+            )
+            # Said before the first event is gone: from here on none of those days comes in again.
+            self._connection.execute(schema.SET_STATE, (EVENTS_FROM, str(first)))
+            for name, before in sorted(amounts_before.items()):
+                day = day_number(before)
+                self._connection.execute(schema.KEEP_FROM, (day, name, day))
+                amounts += self._connection.execute(schema.EXPIRE_ROLLUPS, (name, day)).rowcount
+                self._connection.execute(schema.EXPIRE_VALUES, (name, day))
+                self._connection.execute(schema.EXPIRE_ADMITTED, (name, month_of(day)))
+        events = 0
+        while first:
+            with self._transaction("BEGIN"):
+                old = self._rows(schema.OLD_EVENTS, (first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE))
+            if not old:
+                break
+            with self._transaction("BEGIN IMMEDIATE"):
+                events += self._connection.executemany(schema.DELETE_EVENT, old).rowcount
+        return Expired(events, amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
         """Put meters in force; recompute what changed."""
         wanted = meter_set(tuple(meters))
         with self._transaction("BEGIN"):
-            if self._digest() == wanted.digest:
+            if state_of(self._connection, METERS) == wanted.digest:
                 return Rebuilt()
         with self._transaction("BEGIN IMMEDIATE"):
-            return self._put_in_force(wanted, everything=False)
+            return put_in_force(self._connection, wanted, everything=False)
 
     def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
         """Put meters in force; recompute all of them."""
+        wanted = meter_set(tuple(meters))
         with self._transaction("BEGIN IMMEDIATE"):
-            for statement in (schema.DELETE_ACCOUNTS, schema.INSERT_ACCOUNTS_OF_EVENTS):
-                self._connection.execute(statement)
-            return self._put_in_force(meter_set(tuple(meters)), everything=True)
+            rebuilt = put_in_force(self._connection, wanted, everything=True)
+            self._connection.execute(schema.DELETE_UNFOUNDED_ACCOUNTS)
+            self._connection.execute(schema.INSERT_ACCOUNTS_OF_EVENTS)
+        return rebuilt
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
         """Compare what is stored with what the events say, in one snapshot, beside writers."""
+        counted = meter_set(tuple(meters))
         with self._transaction("BEGIN", end="ROLLBACK"):  # takes the temporary tables away again
             for statement in schema.CREATE_EXPECTED:
                 self._connection.execute(statement)
-            self._recompute(meter_set(tuple(meters)), schema.EXPECTED)
+            first_day = events_from(self._connection)
+            first_days = dict.fromkeys(counted.by_name, first_day)
+            first_days |= {s.meter.name: max(first_day, s.first_day) for s in self._meter_states()}
+            self._connection.executemany(schema.INSERT_FIRST_DAY, sorted(first_days.items()))
+            recompute(self._connection, counted, schema.EXPECTED, admission_of(self._connection), first_days)
             found: list[Difference] = []
             for comparison in (schema.COMPARE_ROLLUPS, schema.COMPARE_VALUES, schema.COMPARE_ACCOUNTS):
-                for account, day, meter, stored, expected in self._rows(
+                for account, day, meter, group, stored, expected in self._rows(
                     comparison, (MAX_DIFFERENCES - len(found),)
                 ):
                     when = None if day is None else day_of_number(day)
-                    found.append(Difference(account, when, meter, stored, expected))
+                    found.append(Difference(account, when, meter, stored, expected, group or None))
         return found
 
     def close(self) -> None:
@@ -172,105 +238,43 @@ class SQLiteStore:
 
     def _refusal(self, event: Event, problem: EventProblem) -> Outcome:
         # An event that was stored under earlier meters and is sent again is not lost: say so, not "refused".
-        if self._connection.execute(schema.EVENT_BY_KEY, (event.source, event.id)).fetchone() is None:
+        if not self._rows(schema.EVENT_BY_KEY, (event.source, event.id)):
             return Outcome(event.index, "refused", problem=problem)
         return self._duplicate(event)
 
     def _duplicate(self, event: Event) -> Outcome:
-        row = self._connection.execute(schema.EVENT_BY_KEY, (event.source, event.id)).fetchone()
-        kind, account, when, data, data_base64, extensions = row
-        same = {
-            "type": kind == event.type,
-            "subject": account == event.account,
-            # A time that was taken from the receipt is another one at each replay.
-            "time": when == event.time or not event.time_given,
-            "data": data_base64 == event.data_base64 and _same_json(data, event.data_text),
-            "extensions": _same_json(extensions, event.extensions),
-        }
-        return Outcome(
-            event.index, "duplicate", differs=tuple(name for name, equal in same.items() if not equal)
-        )
+        (row,) = self._rows(schema.EVENT_BY_KEY, (event.source, event.id))
+        return duplicate(event, row)
 
-    def _digest(self) -> str | None:
-        row = self._connection.execute(schema.METERS_DIGEST).fetchone()
-        return None if row is None else str(row[0])
+    def _counter(self, account: str) -> Any:
+        def count(span: DistinctSpan) -> Iterable[Row]:
+            statement = (
+                schema.COUNT_DISTINCT_BY_DAY
+                if span.by_day
+                else schema.COUNT_DISTINCT_BY_GROUP
+                if span.by_group
+                else schema.COUNT_DISTINCT
+            )
+            return _typed(self._rows(statement, (account, span.start, span.end)))
+
+        return count
+
+    def _meter_states(self) -> list[MeterState]:
+        return [
+            MeterState(meter_of_definition(text), since, max(counted_from, kept_from))
+            for _, text, counted_from, kept_from, since in self._rows(schema.METERS)
+        ]
 
     def _require_in_force(self, counted: MeterSet) -> None:
-        digest = self._digest()
+        digest = state_of(self._connection, METERS)
         if digest is None:
-            self._put_in_force(counted, everything=False)
+            put_in_force(self._connection, counted, everything=False)
         elif digest != counted.digest:
             raise MetersChanged(
                 "the store keeps its rollups by other meters than these",
                 "put the newer meters in force (use_meters), or try again once this gate has them",
             )
 
-    def _put_in_force(self, wanted: MeterSet, *, everything: bool) -> Rebuilt:
-        stored: dict[str, str] = dict(self._rows(schema.METERS))
-        unchanged = {} if everything else stored.items() & wanted.definitions.items()
-        kept = {name for name, _ in unchanged}
-        for name in stored.keys() - kept:
-            for statement in (schema.DELETE_ROLLUPS, schema.DELETE_VALUES, schema.DELETE_METER):
-                self._connection.execute(statement, (name,))
-        changed = MeterSet([meter for name, meter in wanted.by_name.items() if name not in kept])
-        self._connection.executemany(schema.INSERT_METER, sorted(changed.definitions.items()))
-        self._connection.execute(schema.SET_METERS_DIGEST, (wanted.digest,))
-        events, unusable = self._recompute(changed, schema.STORED)
-        dropped = tuple(sorted(stored.keys() - wanted.by_name.keys()))
-        return Rebuilt(tuple(sorted(changed.by_name)), dropped, events, unusable)
 
-    def _recompute(self, meters: MeterSet, target: schema.Target) -> tuple[int, dict[str, int]]:
-        """Add what all stored events say to the target's tables; how many counted, and by meter which could
-        not.
-        """
-        events = 0
-        unusable: dict[str, int] = {}
-        if not meters.by_name:
-            return events, unusable
-        tally = Tally()
-        for source, identifier, kind, account, when, data, data_base64 in self._connection.execute(
-            schema.ALL_EVENTS
-        ):
-            if not meters.counts_type(kind):
-                continue
-            events += 1
-            value = None if data is None else read_trusted(data)
-            event = Event(
-                0,
-                identifier,
-                source,
-                kind,
-                account,
-                when,
-                data=value,
-                data_text=data,
-                data_base64=data_base64,
-            )
-            contributions, without_value = meters.past_contributions(event)
-            for name in without_value:
-                unusable[name] = unusable.get(name, 0) + 1
-            tally.add(event, contributions)
-            if tally.size >= _TALLY_CONTRIBUTIONS:
-                self._add(tally, target)
-                tally = Tally()
-        self._add(tally, target)
-        return events, unusable
-
-    def _add(self, tally: Tally, target: schema.Target) -> None:
-        connection = self._connection
-        for key, (meter, amount) in tally.amounts.items():
-            row = connection.execute(target.amount, key).fetchone()
-            total = amount if row is None else combine(meter.aggregation, Decimal(row[0]), amount)
-            connection.execute(target.set_amount, (*key, plain(total)))
-        for key, values in tally.distinct.items():
-            cursor = connection.executemany(target.insert_value, [(*key, value) for value in sorted(values)])
-            if cursor.rowcount > 0:
-                row = connection.execute(target.amount, key).fetchone()
-                count = cursor.rowcount + (0 if row is None else int(row[0]))
-                connection.execute(target.set_amount, (*key, str(count)))
-
-
-def _same_json(one: str | None, other: str | None) -> bool:
-    if one is None or other is None or one == other:
-        return one == other
-    return read_trusted(one) == read_trusted(other)
+def _typed(rows: Iterable[_Row]) -> list[Row]:
+    return [(day, meter, group, Decimal(amount)) for day, meter, group, amount in rows]

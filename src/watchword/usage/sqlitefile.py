@@ -86,14 +86,19 @@ def _prepare(connection: sqlite3.Connection, place: str, busy_timeout_seconds: f
     try:
         # In one transaction: a file that another process is just making is either empty or whole.
         connection.execute("BEGIN")
-        _is_ours(connection, place)
+        _version(connection, place)
         connection.execute("COMMIT")
         _use_log(connection, place, busy_timeout_seconds)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         connection.execute("BEGIN IMMEDIATE")
-        if not _is_ours(connection, place):
-            for statement in schema.CREATE:
+        version = _version(connection, place)
+        if version != schema.SCHEMA_VERSION:
+            # What version 1 derived from its events is derived again, when the meters are put in force.
+            for statement in (
+                *(schema.DROP_DERIVED_OF_1 if version == 1 else schema.CREATE_KEPT),
+                *schema.CREATE_DERIVED,
+            ):
                 connection.execute(statement)
             # A pragma takes no parameters; both are integers of our own.
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID:d}")
@@ -107,21 +112,21 @@ def _prepare(connection: sqlite3.Connection, place: str, busy_timeout_seconds: f
         ) from error
 
 
-def _is_ours(connection: sqlite3.Connection, place: str) -> bool:
-    """Tell whether the file has our tables (True) or nothing (False); refuse everything else untouched."""
+def _version(connection: sqlite3.Connection, place: str) -> int:
+    """Give the version of our tables in the file, 0 where there is nothing; refuse all else untouched."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (objects,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if application == 0 and version == 0 and objects == 0:
-        return False
+        return 0
     if application != schema.APPLICATION_ID:
         raise StoreRefused(f"{place} is another program's database", "give the path of a new file")
-    if version != schema.SCHEMA_VERSION:
+    if not 1 <= version <= schema.SCHEMA_VERSION:
         raise StoreRefused(
             f"{place} has schema version {version}; this Watchword knows version {schema.SCHEMA_VERSION}",
             "run the Watchword version that wrote it, or give the path of a new file",
         )
-    return True
+    return int(version)
 
 
 def _use_log(connection: sqlite3.Connection, place: str, busy_timeout_seconds: float) -> None:

@@ -79,6 +79,25 @@ class Rebuilt(msgspec.Struct, frozen=True):
     unusable: Mapping[str, int] = {}
 
 
+class Expired(msgspec.Struct, frozen=True):
+    """What was given up because its time was over: events, and amounts of meters."""
+
+    events: int = 0
+    amounts: int = 0
+
+
+class MeterState(msgspec.Struct, frozen=True):
+    """A meter that a store keeps amounts by.
+
+    `since`: when this definition came into force, in microseconds since the epoch. `first_day`: the first day
+    (days since 1970-01-01) that it has whole amounts for; 0 when nothing was ever given up.
+    """
+
+    meter: Meter
+    since: int
+    first_day: int
+
+
 class Difference(msgspec.Struct, frozen=True):
     """One place where what is stored is not what the events say. `day` and `meter` are None for a missing
     account.
@@ -89,14 +108,18 @@ class Difference(msgspec.Struct, frozen=True):
     meter: str | None
     stored: str | None
     expected: str | None
+    group: str | None = None
 
 
 class UsageStore(Protocol):
     """Keeps events and their rollups.
 
-    One thread at a time may use a store, not necessarily the one that opened it; any number of stores, in any
-    number of processes, may be open on the same data. Methods block: call them from a worker thread.
+    At most `threads` threads at a time may use a store, not necessarily the one that opened it; any number of
+    stores, in any number of processes, may be open on the same data. Methods block: call them from a worker
+    thread.
     """
+
+    threads: int
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one transaction that is durable when this returns, and answer for each event in
@@ -104,7 +127,7 @@ class UsageStore(Protocol):
 
         An event is known by the pair of its `source` and `id`. Events that no meter counts are stored too: a
         later meter can. `meters` must be those in force (`use_meters`); a store that never had any takes
-        these.
+        these. Events of days that are no longer kept are refused: a replay could not be told from them.
 
         Raises MetersChanged or StoreUnavailable, and then has stored nothing of the batch; ValueError when
         two meters share a name.
@@ -119,25 +142,59 @@ class UsageStore(Protocol):
         """
         ...
 
+    def read_many(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
+        """Answer one query for several accounts in one consistent view; accounts never heard of are absent.
+
+        `query.account` is not looked at. Raises StoreUnavailable.
+        """
+        ...
+
+    def accounts_after(self, account: str, limit: int) -> list[str]:
+        """Give up to `limit` known accounts whose names come after `account`, by the bytes of their UTF-8."""
+        ...
+
+    def meters(self) -> list[MeterState]:
+        """Give the meters in force, by name. Raises StoreUnavailable."""
+        ...
+
+    def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
+        """Give up to `limit` stored events and the cursor that goes on after them; "" begins and ends.
+
+        The order is the store's own, and stable. `data` is not parsed, `data_text` has it. Raises
+        StoreUnavailable; ValueError when the cursor is none of this store's.
+        """
+        ...
+
+    def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
+        """Give up events of days before a date, and amounts of meters (by name) before others.
+
+        Amounts outlive their events. What was given up stays given up: dates that go back change nothing.
+        Raises StoreUnavailable.
+        """
+        ...
+
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
         """Put these meters in force: recompute new and changed ones from the events, drop the others'
         rollups.
 
-        Cheap when nothing changed. Raises StoreUnavailable; ValueError when two meters share a name.
+        Days whose events are no longer kept cannot be recomputed: see `MeterState.first_day`. Cheap when
+        nothing changed. Raises StoreUnavailable; ValueError when two meters share a name.
         """
         ...
 
     def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
         """Put these meters in force and recompute all their rollups from the events, changed or not.
 
-        Raises as `use_meters` does.
+        Amounts of unchanged meters on days whose events are no longer kept stay as they are. Raises as
+        `use_meters` does.
         """
         ...
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
         """Recompute everything from the events aside, and name up to 1000 differences to what is stored.
 
-        Changes nothing. Raises as `use_meters` does.
+        Days whose events or amounts are no longer kept are not compared. Changes nothing. Raises as
+        `use_meters` does.
         """
         ...
 

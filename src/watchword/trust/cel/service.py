@@ -8,7 +8,7 @@ and the operator says it in a condition.
 from typing import Final
 
 from watchword.trust.cel.rule import Rule, is_whole, lacks, named, plain
-from watchword.trust.grammar import OBJECT_NAME, POINTER
+from watchword.trust.grammar import ANSWERS_OWN, OBJECT_NAME, POINTER
 
 _PATH_REMEDY: Final = "write a path such as /api/accounts/{account}/usage"
 # Whole segments: text without braces, or one capture. A template may end in a slash.
@@ -87,6 +87,39 @@ SERVICE_RULES: Final = (
         "start it with a slash, such as /bytes",
     ),
     plain("MeterSpec.value"),
+    Rule(
+        "MeterSpec",
+        "self.aggregation != 'unique_count' || !has(self.groupBy) || self.groupBy.size() <= 1",
+        "unique_count has more than one dimension",
+        "give one: distinct values of several cannot be added up",
+        ".groupBy",
+    ),
+    Rule(
+        "MeterSpec.unit",
+        is_whole(r"[^\p{C}\p{Z}]*(?: +[^\p{C}\p{Z}]+)*"),
+        "white space or control characters",
+        "use a word, such as bytes",
+    ),
+    Rule(
+        "DimensionSpec.name",
+        f"!{is_whole(ANSWERS_OWN)}",
+        "answers use this name themselves",
+        "choose another name than meter, value and overflow",
+    ),
+    Rule(
+        "DimensionSpec.value",
+        is_whole(POINTER),
+        "not a JSON pointer (RFC 6901)",
+        "start it with a slash, such as /region",
+    ),
+    plain("DimensionSpec.value"),
+    Rule(
+        "UsageRules",
+        "!has(self.lateDays) || !has(self.eventRetentionDays) || self.lateDays <= self.eventRetentionDays",
+        "it is more than eventRetentionDays",
+        "replays of older events could not be told; give at most as many days as events are kept",
+        ".lateDays",
+    ),
     Rule(
         "UsageRules.basePath",
         f"{is_whole(_PLAIN_PATH)} && {lacks(_AMBIGUOUS)}",

@@ -8,10 +8,10 @@ whole namespace, an app's port that is the gate's own.
 from collections.abc import Iterator
 
 from watchword.identity import is_service_account_name
-from watchword.trust.grammar import POINTER, is_whole
 from watchword.trust.routes import flaw_of_template, shape_of_template
 from watchword.trust.rules.entries import findings_of_breaks, findings_of_labels, findings_of_repeats
 from watchword.trust.rules.peers import findings_of_peers
+from watchword.trust.rules.usage import findings_of_usage
 from watchword.trust.specs import Route, ServiceSpec
 from watchword.trust.validation import Finding
 
@@ -50,7 +50,7 @@ def findings_of_service(spec: ServiceSpec) -> Iterator[Finding]:
             "it is less than requestsPerSecond",
             "allow at least one second's requests at once",
         )
-    yield from _findings_of_usage(spec)
+    yield from findings_of_usage(spec.usage)
     yield from findings_of_peers("spec.networkPolicy.allowFrom", spec.network_policy.allow_from)
 
 
@@ -66,23 +66,3 @@ def _repeated_routes(routes: tuple[Route, ...]) -> Iterator[Finding]:
                 detail = f"{method} {route.path} is routed twice (as {seen[key]} before)"
                 yield "spec.routes", detail, "keep one: the second would never be used"
             seen.setdefault(key, route.path)
-
-
-def _findings_of_usage(spec: ServiceSpec) -> Iterator[Finding]:
-    yield from findings_of_repeats("spec.usage.meters", [meter.name for meter in spec.usage.meters])
-    yield from findings_of_breaks("spec.usage.meters", [meter.name for meter in spec.usage.meters])
-    for place, meter in enumerate(spec.usage.meters):
-        path = f"spec.usage.meters[{place}].value"
-        if meter.aggregation != "count" and meter.value is None:
-            yield (
-                path,
-                f"{meter.aggregation} needs a value",
-                "give a JSON pointer into the data, such as /bytes",
-            )
-        if meter.aggregation == "count" and meter.value is not None:
-            yield path, "count takes no value", "leave value out, or use sum"
-        if meter.value is not None and not is_whole(POINTER, meter.value):
-            yield path, "not a JSON pointer (RFC 6901)", "start it with a slash, such as /bytes"
-    base_flaw = flaw_of_template(spec.usage.base_path)
-    if base_flaw or spec.usage.base_path.endswith("/") or "{" in spec.usage.base_path:
-        yield "spec.usage.basePath", base_flaw or "not a plain path", "use a path such as /api/internal"

@@ -45,13 +45,12 @@ from watchword.trust.specs.service import (
     MAX_AUDIENCES,
     MAX_ROUTES,
     Limits,
-    MeterSpec,
     NetworkPolicyRules,
     Route,
     ServiceSpec,
     TokenRules,
-    UsageRules,
 )
+from watchword.trust.specs.usage import DimensionSpec, MeterSpec, UsageRules
 from watchword.trust.specs.workload import MAX_GRANTS, GrantSpec, ServiceAccountName, WorkloadSpec
 
 API_GROUP: Final = "watchword.dev"
@@ -69,6 +68,7 @@ __all__ = [
     "ClusterKeys",
     "ClusterTrustedIssuer",
     "ConfigMapKeys",
+    "DimensionSpec",
     "DiscoveryKeys",
     "GrantSpec",
     "Holder",

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 
 from watchword.trust.specs.fields import DAY_SECONDS, SET, LabelSelector, Name, Peer, Port, Scope, Spec
+from watchword.trust.specs.usage import UsageRules
 
 MAX_AUDIENCES: Final = 16
 MAX_ROUTES: Final = 1000
 # Order decides, or entries have no key: such a list has one owner, who sends it whole.
 _ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-list-type": "atomic"}
-_BY_NAME: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 class TokenRules(Spec, frozen=True):
@@ -115,59 +115,6 @@ class NetworkPolicyRules(Spec, frozen=True):
             "default.",
         ),
     ] = ()
-
-
-class MeterSpec(Spec, frozen=True):
-    """What is counted from usage events."""
-
-    name: Annotated[
-        str,
-        Meta(
-            pattern="^[a-z][a-z0-9_]*$",
-            max_length=63,
-            description="The meter's name, as the read model answers it. Another name is another meter, "
-            "counted from the events that are still kept.",
-        ),
-    ]
-    event_type: Annotated[
-        str, Meta(min_length=1, max_length=253, description="The CloudEvents `type` that is counted.")
-    ]
-    aggregation: Annotated[
-        Literal["count", "sum", "max", "unique_count"],
-        Meta(
-            description="count: events. sum, max: of the numbers at `value`. unique_count: of the different "
-            "values at `value`."
-        ),
-    ]
-    value: Annotated[
-        Annotated[str, Meta(max_length=256)] | None,
-        Meta(
-            description="A JSON pointer (RFC 6901) into the event's data, such as `/bytes`. Required but for "
-            "count, which takes none."
-        ),
-    ] = None
-
-
-class UsageRules(Spec, frozen=True):
-    """The usage read model of the service."""
-
-    meters: Annotated[
-        tuple[MeterSpec, ...],
-        Meta(
-            max_length=64,
-            extra_json_schema=_BY_NAME,
-            description="What is counted, each under its name. None by default: no usage is answered.",
-        ),
-    ] = ()
-    base_path: Annotated[
-        str,
-        Meta(
-            min_length=2,
-            max_length=256,
-            description="The path under which the gate answers usage. Default: `/api/internal`. Routes of "
-            "the app must not live under its `accounts` and `usage`.",
-        ),
-    ] = "/api/internal"
 
 
 class ServiceSpec(Spec, frozen=True):
