@@ -50,12 +50,12 @@ class FakeServer:
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
     _endings: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, name: str, text: str) -> None:
-        """Make or change an object."""
+    def put(self, name: str, text: str, entry: str = "text") -> None:
+        """Make or change an object with one entry of data."""
         kind = "MODIFIED" if name in self.objects else "ADDED"
         uid = self.objects[name]["metadata"]["uid"] if name in self.objects else f"uid-{self.version}"  # type: ignore[index]
         self._write(
-            kind, name, {"data": {"text": text}, "metadata": {"name": name, "namespace": "n", "uid": uid}}
+            kind, name, {"data": {entry: text}, "metadata": {"name": name, "namespace": "n", "uid": uid}}
         )
 
     def delete(self, name: str) -> None:

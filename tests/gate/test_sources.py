@@ -11,8 +11,9 @@ import pytest
 
 from tests.trust.manifests import compiled, issuer, service, workload
 from watchword.gate.engine import Engine
+from watchword.gate.keeper import Keeper
 from watchword.gate.metrics import GateMetrics
-from watchword.gate.sources import FileSource, Keeper
+from watchword.gate.sources import FileSource
 from watchword.trust import Bundle, Ruleset, encode_bundle
 
 POLL_SECONDS = 0.01

@@ -5,7 +5,15 @@
 """
 
 from watchword.gate.serve import run
-from watchword.gate.settings import AuditLevel, GateSettings
+from watchword.gate.settings import AuditLevel, FollowedConfigMap, GateSettings
 from watchword.gate.sources import BundleSource, FileSource, SourceProblem
 
-__all__ = ["AuditLevel", "BundleSource", "FileSource", "GateSettings", "SourceProblem", "run"]
+__all__ = [
+    "AuditLevel",
+    "BundleSource",
+    "FileSource",
+    "FollowedConfigMap",
+    "GateSettings",
+    "SourceProblem",
+    "run",
+]

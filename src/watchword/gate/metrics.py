@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gate counts, for Prometheus. Labels come from enums and bundles only, never from a request."""
 
+import math
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -55,6 +57,23 @@ class GateMetrics:
         self.bundle_failures = Counter(
             "watchword_bundle_failures", "Bundles that were refused.", registry=self.registry
         )
+        self.bundle_watch_connected = Gauge(
+            "watchword_bundle_watch_connected",
+            "1 while the bundle's ConfigMap is followed through the API, else 0.",
+            registry=self.registry,
+        )
+        self.bundle_watch_age = Gauge(
+            "watchword_bundle_watch_age_seconds",
+            "Seconds since the last word of the API server; NaN: there was none, or nothing is followed.",
+            registry=self.registry,
+        )
+        self.bundle_watch_age.set(math.nan)
+        self.bundle_watch_failures = Counter(
+            "watchword_bundle_watch_failures",
+            "Times that the API server could not be followed, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.workloads = Gauge(
             "watchword_workloads", "Workloads in the bundle in use.", registry=self.registry
         )
@@ -64,6 +83,11 @@ class GateMetrics:
         self.usage_events = Counter(
             "watchword_usage_events", "Usage events by outcome.", ["outcome"], registry=self.registry
         )
+
+    def follow_live(self, age: Callable[[], float | None], is_connected: Callable[[], bool]) -> None:
+        """Say from now on how the watch of the bundle's ConfigMap is."""
+        self.bundle_watch_connected.set_function(lambda: float(is_connected()))
+        self.bundle_watch_age.set_function(lambda: math.nan if (found := age()) is None else found)
 
     def bundle_adopted(self, service: str, generation: int, workloads: int) -> None:
         """Note the bundle in use."""

@@ -5,6 +5,8 @@ Three paths to read, none to change anything: a shut-down or admin endpoint here
 who reaches the pod (CVE-2024-40632).
 """
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -12,7 +14,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from watchword.gate.engine import Engine
-from watchword.gate.sources import Keeper
+from watchword.gate.keeper import Keeper
+
+if TYPE_CHECKING:
+    from watchword.gate.live import LiveSource
 
 
 class Readiness:
@@ -22,9 +27,9 @@ class Readiness:
         stopping: it was told to stop and finishes what is in flight.
     """
 
-    def __init__(self, engine: Engine, keeper: Keeper) -> None:
-        """Judge by an engine and its keeper."""
-        self._engine, self._keeper = engine, keeper
+    def __init__(self, engine: Engine, keeper: Keeper, live: "LiveSource | None" = None) -> None:
+        """Judge by an engine and its keeper; `live` only adds what it says of itself."""
+        self._engine, self._keeper, self._live = engine, keeper, live
         self.stopping = False
 
     def document(self) -> tuple[int, dict[str, object]]:
@@ -44,6 +49,8 @@ class Readiness:
             # With a bundle in use this is a warning: callers are served under the last good one.
             document["why" if active is None else "warning"] = problem.detail
             document["remedy"] = problem.remedy
+        if self._live is not None:
+            document["follows"] = self._live.document()
         return (200 if document["ready"] else 503), document
 
 

@@ -21,13 +21,14 @@ from starlette.types import ASGIApp
 from watchword.gate.app import GateApp
 from watchword.gate.audit import AuditLog
 from watchword.gate.engine import Engine
+from watchword.gate.keeper import Keeper
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
 from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
 from watchword.gate.proxy import UpstreamProblem, parse_upstream
 from watchword.gate.settings import GateSettings
 from watchword.gate.shortcut import ShortcutProtocol
-from watchword.gate.sources import BundleSource, Keeper
+from watchword.gate.sources import BundleSource
 from watchword.gate.usage_api import UsageApi
 from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
@@ -36,6 +37,7 @@ from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
 
 if TYPE_CHECKING:
+    from watchword.gate.live import LiveSource
     from watchword.gate.proxy.tunnel import TunnelFactory
     from watchword.gate.proxy.upstream import Upstream
 
@@ -81,7 +83,8 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
         task.add_done_callback(counting.discard)
 
     keeper = Keeper(engine, on_adopt)
-    readiness = Readiness(engine, keeper)
+    live = _live(settings, metrics)
+    readiness = Readiness(engine, keeper, live)
     certificate = _certificate(settings)
     gate_socket = listen_on("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
@@ -91,7 +94,9 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     protocol = partial(ShortcutProtocol, engine, max_message_bytes=most)
     gate = _server(app, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
-    work = [_follow(keeper.follow(source)), _follow(_summaries(engine))]
+    work = [_follow(keeper.follow(source, may_lag=live is not None)), _follow(_summaries(engine))]
+    if live is not None:
+        work.append(_follow(keeper.follow(live, "API server")))
     if certificate is not None:
         work.append(_follow(certificate.follow()))
     stop = asyncio.Event()
@@ -167,6 +172,15 @@ def _application(
         raise CannotStart("--upstream: aiohttp is missing. Remedy: install watchword[proxy]") from None
     upstream = Upstream(address, settings.upstream_timeout_seconds)
     return GateApp(engine, usage, upstream=upstream), tunnel_factory(engine, address), upstream
+
+
+def _live(settings: GateSettings, metrics: GateMetrics) -> "LiveSource | None":
+    if settings.followed is None:
+        return None
+    # Imported only here: a gate that follows no API server does not carry what it takes.
+    from watchword.gate.live import LiveSource
+
+    return LiveSource(settings.followed, metrics)
 
 
 def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
