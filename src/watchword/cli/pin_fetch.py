@@ -1,45 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches a cluster's public keys over HTTPS, with bounds on everything.
+"""Fetches a cluster's public keys for a person, with the code and the bounds that the operator fetches with.
 
 What comes back decides whom a service believes. So there is no plain HTTP beyond this machine, no redirect to
 another host, no answer without an end, and no key that a person was not shown.
 """
 
-import ssl
-import time
-import urllib.error
-import urllib.request
-from http.client import HTTPMessage
-from typing import IO, Final
+import asyncio
+from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from watchword.cli.failures import UnusableInput, os_reason
-from watchword.identity.jwks import MAX_JWKS_BYTES
+from watchword.operator.keys.addresses import ANYWHERE
+from watchword.operator.keys.failures import FetchFailed
+from watchword.operator.keys.https import get, tls_context
+from watchword.operator.keys.target import parse_target
 
-STEP_SECONDS: Final = 5.0
-DEADLINE_SECONDS: Final = 15.0
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-
-
-class _SameHostOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects on one host; another host is another cluster."""
-
-    def redirect_request(  # noqa: PLR0917 - the base class's signature
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        before, after = urlsplit(req.full_url), urlsplit(newurl)
-        if (before.scheme, before.netloc) != (after.scheme, after.netloc):
-            raise UnusableInput(
-                f"{req.full_url} redirects to another host, {after.netloc!a}.",
-                "Ask that host directly if you mean it.",
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+_MAX_BUNDLE_BYTES: Final = 1024 * 1024
 
 
 def fetch(url: str, ca_bundle: str | None) -> bytes:
@@ -53,52 +31,36 @@ def fetch(url: str, ca_bundle: str | None) -> bytes:
         UnusableInput: a URL, certificate, answer, size or time that cannot be accepted.
     """
     check_url(url)
+    authorities = "" if ca_bundle is None else _read(ca_bundle)
+    # A person named the host and sees what comes of it, so their own machine may be asked too.
     try:
-        context = ssl.create_default_context(cafile=ca_bundle)
-    except (OSError, ssl.SSLError):
+        target = parse_target(url, schemes=frozenset({"https", "http"}))
+        headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+        answer = asyncio.run(get(target, ca_bundle=authorities, addresses=ANYWHERE, headers=headers))
+    except FetchFailed as failed:
+        remedy = f"{failed.remedy[0].upper()}{failed.remedy[1:]}."
+        raise UnusableInput(f"{url} cannot be fetched: {failed.detail}.", remedy) from None
+    if answer.status != 200:
+        raise UnusableInput(
+            f"{url} answers with HTTP {answer.status}.",
+            "Check the URL. If the cluster does not publish its keys, use --context or --jwks.",
+        )
+    return answer.body
+
+
+def _read(ca_bundle: str) -> str:
+    try:
+        with Path(ca_bundle).open("rb") as file:
+            text = file.read(_MAX_BUNDLE_BYTES).decode("ascii", errors="replace")
+        tls_context(text or "empty")
+    except OSError as error:
+        detail = f"--ca-bundle {ca_bundle} cannot be read: {os_reason(error)}."
+        raise UnusableInput(detail, "Make it readable.") from None
+    except FetchFailed:
         raise UnusableInput(
             f"--ca-bundle {ca_bundle} holds no usable certificate.", "Give PEM certificates."
         ) from None
-    opener = urllib.request.build_opener(_SameHostOnly, urllib.request.HTTPSHandler(context=context))
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - checked above
-    try:
-        with opener.open(request, timeout=STEP_SECONDS) as answer:
-            data = b""
-            # read1 returns what has come, so that a trickle meets the deadline and not only the step's limit.
-            while chunk := answer.read1(65536):
-                data += chunk
-                if len(data) > MAX_JWKS_BYTES:
-                    raise UnusableInput(
-                        f"{url} answers with more than {MAX_JWKS_BYTES} bytes.",
-                        "Check the URL: keys are a few KiB.",
-                    )
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-            return data
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise UnusableInput(
-            f"{url} answers with HTTP {error.code}.",
-            "Check the URL. If the cluster does not publish its keys, use --context or --jwks.",
-        ) from None
-    except TimeoutError:
-        raise UnusableInput(f"{url} gave no answer in time.", "Check that this machine reaches it.") from None
-    except urllib.error.URLError as error:
-        reason = error.reason
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            text, remedy = (
-                f"its certificate is not trusted ({reason.verify_message})",
-                "Give --ca-bundle FILE.",
-            )
-        else:
-            text = os_reason(reason) if isinstance(reason, OSError) else str(reason)
-            remedy = "Check the URL and that this machine reaches it."
-        raise UnusableInput(f"{url} cannot be fetched: {text}.", remedy) from None
-    except (OSError, ValueError) as error:
-        raise UnusableInput(
-            f"{url} cannot be fetched: {type(error).__name__}.", "Check the URL and that it speaks HTTPS."
-        ) from None
+    return text
 
 
 def check_url(url: str) -> None:

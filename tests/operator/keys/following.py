@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tests.identity.tokens import Signer
-from watchword.operator.keys.fetch import AddressRules
+from watchword.operator.keys.addresses import AddressRules
 from watchword.operator.keys.sync import KeySync
 from watchword.trust.heldkeys import HeldKey
 from watchword.trust.specs import ClusterTrustedIssuer

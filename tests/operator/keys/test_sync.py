@@ -57,9 +57,9 @@ def test_a_config_map_that_vanishes_or_lies_takes_no_key_away() -> None:
     for data, reason in (
         (None, "Unreachable"),
         ({"other.json": "{}"}, "Unreachable"),
-        ({"jwks.json": ""}, "AllKeysLost"),
+        ({"jwks.json": ""}, "AnswerRefused"),
         ({"jwks.json": '{"keys": []}'}, "AllKeysLost"),
-        ({"jwks.json": "<html>"}, "AllKeysLost"),
+        ({"jwks.json": "<html>"}, "AnswerRefused"),
     ):
         world.sync.set_config_map("trust", "keys", data)
         assert (world.fresh(), world.trusted()) == (reason, ["key-a"])

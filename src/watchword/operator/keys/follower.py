@@ -80,8 +80,12 @@ class Follower:
         spec = self.issuer.spec
         outcome = rotate(spec.rotation, self._held, served, now, revoked=revoked_keys(spec))
         if outcome.refused is not None:
+            # Lost is what was there: a set with no usable key, of an issuer with trusted ones.
+            is_set = served is not None and not any(
+                bad.field == "keys" and bad.index < 0 for bad in served.problems
+            )
             had_keys = any(key.is_trusted for key in self._held)
-            verdict = Verdict.ALL_KEYS_LOST if had_keys else Verdict.ANSWER_REFUSED
+            verdict = Verdict.ALL_KEYS_LOST if is_set and had_keys else Verdict.ANSWER_REFUSED
             self._fresh = verdict.with_message(outcome.refused.detail, outcome.refused.remedy)
         self._held, self.next_at = outcome.held, outcome.next_at
         self._note(outcome.changes)

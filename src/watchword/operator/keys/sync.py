@@ -10,8 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
 from watchword.operator.keys.facts import IssuerKeys
-from watchword.operator.keys.fetch import AddressRules, FetchFailed, KeyFetcher, NotChanged
+from watchword.operator.keys.failures import FetchFailed
+from watchword.operator.keys.fetch import KeyFetcher
 from watchword.operator.keys.follower import Follower
 from watchword.operator.keys.pace import first_fetch, next_poll, next_try
 from watchword.process.logs import LOGGER
@@ -26,7 +28,6 @@ OWN_CLUSTER_SECONDS: Final = 60.0
 MAX_FETCHES: Final = 32
 # A deadline is looked at again at least so often: the wall clock may be set while a task sleeps.
 _NAP_SECONDS: Final = 30.0
-NOT_THIS_MACHINE: Final = AddressRules()
 # One lost packet is no news; a condition that flickers is a write for each flicker.
 _FAILURES_UNTIL_SAID: Final = 3
 
@@ -198,7 +199,7 @@ class KeySync:
             return False
         changed = followed.follower.answer(data, self._now())
         if followed.follower.keys.fresh.verdict is Verdict.FETCHED:
-            followed.failures, followed.last_answer = 0, data
+            followed.failures = 0
             followed.due = loop.time() + next_poll(interval)
         else:
             followed.failures += 1
@@ -227,11 +228,7 @@ class KeySync:
             followed.fetcher = KeyFetcher(
                 issuer=followed.follower.issuer.spec.issuer, source=source, addresses=self._addresses
             )
-        answer = await followed.fetcher.fetch(credential)
-        if isinstance(answer, NotChanged):
-            assert followed.last_answer is not None  # noqa: S101 - the fetcher takes no 304 that it did not ask for
-            return followed.last_answer
-        return answer
+        return await followed.fetcher.fetch(credential)
 
     def _read_config_map(self, followed: "_Followed") -> bool:
         source = followed.source
@@ -255,7 +252,6 @@ class _Followed:
         self.due = 0.0
         self.failures = 0
         self.fetcher: KeyFetcher | None = None
-        self.last_answer: bytes | None = None
 
     @property
     def uid(self) -> str:
@@ -286,4 +282,4 @@ class _Followed:
 
     def forget(self) -> None:
         """Begin anew with another source; the keys stay."""
-        self.fetcher, self.last_answer, self.failures, self.due = None, None, 0, 0.0
+        self.fetcher, self.failures, self.due = None, 0, 0.0
