@@ -32,7 +32,7 @@ from tests.controlplane.certificates import (
 )
 from tests.controlplane.etcd import Etcd, start_etcd
 from tests.controlplane.place import HERE, Place
-from tests.controlplane.process import running
+from tests.controlplane.process import Program, running_program
 from tests.controlplane.signing import Algorithm, SigningKey
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -68,10 +68,16 @@ class Cluster:
     authority: Path
     kubeconfig: Path
     log: Path
-    pid: int
+    program: Program
+    etcd: Etcd
     _key: SigningKey = field(repr=False)
     _api: ApiClient = field(repr=False)
     _bearers: Mapping[str, str] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the API server."""
+        return self.program.pid
 
     @property
     def algorithm(self) -> Algorithm:
@@ -304,7 +310,9 @@ def start_cluster(
             *flags,
         ]
         log = folder / "kube-apiserver.log"
-        pid = stack.enter_context(running(command, log=log, is_ready=api.is_ready, enter=place.enter))
+        program = stack.enter_context(
+            running_program(command, log=log, is_ready=api.is_ready, enter=place.enter)
+        )
         yield Cluster(
             url=url,
             inner_url=f"https://{place.address}:{port}",
@@ -314,7 +322,8 @@ def start_cluster(
             authority=serving.authority,
             kubeconfig=_write_kubeconfig(folder, url, serving, bearers[ADMINISTRATOR]),
             log=log,
-            pid=pid,
+            program=program,
+            etcd=store,
             _key=key,
             _api=api,
             _bearers=bearers,

@@ -15,15 +15,27 @@ import httpx
 
 from tests.controlplane.binary import Binaries, find_binaries
 from tests.controlplane.place import HERE, Place
-from tests.controlplane.process import running
+from tests.controlplane.process import Program, running_program
 
 
 @dataclass(frozen=True, slots=True)
 class Etcd:
-    """A running etcd: its client URL and its process id."""
+    """A running etcd: its client URL and its process."""
 
     url: str
-    pid: int
+    program: Program
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.program.pid
+
+    def compact(self) -> None:
+        """Forget all past revisions: who comes from one of them has to list anew."""
+        with httpx.Client(base_url=self.url, trust_env=False) as client:
+            found = client.post("/v3/kv/range", json={"key": "AA=="}).raise_for_status().json()
+            revision = found["header"]["revision"]
+            client.post("/v3/kv/compaction", json={"revision": revision, "physical": True}).raise_for_status()
 
 
 @contextmanager
@@ -54,5 +66,7 @@ def start_etcd(folder: Path, *, binaries: Binaries | None = None, place: Place =
             except httpx.TransportError:
                 return False
 
-        with running(command, log=folder / "etcd.log", is_ready=is_ready, enter=place.enter) as pid:
-            yield Etcd(url, pid)
+        with running_program(
+            command, log=folder / "etcd.log", is_ready=is_ready, enter=place.enter
+        ) as program:
+            yield Etcd(url, program)

@@ -9,6 +9,7 @@ and the server ends with the run, however the run ends.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -45,6 +46,112 @@ def reserved_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
+class Program:
+    """A server in a child process, which a test may kill, freeze, and start again where it was.
+
+    Attributes:
+        log: the file with its output, of all its lives.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        is_ready: Callable[[], bool],
+        enter: Sequence[str] = (),
+        timeout_seconds: float = 90.0,
+    ) -> None:
+        """`enter` is a command that becomes `command` elsewhere, such as `nsenter --net=...`."""
+        self.log, self._name = log, Path(command[0]).name
+        self._command, self._is_ready, self._timeout_seconds = [*enter, *command], is_ready, timeout_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of its present life, or of its last one."""
+        assert self._process is not None, "it was never started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `StartFailed` with the tail of its log."""
+        # Only we hold the other end of stdin: when this process is killed, our build of the server sees it.
+        environment = {"PATH": os.environ.get("PATH", ""), "WATCHWORD_STOP_AT_END_OF_INPUT": "1"}
+        with self.log.open("ab") as output:
+            process = self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the tests; they stop their servers in order
+            )
+
+        def ready_or_ended() -> bool:
+            return process.poll() is not None or self._is_ready()
+
+        try:
+            wait_until(ready_or_ended, what=f"{self._name} ready", timeout_seconds=self._timeout_seconds)
+        except TimeoutError as slow:
+            raise StartFailed(f"{slow}. Its log ({self.log}) ends:\n{_tail(self.log)}") from None
+        if process.returncode is not None:
+            ended = f"{self._name} ended with {process.returncode}"
+            raise StartFailed(f"{ended}. Its log ({self.log}) ends:\n{_tail(self.log)}")
+
+    def kill(self) -> None:
+        """End it without a word (SIGKILL); `start` begins its next life."""
+        assert self._process is not None, "it was never started"
+        self._process.kill()
+        self._end(self._process)
+
+    def freeze(self) -> None:
+        """Stop its work and keep its connections (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it in order, if it runs."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._end(process)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+@contextmanager
+def running_program(
+    command: Sequence[str],
+    *,
+    log: Path,
+    is_ready: Callable[[], bool],
+    enter: Sequence[str] = (),
+    timeout_seconds: float = 90.0,
+) -> Iterator[Program]:
+    """Run `command` until the block ends: ready on entry, gone on exit. See `Program`."""
+    log.unlink(missing_ok=True)
+    program = Program(command, log=log, is_ready=is_ready, enter=enter, timeout_seconds=timeout_seconds)
+    try:
+        program.start()
+        yield program
+    finally:
+        program.stop()
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -54,49 +161,11 @@ def running(
     enter: Sequence[str] = (),
     timeout_seconds: float = 90.0,
 ) -> Iterator[int]:
-    """Run `command` until the block ends: ready on entry, gone on exit. Yields its process id.
-
-    `enter` is a command that becomes `command` elsewhere, such as `nsenter --net=...`. Its output goes to the
-    file `log`. Raises `StartFailed` with the tail of that file when it ends early or
-    is not ready within `timeout_seconds`.
-    """
-    name = Path(command[0]).name
-    # Only we hold the other end of stdin: when this process is killed, our build of the server sees its end.
-    environment = {"PATH": os.environ.get("PATH", ""), "WATCHWORD_STOP_AT_END_OF_INPUT": "1"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*enter, *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the tests; they stop their servers in order
-        )
-    try:
-
-        def ready_or_ended() -> bool:
-            return process.poll() is not None or is_ready()
-
-        try:
-            wait_until(ready_or_ended, what=f"{name} ready", timeout_seconds=timeout_seconds)
-        except TimeoutError as slow:
-            raise StartFailed(f"{slow}. Its log ({log}) ends:\n{_tail(log)}") from None
-        if process.returncode is not None:
-            raise StartFailed(f"{name} ended with {process.returncode}. Its log ({log}) ends:\n{_tail(log)}")
-        yield process.pid
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+    """As `running_program`, for who needs no more of it than its process id."""
+    with running_program(
+        command, log=log, is_ready=is_ready, enter=enter, timeout_seconds=timeout_seconds
+    ) as program:
+        yield program.pid
 
 
 def _tail(log: Path) -> str:
