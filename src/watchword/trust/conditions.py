@@ -109,6 +109,14 @@ class Verdict(Enum):
         "What the resources say could not be published; gates keep the last good bundle.",
         "See BundlePublished: it says what stands in the way.",
     )
+    POLICY_NOT_APPLIED = _Facts(
+        (SERVICE,),
+        _READY,
+        "False",
+        "PolicyNotApplied",
+        "The bundle is published, and the NetworkPolicy does not protect the service as asked.",
+        "See PolicyApplied: it says what stands in the way.",
+    )
     # Ready, of a workload.
     TRUSTED = _Facts(
         (WORKLOAD,), _READY, "True", "Trusted", "It is in the bundle, and its calls are let in.", ""
@@ -395,11 +403,22 @@ class Verdict(Enum):
         """What to do about it; empty where nothing is to be done."""
         return self.value.remedy
 
+    @property
+    def is_told(self) -> bool:
+        """Whether turning so is told in an Event: something is wrong, and nobody asked for it to be so."""
+        return self.status == "False" and self not in _ASKED_FOR
+
     def with_message(self, detail: str = "", remedy: str = "") -> "ConditionValue":
         """The condition with a message of its own: what is the case here, and what to do about it."""
         said = detail or self.meaning
         end = remedy or self.remedy
         return ConditionValue(self, _sentence(said) + (f" Remedy: {_sentence(end)}" if end else ""))
+
+
+# What somebody wrote, or what the Events on single keys tell already.
+_ASKED_FOR = frozenset(
+    {Verdict.SUSPENDED, Verdict.PREVIEWED, Verdict.OFF, Verdict.KEYS_PENDING, Verdict.KEYS_RETIRING}
+)
 
 
 class ConditionValue(msgspec.Struct, frozen=True):

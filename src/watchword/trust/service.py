@@ -62,7 +62,7 @@ def compile_service(
     namespace = service.metadata.namespace
     allowed = issuers.allowed_in(namespace, labels or {})
     trusted, problems = _trusted(workloads, issuers, allowed, labels or {})
-    active = [each for each in trusted if not _has_expired(each, now)]
+    active = [each for each in trusted if not has_ended(each, now)]
     return ServiceCompilation(
         bundle=seal(_bundle(service, trusted, allowed, live_uids or {}), 1),
         workloads=tuple(trusted),
@@ -78,6 +78,14 @@ def problem_of_orphan(workload: TrustedWorkload) -> Problem:
     detail = f"there is no usable ProtectedService {name} in the namespace {namespace}"
     remedy = "name a ProtectedService of the same namespace"
     return problem_of(workload, "spec.serviceRef.name", ProblemReason.SERVICE_NOT_FOUND, detail, remedy)
+
+
+def has_ended(workload: TrustedWorkload, now: float | None) -> bool:
+    """Whether a workload has expired at a moment (seconds since the epoch; None: before all of them)."""
+    if now is None or workload.spec.expires is None:
+        return False
+    end = parse_time(workload.spec.expires)
+    return end is not None and end <= now
 
 
 def _trusted(
@@ -124,13 +132,6 @@ def _unfit(workload: TrustedWorkload, issuers: Issuers, labels: Mapping[str, str
         return problem_of(workload, field, ProblemReason.NAMESPACE_NOT_ALLOWED, detail, remedy)
     detail = f"the ClusterTrustedIssuer {name} has a problem of its own"
     return problem_of(workload, field, ProblemReason.ISSUER_UNUSABLE, detail, "mend the issuer first")
-
-
-def _has_expired(workload: TrustedWorkload, now: float | None) -> bool:
-    if now is None or workload.spec.expires is None:
-        return False
-    end = parse_time(workload.spec.expires)
-    return end is not None and end <= now
 
 
 def _bundle(
