@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator counts, for Prometheus. Labels come from enums and names of our resources only."""
+"""What the operator counts: how long an edit takes to reach a bundle, what it asks of the API server, how old
+its keys and watches are. Labels come from enums and names of our resources only.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+_PREFIX: Final = "watchword_operator_"
+_BUCKETS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 15.0, 60.0)
 
 
 class OperatorMetrics:
@@ -14,31 +20,55 @@ class OperatorMetrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
-        self.leader = Gauge(
-            "watchword_operator_leader", "1 while this replica leads, else 0.", registry=self.registry
-        )
-        self.terms = Gauge(
-            "watchword_operator_terms",
+        self.leader = self._gauge("leader", "1 while this replica leads, else 0.")
+        self.terms = self._gauge(
+            "terms",
             "How many terms of leadership this process has begun; many mean that leadership is unsteady.",
+        )
+        self.watch_ages = Ages(
+            "watch_age_seconds",
+            "Seconds since a watch last said anything, a bookmark included; only while leading.",
+            "resource",
+        )
+        self.key_ages = Ages("key_age_seconds", "Seconds since an issuer's keys were read.", "issuer")
+        for collector in (self.watch_ages, self.key_ages):
+            self.registry.register(collector)
+        self.keys_pending = self._gauge("keys_pending", "Keys of an issuer that wait for approval.", "issuer")
+        self.reconciles = self._counter("reconciles", "Services compiled, by what came of it.", "result")
+        self.edit_to_bundle = Histogram(
+            f"{_PREFIX}edit_to_bundle_seconds",
+            "Seconds from the first event of an edit to its bundle in the API server.",
+            buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.watch_ages = WatchAges()
-        self.registry.register(self.watch_ages)
+        self.api_requests = self._counter(
+            "api_requests",
+            "Requests of reconciles to the API server; watches and the Lease not among them.",
+            "verb",
+            "resource",
+            "code",
+        )
+        self.issuers = self._gauge("issuers", "ClusterTrustedIssuers known.")
+        self.services = self._gauge("services", "ProtectedServices known.")
+        self.workloads = self._gauge("workloads", "TrustedWorkloads known.")
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self.registry)
 
 
-class WatchAges(Collector):
-    """Ages of the watches, asked for when somebody looks."""
+class Ages(Collector):
+    """Ages, asked for when somebody looks: one that is only set when something happens would never grow."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._name, self._text, self._label = _PREFIX + name, text, label
         self.source: Callable[[], Mapping[str, float]] = dict
 
     def collect(self) -> Iterator[Metric]:
-        """The gauge with a sample for each watch; none while standing by."""
-        family = GaugeMetricFamily(
-            "watchword_operator_watch_age_seconds",
-            "Seconds since a watch last said anything, a bookmark included; only while leading.",
-            labels=["resource"],
-        )
-        for resource, age in sorted(self.source().items()):
-            family.add_metric([resource], age)
+        """The gauge with a sample for each age; none while there is no source."""
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for name, age in sorted(self.source().items()):
+            family.add_metric([name], age)
         yield family

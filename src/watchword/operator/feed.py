@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the watches tell to what is to be done: into memory, and what it touches onto the agenda.
+
+Two watches tell of each of our objects, kopf's of what it says and another of whether it is there. Either may
+be ahead of the other; only the later word counts.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from watchword.operator.agenda import Agenda
+from watchword.operator.following import Account, Existence, ManagedObject, Pod, Sink
+from watchword.operator.keys.sync import KeySync
+from watchword.operator.recorder import Recorder
+from watchword.operator.store import Account as AccountName
+from watchword.operator.world import World
+from watchword.trust.conditions import WORKLOAD
+from watchword.trust.eventreasons import EventReason
+from watchword.trust.specs import TrustedWorkload
+
+
+class Feed(Sink):
+    """Feeds one world."""
+
+    def __init__(self, world: World, agenda: Agenda, keys: KeySync, recorder: Recorder) -> None:
+        """Feed a world; put what follows onto an agenda."""
+        self._world, self._agenda, self._keys, self._recorder = world, agenda, keys, recorder
+        self._untold: dict[Existence, float] = {}
+        self._last_uids: dict[AccountName, str] = {}
+
+    def take(self, kind: str, is_gone: bool, document: Mapping[str, Any]) -> None:
+        """Take an event of kopf's."""
+        metadata = document.get("metadata") or {}
+        name, uid = str(metadata.get("name") or ""), str(metadata.get("uid") or "")
+        namespace = str(metadata.get("namespace") or "")
+        if is_gone:
+            self._forget(Existence(kind, namespace, name, uid))
+        elif kind == "Namespace":
+            effects = self._world.store.take_namespace(name, uid, metadata.get("labels") or {})
+            if effects:
+                self._world.pods.forget_answers()
+                self._agenda.pods_changed(name)
+            self._agenda.add(effects)
+        else:
+            self._agenda.add(self._world.store.take(kind, document))
+            self._touch(kind, namespace, name)
+
+    def exists(self, existence: Existence) -> None:
+        """An object is there; kopf may have told of it already, or has to."""
+        self._untold[existence] = time.monotonic()
+
+    def vanished(self, existence: Existence) -> None:
+        """An object is gone."""
+        self._forget(existence)
+
+    def untold(self) -> float | None:
+        """For how many seconds kopf owes the oldest object that it did not tell of; None: it owes none."""
+        store = self._world.store
+        told = [each for each in self._untold if store.has(each.kind, each.namespace, each.name, each.uid)]
+        for each in told:
+            del self._untold[each]
+        return time.monotonic() - min(self._untold.values()) if self._untold else None
+
+    def managed_seen(self, managed: ManagedObject) -> None:
+        """An object of ours is there; if somebody else wrote it, look after it."""
+        if self._world.managed.observe(managed.kind, managed.place, managed.seen) and managed.service:
+            self._look_after(managed)
+
+    def managed_gone(self, managed: ManagedObject) -> None:
+        """An object of ours is gone; if its service is not, look after it."""
+        if self._world.managed.vanish(managed.kind, managed.place, managed.seen.uid):
+            self._look_after(managed)
+
+    def account_seen(self, account: Account) -> None:
+        """A ServiceAccount is there."""
+        name = (account.namespace, account.name)
+        former = self._world.store.account_uid(name) or self._last_uids.pop(name, "")
+        effects = self._world.store.take_account(name, account.uid)
+        if former not in ("", account.uid):
+            self._tell_of_replacement(name)
+        self._agenda.add(effects)
+
+    def account_gone(self, account: Account) -> None:
+        """A ServiceAccount is gone."""
+        name = (account.namespace, account.name)
+        if self._world.store.account_uid(name) != account.uid:
+            return
+        effects = self._world.store.take_account(name, "")
+        if effects:
+            self._last_uids[name] = account.uid
+        self._agenda.add(effects)
+
+    def pod_seen(self, pod: Pod) -> None:
+        """A pod is there."""
+        self._pods_changed(self._world.pods.take(pod.uid, pod.group))
+
+    def pod_gone(self, pod: Pod) -> None:
+        """A pod is gone."""
+        self._pods_changed(self._world.pods.remove(pod.uid))
+
+    def config_map_seen(self, namespace: str, name: str, data: Mapping[str, str] | None) -> None:
+        """A ConfigMap with an issuer's keys."""
+        self._keys.set_config_map(namespace, name, data)
+
+    def _forget(self, gone: Existence) -> None:
+        self._untold.pop(gone, None)
+        self._agenda.add(self._world.store.remove(gone.kind, gone.namespace, gone.name, gone.uid))
+
+    def _touch(self, kind: str, namespace: str, name: str) -> None:
+        entry = self._world.store.entry(kind, namespace, name)
+        if kind == WORKLOAD and entry is not None and entry.service is not None:
+            self._agenda.touch(entry.service, name)
+
+    def _look_after(self, managed: ManagedObject) -> None:
+        name = (managed.place[0], managed.service)
+        if self._world.store.service(name) is not None:
+            self._agenda.services.add(name)
+
+    def _pods_changed(self, namespace: str | None) -> None:
+        if namespace is not None:
+            self._agenda.pods_changed(namespace)
+
+    def _tell_of_replacement(self, account: AccountName) -> None:
+        reason = EventReason.ACCOUNT_REPLACED
+        for entry in self._world.store.workloads_for(account):
+            workload, outcome = entry.resource, self._world.outcomes.get(entry.service or ("", ""))
+            if outcome is None or not isinstance(workload, TrustedWorkload) or not outcome.is_here(workload):
+                continue
+            detail = f"The ServiceAccount {account[0]}/{account[1]} was deleted and made anew"
+            message = f"{detail}: tokens of the old one are refused from now on. Remedy: {reason.remedy}"
+            self._recorder.tell(entry.key, entry.uid, reason.type, reason.reason, message)

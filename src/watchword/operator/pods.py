@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pods that run here, kept as groups that no policy can tell apart.
+
+A cluster has tens of thousands of pods and far fewer Deployments: what is judged, and what is kept, is one
+entry for all pods of the same namespace, ServiceAccount and labels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from watchword.trust.drift import Account, PodGroup, admits
+from watchword.trust.specs import Peer
+
+# Answers kept between two changes of the pods; a peer is asked about once for each workload that has it.
+_MAX_ANSWERS: Final = 4096
+
+
+class PodIndex:
+    """Pods by UID, in groups. The answers are those of now."""
+
+    def __init__(self, labels_of: Callable[[str], Mapping[str, str]]) -> None:
+        """Start empty; `labels_of` gives a Namespace's labels by its name."""
+        self._labels_of = labels_of
+        self._group_of: dict[str, PodGroup] = {}
+        self._groups: dict[PodGroup, tuple[PodGroup, int]] = {}
+        self._by_account: dict[Account, set[PodGroup]] = {}
+        self._by_namespace: dict[str, set[PodGroup]] = {}
+        self._answers: dict[object, tuple[PodGroup, ...]] = {}
+
+    def take(self, uid: str, pods: PodGroup) -> str | None:
+        """Take a pod as it is now. Returns the namespace in which something changed, or None."""
+        before = self._group_of.get(uid)
+        if before == pods:
+            return None
+        if before is not None:
+            self._leave(before)
+        known, count = self._groups.get(pods, (pods, 0))
+        # The one object of the group, so that ten thousand equal pods are one in memory too.
+        self._group_of[uid] = known
+        self._groups[known] = (known, count + 1)
+        if count == 0:
+            self._by_account.setdefault((known.namespace, known.service_account), set()).add(known)
+            self._by_namespace.setdefault(known.namespace, set()).add(known)
+            self._answers.clear()
+        return known.namespace if count == 0 or before is not None else None
+
+    def remove(self, uid: str) -> str | None:
+        """Take it that a pod is gone. Returns the namespace in which something changed, or None."""
+        group = self._group_of.pop(uid, None)
+        return group.namespace if group is not None and self._leave(group) else None
+
+    def forget_answers(self) -> None:
+        """Namespaces' labels have changed."""
+        self._answers.clear()
+
+    def of_account(self, account: Account) -> Iterable[PodGroup]:
+        """The pods of a ServiceAccount (namespace, name)."""
+        return self._by_account.get(account, ())
+
+    def in_namespace(self, namespace: str) -> Iterable[PodGroup]:
+        """The pods of a namespace."""
+        return self._by_namespace.get(namespace, ())
+
+    def admitted_by(self, peer: Peer, namespace: str) -> Iterable[PodGroup]:
+        """The pods that a peer with selectors matches, in the policy of a service of this namespace."""
+        # A selector holds a dict, and so cannot be looked up by itself.
+        asked = (repr(peer), namespace if peer.namespace_selector is None else "")
+        answer = self._answers.get(asked)
+        if answer is None:
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
+            places = self._by_namespace if peer.namespace_selector is not None else (namespace,)
+            answer = self._answers[asked] = tuple(
+                group
+                for place in places
+                for group in self._by_namespace.get(place, ())
+                if admits(peer, namespace, group, self._labels_of(place))
+            )
+        return answer
+
+    def _leave(self, group: PodGroup) -> bool:
+        known, count = self._groups[group]
+        if count > 1:
+            self._groups[group] = (known, count - 1)
+            return False
+        del self._groups[group]
+        self._by_account[group.namespace, group.service_account].discard(group)
+        self._by_namespace[group.namespace].discard(group)
+        self._answers.clear()
+        return True
+
+    def __len__(self) -> int:
+        return len(self._group_of)
