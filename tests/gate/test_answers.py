@@ -3,13 +3,14 @@
 
 import pytest
 
-from watchword.gate.answers import identity_headers, refused
+from watchword.gate.answers import Allowed, grant_lines, identity_lines, refused
 from watchword.identity import Grant, Identity, Reason, Refusal
 
 
 def _accounts(*accounts: str) -> bytes:
     identity = Identity("i", "s", "w", (Grant(("a:read",), accounts),), "", "", "", 0, 1)
-    return dict(identity_headers(identity))[b"x-watchword-accounts"]
+    yes = Allowed(identity_lines(identity), grant_lines(identity.grants), "d")
+    return dict(yes.headers)[b"x-watchword-accounts"]
 
 
 @pytest.mark.parametrize(

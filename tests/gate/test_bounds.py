@@ -7,31 +7,11 @@ import threading
 import pytest
 
 from watchword.gate.audit import QUEUE_ENTRIES, AuditEntry, AuditLog
-from watchword.gate.cache import BoundedCache
 from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
 from watchword.identity import Reason, Refusal
 from watchword.process.listening import parse_address
 from watchword.trust import Limits
-
-
-def test_the_cache_stays_within_its_bytes_and_drops_the_least_used() -> None:
-    cache: BoundedCache[int] = BoundedCache(10_000)
-    cache.put(b"kept", 0, 0, 100)
-    for number in range(1, 1000):
-        assert cache.get(b"kept", 50) == 0
-        cache.put(b"token-%d" % number, number, 0, 100)
-        assert cache.used_bytes <= 10_000
-    assert cache.get(b"token-1", 50) is None
-    assert cache.get(b"token-999", 50) == 999
-
-
-def test_a_cached_answer_is_good_for_its_own_time_only() -> None:
-    cache: BoundedCache[int] = BoundedCache(10_000)
-    for now, expected in ((9, None), (10, 1), (19.9, 1), (20, None)):
-        cache.put(b"t", 1, 10, 20)
-        assert cache.get(b"t", now) == expected
-    assert (len(cache), cache.used_bytes) == (0, 0)
 
 
 def test_an_audit_log_that_is_stuck_drops_and_counts_and_never_waits() -> None:

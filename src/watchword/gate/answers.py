@@ -6,12 +6,13 @@ otherwise let a caller's own header through (CVE-2026-30851).
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
-from watchword.identity import Identity, Reason, Refusal
+from watchword.identity import Grant, Identity, Reason, Refusal
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,6 +21,7 @@ TYPE_PREFIX: Final = "https://watchword.dev/reasons#"
 # Visible ASCII (RFC 9110, section 5.5) but the two that have a meaning here: the comma between accounts and
 # the percent sign of the encoding itself.
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).translate({ord(","): None, ord("%"): None})
+_SAFE_BYTES: Final = _HEADER_SAFE.encode()
 _UNSAFE_IN_QUOTES: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 _ENDS_LINE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ERRORS: Final = {400: "invalid_request", 401: "invalid_token", 403: "insufficient_scope"}
@@ -40,14 +42,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """A yes: a 200 without a body, of which all but the decision's id is the same for one token.
+    """A yes: a 200 without a body, of which all but the decision's id is known beforehand.
 
     Attributes:
-        lines: the identity headers as they go out, each line with its end.
+        identity: the lines that say who is calling.
+        granted: the lines that say what was granted.
         decision_id: names this decision in the audit log.
     """
 
-    lines: bytes
+    identity: bytes
+    granted: bytes
     decision_id: str
 
     @property
@@ -58,7 +62,8 @@ class Allowed(msgspec.Struct, frozen=True):
     @property
     def headers(self) -> Headers:
         """Names in lower case, and values."""
-        pairs = (line.partition(b": ") for line in self.lines.split(b"\r\n")[:-1])
+        lines = b"".join((ALLOWED_LINES, self.identity, self.granted)).split(b"\r\n")[:-1]
+        pairs = (line.partition(b": ") for line in lines)
         own = [(name, value) for name, _, value in pairs]
         return [*own, (b"x-watchword-decision-id", self.decision_id.encode())]
 
@@ -68,19 +73,28 @@ class Allowed(msgspec.Struct, frozen=True):
         return b""
 
 
-def identity_headers(identity: Identity) -> Headers:
-    """The headers of a yes, without the decision's id: the same for every request of one token."""
-    scopes = sorted({scope for grant in identity.grants for scope in grant.scopes})
-    accounts = sorted({account for grant in identity.grants for account in grant.accounts})
-    return [
-        (b"content-length", b"0"),
-        (b"cache-control", b"no-store"),
-        (b"x-watchword-subject", _value(identity.subject)),
-        (b"x-watchword-issuer", _value(identity.issuer)),
-        (b"x-watchword-workload", _value(identity.workload)),
-        (b"x-watchword-scopes", b" ".join(map(_value, scopes))),
-        (b"x-watchword-accounts", b",".join(map(_value, accounts))),
-    ]
+# What every yes begins with; then who is calling, what was granted, and the decision's id.
+ALLOWED_LINES: Final = b"content-length: 0\r\ncache-control: no-store\r\n"
+
+
+def identity_lines(identity: Identity) -> bytes:
+    """Who is calling, as the lines of a head: the same for every request of one workload."""
+    return b"x-watchword-subject: %b\r\nx-watchword-issuer: %b\r\nx-watchword-workload: %b\r\n" % (
+        _value(identity.subject),
+        _value(identity.issuer),
+        _value(identity.workload),
+    )
+
+
+def grant_lines(grants: Iterable[Grant]) -> bytes:
+    """What was granted, as the lines of a head."""
+    held = tuple(grants)
+    scopes = sorted({scope for grant in held for scope in grant.scopes})
+    accounts = sorted({account for grant in held for account in grant.accounts})
+    return b"x-watchword-scopes: %b\r\nx-watchword-accounts: %b\r\n" % (
+        b" ".join(map(_value, scopes)),
+        b",".join(map(_value, accounts)),
+    )
 
 
 def lines_of(headers: Headers) -> bytes:
@@ -89,15 +103,15 @@ def lines_of(headers: Headers) -> bytes:
     Raises:
         ValueError: a value that would end its line and start another.
     """
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    if _ENDS_LINE.search(b"".join(value for _, value in headers)):
+    if _ENDS_LINE.search(b"".join([value for _, value in headers])):
         raise ValueError("a header value holds a control character")
-    return lines
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def _value(name: str) -> bytes:
     # Names come from manifests, which are checked; a bundle made by hand must not add a header of its own.
-    return quote(name, safe=_HEADER_SAFE).encode()
+    written = name.encode()
+    return quote(name, safe=_HEADER_SAFE).encode() if written.translate(None, _SAFE_BYTES) else written
 
 
 def refused(

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions remembered by the token's own bytes, bounded in bytes, for one ruleset.
+"""Decisions remembered by the SHA-256 of what was presented, bounded in bytes, for one ruleset.
 
 A yes and a no live apart, so that a flood of bad tokens cannot push good ones out. The cache belongs to one
-ruleset and goes with it: no entry can outlive the trust that it was made under.
+ruleset and goes with it: no entry can outlive the trust that it was made under. And no token is kept in it.
 """
 
-from collections import OrderedDict
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from watchword.identity import Reason, Refusal
+import msgspec
+
+from watchword.identity import Identity, Reason, Refusal
 
 POSITIVE_BYTES: Final = 8 * 1024 * 1024
 NEGATIVE_BYTES: Final = 1024 * 1024
 # A refusal may hang on the clock (expired): it is worth seconds, not minutes.
 NEGATIVE_SECONDS: Final = 10.0
-# What an entry weighs beside its token, in bytes: the identity, its headers, and the place in the table.
-ENTRY_BYTES: Final = 1200
+# What an entry weighs beside its lines, in bytes: the identity, its names, the digest, its place.
+ENTRY_BYTES: Final = 600
 
 # Refused before anything costly was done (finding it again is as cheap as remembering it), or only for now.
 _NOT_REMEMBERED: Final = frozenset(
@@ -31,58 +32,104 @@ _NOT_REMEMBERED: Final = frozenset(
     }
 )
 
-_V = TypeVar("_V")
+
+class Remembered(Protocol):
+    """What can be remembered.
+
+    Attributes:
+        valid_from: from when it is good, in seconds since the epoch.
+        valid_until: until when.
+    """
+
+    @property
+    def valid_from(self) -> float:
+        """From when it is good."""
+
+    @property
+    def valid_until(self) -> float:
+        """Until when."""
+
+    @property
+    def weight(self) -> int:
+        """What it takes with its place in the table, in bytes. Always the same."""
+
+
+class Known(Identity, frozen=True, gc=False):
+    """Who is calling, with the lines that say so in each answer.
+
+    Attributes:
+        lines: who it is; see `identity_lines`.
+        granted: what was granted; see `grant_lines`. One value for all workloads of the same grants.
+    """
+
+    lines: bytes
+    granted: bytes
+
+    @property
+    def weight(self) -> int:
+        """What it takes, in bytes."""
+        return ENTRY_BYTES + len(self.lines)
+
+
+class RememberedRefusal(msgspec.Struct, frozen=True, gc=False):
+    """A refusal, for a while."""
+
+    refusal: Refusal
+    valid_from: float
+    valid_until: float
+
+    @property
+    def weight(self) -> int:
+        """What it takes, in bytes."""
+        return ENTRY_BYTES + len(self.refusal.detail) + len(self.refusal.hint)
+
+
+_V = TypeVar("_V", bound=Remembered)
 
 
 class BoundedCache(Generic[_V]):
-    """Least recently used entries give way once the bytes are used up. Each is good for a span of time."""
+    """Least recently used entries give way once the bytes are used up. Each is good for its own time."""
 
     def __init__(self, limit_bytes: int) -> None:
         """Hold at most about `limit_bytes`."""
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._entries: OrderedDict[bytes, tuple[_V, float, float, int]] = OrderedDict()
+        # A dict keeps the order of insertion; the first entry is the one that was not used for longest.
+        self._entries: dict[bytes, _V] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, token: bytes, now: float) -> _V | None:
+    def get(self, key: bytes, now: float) -> _V | None:
         """The value, if its time has come and is not over.
 
         Args:
-            token: the token's bytes.
+            key: the digest of what was presented.
             now: seconds since the epoch.
         """
-        entry = self._entries.get(token)
-        if entry is None:
+        value = self._entries.pop(key, None)
+        if value is None:
             return None
-        value, start, end, _ = entry
-        if not start <= now < end:
-            self._drop(token)
-            return None
-        self._entries.move_to_end(token)
-        return value
+        if value.valid_from <= now < value.valid_until:
+            self._entries[key] = value
+            return value
+        self.used_bytes -= value.weight
+        return None
 
-    def put(self, token: bytes, value: _V, start: float, end: float, weight: int = ENTRY_BYTES) -> None:
-        """Remember a value for `start <= now < end` (seconds since the epoch).
+    def put(self, key: bytes, value: _V) -> None:
+        """Remember a value for its time.
 
         Args:
-            token: the token's bytes.
+            key: the digest of what was presented.
             value: what was decided.
-            start: from when it is good.
-            end: until when.
-            weight: what it takes beside its token, in bytes.
         """
-        if token in self._entries:
-            self._drop(token)
-        self._entries[token] = (value, start, end, weight)
-        self.used_bytes += len(token) + weight
+        entries = self._entries
+        if (old := entries.pop(key, None)) is not None:
+            self.used_bytes -= old.weight
+        entries[key] = value
+        self.used_bytes += value.weight
         while self.used_bytes > self.limit_bytes:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, token: bytes) -> None:
-        *_, weight = self._entries.pop(token)
-        self.used_bytes -= len(token) + weight
+            self.used_bytes -= entries.pop(next(iter(entries))).weight
 
 
 def is_worth_remembering(refusal: Refusal) -> bool:

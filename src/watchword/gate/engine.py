@@ -10,47 +10,62 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 
-from watchword.gate.answers import Allowed, Answer, identity_headers, lines_of, refused
+from watchword.gate.answers import Allowed, Answer, grant_lines, identity_lines, refused
 from watchword.gate.audit import AuditEntry, AuditLog
 from watchword.gate.cache import (
-    ENTRY_BYTES,
     NEGATIVE_BYTES,
     NEGATIVE_SECONDS,
     POSITIVE_BYTES,
     BoundedCache,
+    Known,
+    RememberedRefusal,
     is_worth_remembering,
 )
 from watchword.gate.forwarded import Asked
-from watchword.gate.inquiry import Inquiry
+from watchword.gate.inquiry import Inquiry, Presented, present
 from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.settings import AuditLevel
-from watchword.identity import CHECKS, Identity, Reason, Refusal, read_credential, verify
+from watchword.identity import CHECKS, Identity, Reason, Refusal, read_bearer, verify
 from watchword.trust import RouteMatch, Ruleset, authorize
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
-# Who is calling, and the lines of that answer's head, which are the same each time.
-Known = tuple[Identity, bytes]
 _SIGNATURE_CHECK = 6
 # What is refused after the signature held is about somebody whom a trusted cluster vouches for.
 _PROVEN = frozenset(reason for check in CHECKS if check.number > _SIGNATURE_CHECK for reason in check.reasons)
 
 
-def weight_of(lines: bytes) -> int:
-    """What a remembered yes weighs beside its token, in bytes: a workload may hold a thousand accounts."""
-    return ENTRY_BYTES + len(lines)
-
-
 class Active:
     """A ruleset with the caches that belong to it."""
 
-    __slots__ = ("no", "ruleset", "yes")
+    __slots__ = ("_granted", "no", "ruleset", "yes")
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
         self.yes: BoundedCache[Known] = BoundedCache(POSITIVE_BYTES)
-        self.no: BoundedCache[Refusal] = BoundedCache(NEGATIVE_BYTES)
+        self.no: BoundedCache[RememberedRefusal] = BoundedCache(NEGATIVE_BYTES)
+        self._granted: dict[int, bytes] = {}
+
+    def known(self, identity: Identity) -> Known:
+        """An identity with the lines of its answers."""
+        # The ruleset holds each list of grants once, and for as long as this lives.
+        granted = self._granted.get(id(identity.grants))
+        if granted is None:
+            granted = self._granted[id(identity.grants)] = grant_lines(identity.grants)
+        return Known(
+            identity.issuer,
+            identity.subject,
+            identity.workload,
+            identity.grants,
+            identity.token_id,
+            identity.key_thumbprint,
+            identity.pod,
+            identity.valid_from,
+            identity.valid_until,
+            identity_lines(identity),
+            granted,
+        )
 
 
 class Engine:
@@ -92,32 +107,35 @@ class Engine:
         """Who is calling (checks 1 to 15)."""
         if active is None:
             return Refusal(Reason.NOT_READY)
-        return self.who_holds(active, read_credential(headers))
+        return self.who_presents(active, present(headers))
 
-    def who_holds(self, active: Active, credential: bytes | Refusal) -> Known | Refusal:
-        """Who holds a token (checks 2 to 15)."""
+    def who_presents(self, active: Active, credential: Presented | Refusal) -> Known | Refusal:
+        """Who holds a credential (checks 2 to 15)."""
         if isinstance(credential, Refusal):
             return credential
-        now = self.clock()
-        known = active.yes.get(credential, now)
+        key, now = credential.key, self.clock()
+        known = active.yes.get(key, now)
         if known is not None:
-            self.metrics.cache_hit.inc()
+            self.metrics.cache_hit.count += 1
             return known
-        remembered = active.no.get(credential, now)
+        remembered = active.no.get(key, now)
         if remembered is not None:
-            self.metrics.cache_refusal_hit.inc()
-            return remembered
-        self.metrics.cache_miss.inc()
+            self.metrics.cache_refusal_hit.count += 1
+            return remembered.refusal
+        token = read_bearer(credential.value)
+        if isinstance(token, Refusal):
+            return token
+        self.metrics.cache_miss.count += 1
         start = time.perf_counter()
-        decision = verify(credential, active.ruleset.policy, now)
+        decision = verify(token, active.ruleset.policy, now)
         self.metrics.verification.observe(time.perf_counter() - start)
         if isinstance(decision, Refusal):
             if is_worth_remembering(decision):
-                active.no.put(credential, decision, now, now + NEGATIVE_SECONDS)
+                active.no.put(key, RememberedRefusal(decision, now, now + NEGATIVE_SECONDS))
             return decision
-        known = (decision, lines_of(identity_headers(decision)))
+        known = active.known(decision)
         if now < decision.valid_until:
-            active.yes.put(credential, known, decision.valid_from, decision.valid_until, weight_of(known[1]))
+            active.yes.put(key, known)
         return known
 
     def settle(self, inquiry: Inquiry) -> Allowed | Answer:
@@ -125,22 +143,22 @@ class Engine:
         active = self.active
         if active is None:
             return self.refuse(None, Refusal(Reason.NOT_READY))
-        known = self.who_holds(active, inquiry.credential)
+        known = self.who_presents(active, inquiry.credential)
         if isinstance(known, Refusal):
             return self.refuse(active, known)
         asked = inquiry.asked
         if asked is None:
-            return Allowed(known[1], self.note_allowed(active, known[0], None, ""))
+            return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
         if isinstance(asked, Refusal):
             # Who is calling came first, as in the table: a stranger learns nothing of the proxy.
-            return self.refuse(active, asked, known[0])
+            return self.refuse(active, asked, known)
         method = asked.method
         match = active.ruleset.routes.match(method, asked.target)
         if isinstance(match, Refusal):
-            return self.refuse(active, match, known[0], method=method)
-        if refusal := self.permit(active, known[0], match, method):
+            return self.refuse(active, match, known, method=method)
+        if refusal := self.permit(active, known, match, method):
             return refusal
-        return Allowed(known[1], self.note_allowed(active, known[0], match, method))
+        return Allowed(known.lines, known.granted, self.note_allowed(active, known, match, method))
 
     def decide(self, headers: RequestHeaders, method: str, target: bytes) -> Answer:
         """Decide on a request that came to the gate itself (checks 1 to 17).
@@ -150,7 +168,7 @@ class Engine:
             method: its method.
             target: its raw request target.
         """
-        settled = self.settle(Inquiry(read_credential(headers), Asked(method, target)))
+        settled = self.settle(Inquiry(present(headers), Asked(method, target)))
         return Answer(200, settled.headers) if isinstance(settled, Allowed) else settled
 
     def permit(self, active: Active, identity: Identity, match: RouteMatch, method: str) -> Answer | None:
@@ -175,7 +193,7 @@ class Engine:
     ) -> Answer:
         """Count, log and audit a refusal, and make its answer."""
         decision_id = self.new_decision_id()
-        self.metrics.refused[refusal.reason].inc()
+        self.metrics.refused[refusal.reason].count += 1
         self.refusals.note(refusal, decision_id)
         if self.audit is not None and self.audit_level != "off":
             self._audit(
@@ -196,7 +214,7 @@ class Engine:
     def note_allowed(self, active: Active, identity: Identity, match: RouteMatch | None, method: str) -> str:
         """Count and audit a yes; returns the decision's id."""
         decision_id = self.new_decision_id()
-        self.metrics.allowed.inc()
+        self.metrics.allowed.count += 1
         if self.audit is not None and self.audit_level == "all":
             self._audit(
                 self.audit,

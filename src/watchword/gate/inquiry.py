@@ -5,30 +5,61 @@ All of it follows from the request's own bytes and from nothing else, so that th
 apart twice. Both ways to an answer (the protocol's short cut, the application) start from this one reading.
 """
 
+from hashlib import sha256
 from typing import Final
 
 import msgspec
 
 from watchword.gate.answers import Answer, problem
 from watchword.gate.forwarded import Asked, RequestHeaders, original_request
-from watchword.identity import Refusal, read_credential
+from watchword.identity import Refusal, read_bearer, sole_authorization
 
 PATH: Final = b"/authz"
+_BEARER: Final = b"Bearer "
 _PREFIX: Final = PATH + b"/"
 _ENDPOINTS: Final = "/authz, or /authz/ and nginx, traefik, caddy, or envoy and the path"
+
+
+class Presented(msgspec.Struct, frozen=True):
+    """A credential as it was presented. Nothing is known of it yet; its repr shows nothing.
+
+    Attributes:
+        value: the value of the Authorization header; the scheme is spelled `Bearer` where it is that scheme.
+        key: the value's SHA-256: what a decision is remembered by, so that no token has to be.
+    """
+
+    value: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "Presented(...)"
 
 
 class Inquiry(msgspec.Struct, frozen=True):
     """What is asked.
 
     Attributes:
-        credential: the token, or why the request has none that can be read.
+        credential: what was presented, or why the request has nothing that can be read.
         asked: the original request for a proxy; why the proxy did not say it; None where only the identity is
             asked for.
     """
 
-    credential: bytes | Refusal
+    credential: Presented | Refusal
     asked: Asked | Refusal | None = None
+
+
+def present(headers: RequestHeaders) -> Presented | Refusal:
+    """Find the credential of a request, or `missing_credential` or `malformed_credential`."""
+    value = sole_authorization(headers)
+    if isinstance(value, Refusal):
+        return value
+    if not value.startswith(_BEARER):
+        # Another spelling of the scheme, which is remembered under the one; or another scheme.
+        token = read_bearer(value)
+        if isinstance(token, Refusal):
+            return token
+        value = _BEARER + token
+    return Presented(value, sha256(value).digest())
 
 
 def read_inquiry(method: str, target: bytes, headers: RequestHeaders) -> Inquiry | Answer | None:
@@ -44,10 +75,10 @@ def read_inquiry(method: str, target: bytes, headers: RequestHeaders) -> Inquiry
     """
     path = target.partition(b"?")[0]
     if path == PATH:
-        return Inquiry(read_credential(headers))
+        return Inquiry(present(headers))
     if not path.startswith(_PREFIX):
         return None
     asked = original_request(path, target, method, headers)
     if asked is None:
         return problem(404, "There is no such endpoint.", f"Use {_ENDPOINTS}.")
-    return Inquiry(read_credential(headers), asked)
+    return Inquiry(present(headers), asked)

@@ -5,8 +5,9 @@ import math
 import time
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
+from watchword.gate.tallies import Durations, Tallies
 from watchword.identity import Reason
 
 # Seconds. A verification is tens of microseconds; what takes milliseconds is worth seeing.
@@ -19,25 +20,21 @@ class GateMetrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
-        self._decisions = Counter(
+        self._decisions = Tallies(
             "watchword_decisions",
             "Decisions by service and reason; `allowed` for a yes.",
             ["service", "reason"],
-            registry=self.registry,
         )
         self._name_service("")
-        self.verification = Histogram(
-            "watchword_verification_seconds",
-            "Time to verify a token that was in no cache.",
-            buckets=_BUCKETS,
-            registry=self.registry,
+        self.verification = Durations(
+            "watchword_verification_seconds", "Time to verify a token that was in no cache.", _BUCKETS
         )
-        lookups = Counter(
-            "watchword_cache_lookups", "Decision cache look-ups.", ["result"], registry=self.registry
-        )
+        lookups = Tallies("watchword_cache_lookups", "Decision cache look-ups.", ["result"])
         self.cache_hit, self.cache_refusal_hit, self.cache_miss = (
-            lookups.labels(result) for result in ("hit", "refusal_hit", "miss")
+            lookups.of(result) for result in ("hit", "refusal_hit", "miss")
         )
+        for collector in (self._decisions, self.verification, lookups):
+            self.registry.register(collector)
         self.cache_bytes = Gauge(
             "watchword_cache_bytes", "Bytes that the decision caches account for.", registry=self.registry
         )
@@ -99,6 +96,6 @@ class GateMetrics:
         self.workloads.set(workloads)
 
     def _name_service(self, service: str) -> None:
-        # Children are looked up once: on the hot path a label look-up costs as much as the rest of the count.
-        self.refused = {reason: self._decisions.labels(service, reason.code) for reason in Reason}
-        self.allowed = self._decisions.labels(service, "allowed")
+        # Looked up once: on the hot path a label look-up costs as much as the rest of the count.
+        self.refused = {reason: self._decisions.of(service, reason.code) for reason in Reason}
+        self.allowed = self._decisions.of(service, "allowed")

@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from watchword.gate.answers import Allowed, Answer, lines_of
+from watchword.gate.answers import ALLOWED_LINES, Allowed, Answer, lines_of
 from watchword.gate.engine import Engine
 from watchword.gate.inquiry import PATH, Inquiry, read_inquiry
 from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
@@ -138,10 +138,10 @@ class ShortcutProtocol(TargetProtocol):
         state = self.server_state
         if state.default_headers is not self._defaults:
             self._defaults = state.default_headers
-            self._yes = STATUS_LINE[200] + lines_of(state.default_headers)
+            self._yes = STATUS_LINE[200] + lines_of(state.default_headers) + ALLOWED_LINES
         if isinstance(settled, Allowed):
             own = f"x-watchword-decision-id: {settled.decision_id}\r\n\r\n"
-            self.transport.write(b"".join((self._yes, settled.lines, own.encode())))
+            self.transport.write(b"".join((self._yes, settled.identity, settled.granted, own.encode())))
         else:
             lines = lines_of(state.default_headers + settled.headers)
             body = _NOTHING if is_head else settled.body

@@ -101,9 +101,9 @@ class UsageApi:
         known = self._engine.who(active, headers)
         if active is None or isinstance(known, Refusal):
             return self._engine.refuse(active, known) if isinstance(known, Refusal) else _not_found()
-        if refusal := self._engine.permit(active, known[0], match, "GET"):
+        if refusal := self._engine.permit(active, known, match, "GET"):
             return refusal
-        self._engine.note_allowed(active, known[0], match, "GET")
+        self._engine.note_allowed(active, known, match, "GET")
         try:
             parameters = parse_qsl(
                 target.partition(b"?")[2].decode("ascii"),
@@ -135,7 +135,7 @@ class UsageApi:
         known = self._engine.who(active, headers)
         if active is None or isinstance(known, Refusal):
             return self._engine.refuse(active, known) if isinstance(known, Refusal) else _not_found()
-        identity = known[0]
+        identity = known
         match = RouteMatch(f"{active.ruleset.usage_base_path}/usage/events", WRITE_SCOPE, None, None)
         if refusal := self._engine.permit(active, identity, match, "POST"):
             return refusal
@@ -146,7 +146,7 @@ class UsageApi:
             known = self._engine.who(active, headers)
             if active is None or isinstance(known, Refusal):
                 return self._engine.refuse(active, known) if isinstance(known, Refusal) else _not_found()
-            identity = known[0]
+            identity = known
             grant = authorize(identity, WRITE_SCOPE)
             if isinstance(grant, Refusal):
                 return self._engine.refuse(active, grant, identity, match, method="POST")

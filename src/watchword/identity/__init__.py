@@ -7,7 +7,7 @@ Nothing here reads a file, a socket or a clock. Read `checks.py` first: it is th
 from watchword.identity.checks import CHECKS, Check
 from watchword.identity.claims import VerifiedClaims
 from watchword.identity.compact import MAX_TOKEN_BYTES
-from watchword.identity.credential import read_credential
+from watchword.identity.credential import read_bearer, read_credential, sole_authorization
 from watchword.identity.encoding import EncodingProblem, parse_json_object
 from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key, public_jwk
 from watchword.identity.jwks import KeySet, load_jwks, load_key_objects
@@ -67,6 +67,8 @@ __all__ = [
     "parse_json_object",
     "parse_subject",
     "public_jwk",
+    "read_bearer",
     "read_credential",
+    "sole_authorization",
     "verify",
 ]

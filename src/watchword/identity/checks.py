@@ -159,11 +159,11 @@ def _subject(attempt: Attempt, _: Policy) -> Refusal | None:
 
 def _kubernetes_claims(attempt: Attempt, _: Policy) -> Refusal | None:
     """Kubernetes v1.36, pkg/serviceaccount/claims.go: the same names, a second time."""
-    claims, subject = attempt.claims, attempt.subject
-    account = claims.service_account
-    if account is None or claims.namespace is None:
+    said, subject = attempt.claims.kubernetes, attempt.subject
+    account = said.service_account if said is not None else None
+    if said is None or account is None or said.namespace is None:
         return Refusal(Reason.INCONSISTENT_CLAIMS, "The kubernetes.io claims are missing.")
-    if claims.namespace != subject.namespace or account.name != subject.name or not account.uid:
+    if said.namespace != subject.namespace or account.name != subject.name or not account.uid:
         return Refusal(Reason.INCONSISTENT_CLAIMS)
     return None
 
@@ -179,11 +179,12 @@ def _binding(attempt: Attempt, policy: Policy) -> Refusal | None:
 def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
     """What the issuer's owner took back; for this cluster's workloads, whether the account lives."""
     claims, issuer = attempt.claims, attempt.pinned.issuer
-    account_uid = claims.service_account.uid if claims.service_account else ""
+    account, pod = claims.service_account, claims.pod
+    account_uid = account.uid if account is not None else ""
     revoked = issuer.revocations
     if (
         claims.token_id in revoked.token_ids
-        or (claims.pod is not None and claims.pod.uid in revoked.pod_uids)
+        or (pod is not None and pod.uid in revoked.pod_uids)
         or account_uid in revoked.service_account_uids
         or (revoked.issued_before is not None and (claims.issued_at or 0.0) < revoked.issued_before)
     ):

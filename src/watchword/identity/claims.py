@@ -33,32 +33,61 @@ class ObjectReference(msgspec.Struct, frozen=True, gc=False):
     uid: str = ""
 
 
-class VerifiedClaims(msgspec.Struct, frozen=True, gc=False):
-    """What the signed bytes say. None, or an empty audience: they do not say it.
+class KubernetesClaims(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The private claim `kubernetes.io`. None: the signed bytes do not say it.
 
     Attributes:
-        issuer: `iss`.
-        subject: `sub`.
-        audience: `aud`, always as a tuple.
-        issued_at: `iat`, seconds since the epoch.
-        not_before: `nbf`, seconds since the epoch.
-        expires_at: `exp`, seconds since the epoch.
-        token_id: `jti`.
-        namespace: `kubernetes.io`.`namespace`.
-        service_account: `kubernetes.io`.`serviceaccount`.
-        pod: `kubernetes.io`.`pod`.
+        namespace: `namespace`.
+        node: `node`: where the pod runs.
+        pod: `pod`.
+        service_account: `serviceaccount`.
     """
 
-    issuer: str | None
-    subject: str | None
-    audience: tuple[str, ...]
-    issued_at: float | None
-    not_before: float | None
-    expires_at: float | None
-    token_id: str | None
-    namespace: str | None
-    service_account: ObjectReference | None
-    pod: ObjectReference | None
+    namespace: str | None = None
+    node: ObjectReference | None = None
+    pod: ObjectReference | None = None
+    service_account: ObjectReference | None = msgspec.field(default=None, name="serviceaccount")
+
+
+class VerifiedClaims(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the signed bytes say, in the order in which kube-apiserver writes it.
+
+    None, or an empty audience: they do not say it.
+
+    Attributes:
+        audience: `aud`, always as a tuple.
+        expires_at: `exp`, seconds since the epoch.
+        issued_at: `iat`, seconds since the epoch.
+        issuer: `iss`.
+        token_id: `jti`.
+        kubernetes: `kubernetes.io`.
+        not_before: `nbf`, seconds since the epoch.
+        subject: `sub`.
+    """
+
+    audience: tuple[str, ...] = msgspec.field(default=(), name="aud")
+    expires_at: int | float | None = msgspec.field(default=None, name="exp")
+    issued_at: int | float | None = msgspec.field(default=None, name="iat")
+    issuer: str | None = msgspec.field(default=None, name="iss")
+    token_id: str | None = msgspec.field(default=None, name="jti")
+    kubernetes: KubernetesClaims | None = msgspec.field(default=None, name="kubernetes.io")
+    not_before: int | float | None = msgspec.field(default=None, name="nbf")
+    subject: str | None = msgspec.field(default=None, name="sub")
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace that `kubernetes.io` names."""
+        return self.kubernetes.namespace if self.kubernetes is not None else None
+
+    @property
+    def service_account(self) -> ObjectReference | None:
+        """The ServiceAccount that `kubernetes.io` names."""
+        return self.kubernetes.service_account if self.kubernetes is not None else None
+
+    @property
+    def pod(self) -> ObjectReference | None:
+        """The pod that `kubernetes.io` names."""
+        return self.kubernetes.pod if self.kubernetes is not None else None
 
 
 class _Kubernetes(msgspec.Struct, gc=False):
@@ -69,10 +98,7 @@ class _Kubernetes(msgspec.Struct, gc=False):
 
 
 class _Document(msgspec.Struct, gc=False):
-    """The claims by their registered names, in the order in which kube-apiserver writes them.
-
-    A member may be absent; null is of no claim's type.
-    """
+    """The claims by their registered names. A member may be absent; null is of no claim's type."""
 
     aud: str | list[str] | msgspec.UnsetType = msgspec.UNSET
     exp: int | float | msgspec.UnsetType = msgspec.UNSET
@@ -84,9 +110,8 @@ class _Document(msgspec.Struct, gc=False):
     sub: str | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode: Final = msgspec.json.Decoder(_Document).decode
+_decode: Final = msgspec.json.Decoder(VerifiedClaims).decode
 _encode: Final = msgspec.json.Encoder().encode
-_NO_KUBERNETES: Final = _Kubernetes()
 
 
 def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
@@ -98,45 +123,59 @@ def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
     Returns:
         The claims, or `malformed_claims`. Never raises for bad input.
     """
-    try:
-        document = _read_document(payload)
-    except EncodingProblem as problem:
-        return Refusal(Reason.MALFORMED_CLAIMS, f"The payload is {problem}.")
-    except (msgspec.ValidationError, OverflowError) as problem:
-        return Refusal(Reason.MALFORMED_CLAIMS, f"A claim has the wrong type: {problem}.")
-    for name, time in (("iat", document.iat), ("nbf", document.nbf), ("exp", document.exp)):
-        if time is not msgspec.UNSET and not -_MAX_TIME < time < _MAX_TIME:
-            return Refusal(Reason.MALFORMED_CLAIMS, f"The claim {name} is no time that a clock can show.")
-    kubernetes = document.kubernetes or _NO_KUBERNETES
-    audience = document.aud or ()
-    return VerifiedClaims(
-        issuer=_given(document.iss),
-        subject=_given(document.sub),
-        audience=(audience,) if isinstance(audience, str) else tuple(audience),
-        issued_at=_given(document.iat),
-        not_before=_given(document.nbf),
-        expires_at=_given(document.exp),
-        token_id=_given(document.jti),
-        namespace=_given(kubernetes.namespace),
-        service_account=_given(kubernetes.serviceaccount),
-        pod=_given(kubernetes.pod),
-    )
+    claims = _read_as_written(payload)
+    if claims is None:
+        try:
+            claims = _read_at_length(payload)
+        except EncodingProblem as problem:
+            return Refusal(Reason.MALFORMED_CLAIMS, f"The payload is {problem}.")
+        except (msgspec.ValidationError, OverflowError) as problem:
+            return Refusal(Reason.MALFORMED_CLAIMS, f"A claim has the wrong type: {problem}.")
+    if _is_time(claims.issued_at) and _is_time(claims.not_before) and _is_time(claims.expires_at):
+        return claims
+    named = (("iat", claims.issued_at), ("nbf", claims.not_before), ("exp", claims.expires_at))
+    name = next(name for name, time in named if not _is_time(time))
+    return Refusal(Reason.MALFORMED_CLAIMS, f"The claim {name} is no time that a clock can show.")
 
 
-def _read_document(payload: bytes) -> _Document:
+def _read_as_written(payload: bytes) -> VerifiedClaims | None:
     # A projected token holds these claims in this order and nothing else. Where re-encoding gives the very
-    # same bytes, no name was repeated and none is unknown: one typed pass is enough. Else the long way.
+    # same bytes, no name was repeated, none is unknown and none is null: one typed pass is enough.
     try:
-        document = _decode(payload)
-        if _encode(document) == payload:
-            return document
+        claims = _decode(payload)
+        return claims if _encode(claims) == payload else None
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        pass
-    return msgspec.convert(parse_json_object(payload), _Document)
+        return None
+
+
+def _read_at_length(payload: bytes) -> VerifiedClaims:
+    document = msgspec.convert(parse_json_object(payload), _Document)
+    audience, kubernetes = _given(document.aud) or (), _given(document.kubernetes)
+    return VerifiedClaims(
+        audience=(audience,) if isinstance(audience, str) else tuple(audience),
+        expires_at=_given(document.exp),
+        issued_at=_given(document.iat),
+        issuer=_given(document.iss),
+        token_id=_given(document.jti),
+        kubernetes=None
+        if kubernetes is None
+        else KubernetesClaims(
+            _given(kubernetes.namespace),
+            _given(kubernetes.node),
+            _given(kubernetes.pod),
+            _given(kubernetes.serviceaccount),
+        ),
+        not_before=_given(document.nbf),
+        subject=_given(document.sub),
+    )
 
 
 def _given(value: _T | msgspec.UnsetType) -> _T | None:
     return None if value is msgspec.UNSET else value
+
+
+def _is_time(time: float | None) -> bool:
+    return time is None or -_MAX_TIME < time < _MAX_TIME
 
 
 def quoted(text: str) -> str:

@@ -52,11 +52,12 @@ def parse_compact(token: bytes) -> UnverifiedToken | Refusal:
         return Refusal(
             Reason.TOKEN_TOO_LARGE, f"The token has {len(token)} bytes; at most {MAX_TOKEN_BYTES} are read."
         )
-    parts = token.split(b".")
-    if len(parts) != _PARTS:
-        kind = " Five parts make an encrypted token, which is not accepted." if len(parts) == 5 else ""
-        return Refusal(Reason.MALFORMED_TOKEN, f"A signed JWT has 3 parts; this has {len(parts)}.{kind}")
-    header_part, payload_part, signature_part = parts
+    parts = token.count(b".") + 1
+    if parts != _PARTS:
+        kind = " Five parts make an encrypted token, which is not accepted." if parts == 5 else ""
+        return Refusal(Reason.MALFORMED_TOKEN, f"A signed JWT has 3 parts; this has {parts}.{kind}")
+    signed, _, signature_part = token.rpartition(b".")
+    header_part, _, payload_part = signed.partition(b".")
     name = "header"
     try:
         header = _header(header_part) if len(header_part) <= _MEMO_BYTES else _header.__wrapped__(header_part)
@@ -66,7 +67,7 @@ def parse_compact(token: bytes) -> UnverifiedToken | Refusal:
         signature = decode_base64url(signature_part)
     except EncodingProblem as problem:
         return Refusal(Reason.MALFORMED_TOKEN, f"The {name} is {problem}.")
-    return UnverifiedToken(header, token[: -len(signature_part) - 1], payload, signature)
+    return UnverifiedToken(header, signed, payload, signature)
 
 
 @lru_cache(maxsize=256)

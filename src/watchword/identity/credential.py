@@ -24,18 +24,27 @@ def read_credential(headers: Iterable[tuple[bytes, bytes]]) -> bytes | Refusal:
     Returns:
         The token's bytes, or `missing_credential` or `malformed_credential`.
     """
+    value = sole_authorization(headers)
+    return value if isinstance(value, Refusal) else read_bearer(value)
+
+
+def sole_authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | Refusal:
+    """The value of the one Authorization header; or why there is none, or more than one."""
     found: bytes | None = None
     for name, value in headers:
         if name == b"authorization":
             if found is not None:
                 return Refusal(Reason.MALFORMED_CREDENTIAL, "There is more than one Authorization header.")
             found = value
-    if found is None:
-        return Refusal(Reason.MISSING_CREDENTIAL)
+    return Refusal(Reason.MISSING_CREDENTIAL) if found is None else found
+
+
+def read_bearer(value: bytes) -> bytes | Refusal:
+    """The token in the value of an Authorization header, or `malformed_credential`."""
     # The scheme's case does not matter (RFC 9110, section 11.1).
-    if found[: len(_SCHEME)].lower() != _SCHEME:
+    if value[: len(_SCHEME)].lower() != _SCHEME:
         return Refusal(Reason.MALFORMED_CREDENTIAL, "The scheme of the Authorization header is not Bearer.")
-    token = found[len(_SCHEME) :]
+    token = value[len(_SCHEME) :]
     if not token:
         return Refusal(Reason.MALFORMED_CREDENTIAL, "The Authorization header holds no token.")
     if token.translate(None, _TOKEN_BYTES):

@@ -7,7 +7,6 @@ two functions.
 """
 
 import base64
-import binascii
 import json
 import math
 from typing import Final
@@ -21,7 +20,9 @@ _TO_STANDARD: Final = bytes(
     {ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, byte) if byte in _URL_ALPHABET else 0
     for byte in range(256)
 )
-_PADDING: Final = (b"", None, b"==", b"=")
+# msgspec reads base64 from a JSON string, in two thirds of binascii's time. Of what stands between the quotes
+# nothing is left by then that could end the string or be an escape.
+_PADDED: Final = (b'"%b"', None, b'"%b=="', b'"%b="')
 # The last of 2 characters carries 4 spare bits, the last of 3 carries 2 (RFC 4648, section 3.5).
 _CANONICAL_ENDS: Final[tuple[frozenset[int], ...]] = (
     frozenset(_URL_ALPHABET),
@@ -30,6 +31,7 @@ _CANONICAL_ENDS: Final[tuple[frozenset[int], ...]] = (
     frozenset(_URL_ALPHABET[::4]),
 )
 
+_decode_bytes: Final = msgspec.json.Decoder(bytes).decode
 _decode_fast: Final = msgspec.json.Decoder().decode
 _encode_fast: Final = msgspec.json.Encoder().encode
 
@@ -45,15 +47,14 @@ def decode_base64url(text: bytes) -> bytes:
         EncodingProblem: another alphabet, padding, white space, spare bits, or an impossible length.
     """
     remainder = len(text) % 4
-    padding = _PADDING[remainder]
-    if padding is None or not text or text[-1] not in _CANONICAL_ENDS[remainder]:
+    padded = _PADDED[remainder]
+    if padded is None or not text or text[-1] not in _CANONICAL_ENDS[remainder]:
         raise EncodingProblem("not canonical base64url")
     try:
-        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + padding)
-    except binascii.Error:
+        data = _decode_bytes(padded % text.translate(_TO_STANDARD))
+    except msgspec.MsgspecError:
         raise EncodingProblem("not canonical base64url") from None
-    # The decoder skips what it does not know, so every skipped byte shows: as an incomplete group, or here as
-    # one too few.
+    # A decoder that skipped what it does not know would show here, as one byte too few.
     if len(data) != len(text) * 3 // 4:
         raise EncodingProblem("not canonical base64url")
     return data

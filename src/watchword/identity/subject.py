@@ -6,6 +6,7 @@ a colon inside a name would move the border between namespace and name.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ _PREFIX: Final = "system:serviceaccount:"
 NAMESPACE_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 _MAX_NAME_LENGTH: Final = 253
+_MAX_SUBJECT_LENGTH: Final = len(_PREFIX) + 63 + 1 + _MAX_NAME_LENGTH
 _NAMESPACE: Final = re.compile(NAMESPACE_PATTERN)
 _NAME: Final = re.compile(NAME_PATTERN)
 _SUBJECT: Final = re.compile(f"{_PREFIX}({NAMESPACE_PATTERN}):({NAME_PATTERN})")
@@ -52,6 +54,12 @@ def parse_subject(text: str) -> Subject | None:
     Returns:
         The subject, or None when the text is anything else.
     """
+    return _parse(text) if len(text) <= _MAX_SUBJECT_LENGTH else None
+
+
+# The workloads that call are few, and call again.
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Subject | None:
     found = _SUBJECT.fullmatch(text)
     if found is None or len(found[2]) > _MAX_NAME_LENGTH:
         return None
