@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs.generate import commands, crds, metrics, reasons, resources
+from docs.generate import admission, commands, crds, metrics, reasons, resources
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.page,
     "resources.md": resources.page,
+    "admission.md": admission.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
 }

@@ -25,6 +25,7 @@ from tests.controlplane import (
     start_cluster,
     start_etcd,
 )
+from watchword.trust.crds import definitions
 
 _HERE = Path(__file__).parent
 _FOUND = pytest.StashKey[Binaries | ControlPlaneUnavailable | BuildFailed]()
@@ -102,3 +103,12 @@ def new_namespace() -> Callable[..., str]:
         return name
 
     return create
+
+
+@pytest.fixture(scope="session")
+def crds(cluster: Cluster) -> Cluster:
+    """The shared `cluster` with our kinds, and the namespace `tuist` for objects of the tests' manifests."""
+    for definition in definitions():
+        cluster.apply(definition)
+    cluster.create_namespace("tuist")
+    return cluster

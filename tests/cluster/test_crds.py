@@ -5,31 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cluster.admission import create
 from tests.controlplane import ApiError, Cluster
 from tests.trust.admission import ACCEPTED, BOUNDED, REFUSED, Bounded, Object, Refused
 from watchword.trust.cel import RULES
-from watchword.trust.crds import KINDS, definitions
+from watchword.trust.crds import KINDS
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PLURALS = {kind.name: kind.plural for kind in KINDS}
-
-
-@pytest.fixture(scope="session")
-def crds(cluster: Cluster) -> Cluster:
-    """The shared API server, with our kinds and the namespace of the tests' objects."""
-    for definition in definitions():
-        cluster.apply(definition)
-    cluster.create_namespace("tuist")
-    return cluster
-
-
-def create(cluster: Cluster, document: Object, *, validation: str = "Strict", dry_run: bool = True) -> Object:
-    """Create an object, or only ask whether it would be taken."""
-    namespace = document["metadata"].get("namespace")
-    place = f"/namespaces/{namespace}" if namespace else ""
-    parameters = {"fieldValidation": validation} | ({"dryRun": "All"} if dry_run else {})
-    path = f"/apis/{document['apiVersion']}{place}/{PLURALS[document['kind']]}"
-    return cluster.request("POST", path, document, parameters=parameters)
 
 
 def refusal(cluster: Cluster, document: Object) -> str:

@@ -14,6 +14,7 @@ TIME_REMEDY: Final = "use RFC 3339 with a zone, such as 2027-01-01T00:00:00Z"
 # A time that matches the form may still name no day, such as February 30: `timestamp` fails on it.
 IS_TIME: Final = f"{is_whole(TIME)} && timestamp(self) > timestamp('0001-01-01T00:00:00Z')"
 _NAME_REMEDY: Final = "use lower-case letters, digits, `-` and `.`"
+_NAMESPACE_REMEDY: Final = "use lower-case letters, digits and `-`"
 _ENTRY_REMEDY: Final = "use letters, digits, `-`, `_` and `.`"
 _THUMBPRINT_REMEDY: Final = "use an RFC 7638 thumbprint, as `watchword pin` prints it"
 _URL_DETAIL: Final = "keys are fetched over HTTPS only"
@@ -50,10 +51,10 @@ ISSUER_RULES: Final = (
         "the key holds private or secret material",
         "publish the public part only, and replace this key: it has been shown",
     ),
-    named("ConfigMapKeys.namespace", NAMESPACE, "a namespace", _NAME_REMEDY),
+    named("ConfigMapKeys.namespace", NAMESPACE, "a namespace", _NAMESPACE_REMEDY),
     named("ConfigMapKeys.name", OBJECT_NAME, "an object", _NAME_REMEDY),
     named("ConfigMapKeys.key", ENTRY, "an entry", _ENTRY_REMEDY),
-    named("SecretKey.namespace", NAMESPACE, "a namespace", _NAME_REMEDY),
+    named("SecretKey.namespace", NAMESPACE, "a namespace", _NAMESPACE_REMEDY),
     named("SecretKey.name", OBJECT_NAME, "an object", _NAME_REMEDY),
     named("SecretKey.key", ENTRY, "an entry", _ENTRY_REMEDY),
     Rule("DiscoveryKeys.jwksURL", is_whole(HTTPS_URL), _URL_DETAIL, _URL_REMEDY),

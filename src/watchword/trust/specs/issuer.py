@@ -26,17 +26,21 @@ MAX_REVOKED: Final = 1000
 _OPEN: Final[dict[str, Any]] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 # The members that make a key a secret one are named, so that a rule can refuse them; all others are kept as
 # they are, since a bad key beside good ones is for the compiler to leave out.
+_SECRET: Final = {"description": "Never: a key that holds it is refused."}
 _SECRET_MEMBERS: Final[dict[str, Any]] = {
-    **{name: {"type": "string", "maxLength": 8192} for name in ("d", "p", "q", "dp", "dq", "qi", "k")},
-    "oth": {"type": "array", "maxItems": 16, "items": _OPEN},
-}
-_JWKS: Final[dict[str, Any]] = {
-    **_OPEN,
-    "required": ["keys"],
-    "properties": {
-        "keys": {"type": "array", "maxItems": 64, "items": _OPEN | {"properties": _SECRET_MEMBERS}}
+    **{
+        name: {"type": "string", "maxLength": 8192} | _SECRET
+        for name in ("d", "p", "q", "dp", "dq", "qi", "k")
     },
+    "oth": {"type": "array", "maxItems": 16, "items": _OPEN} | _SECRET,
 }
+_KEYS: Final[dict[str, Any]] = {
+    "type": "array",
+    "maxItems": 64,
+    "description": "The public keys, each a JWK with a `kid`. A key that is not fit is left out and named.",
+    "items": _OPEN | {"properties": _SECRET_MEMBERS},
+}
+_JWKS: Final[dict[str, Any]] = {**_OPEN, "required": ["keys"], "properties": {"keys": _KEYS}}
 
 
 class ConfigMapKeys(Spec, frozen=True):

@@ -16,9 +16,10 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Generation = Annotated[int, Meta(ge=0, extra_json_schema={"format": "int64"})]
 MAX_CONDITIONS: Final = 16
 _BY_TYPE: Final[dict[str, Any]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-_BY_THUMBPRINT: Final[dict[str, Any]] = {
+# One key may come under two names, and one name may pass from key to key.
+_BY_KEY: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["thumbprint"],
+    "x-kubernetes-list-map-keys": ["kid", "thumbprint"],
 }
 
 
@@ -94,8 +95,8 @@ class IssuerStatus(Part, frozen=True):
         tuple[KeyStatus, ...],
         Meta(
             max_length=128,
-            extra_json_schema=_BY_THUMBPRINT,
-            description="The issuer's keys that are known, by thumbprint.",
+            extra_json_schema=_BY_KEY,
+            description="The issuer's keys that are known, by name and thumbprint.",
         ),
     ] = ()
     last_fetch_time: Annotated[
