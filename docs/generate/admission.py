@@ -14,16 +14,17 @@ def page() -> str:
     lines = [
         "# Admission: what the API server refuses",
         "",
-        "Generated from `src/watchword/trust/cel` (`make generate`). These rules are part of the CRDs, in CEL:",
-        "an object that breaks one is refused as it is written, with the answer below, and nothing of it is",
-        "stored. The bounds of each field are on the page [The resources](resources.md). `watchword compile`",
-        "applies the same rules to a folder of manifests.",
+        "Generated from `src/watchword/trust/cel` (`make generate`). These rules are part of the CRDs,",
+        "in CEL: an object that breaks one is refused as it is written, with the answer below, and nothing",
+        "of it is stored. The bounds of each field are on the page [The resources](resources.md).",
+        "`watchword compile` applies the same rules to a folder of manifests.",
         "",
-        "What one object cannot show by itself (an issuer that is missing, two objects for one subject, routes",
-        "that repeat each other) is not refused here: that object gets a condition, and everything else stands.",
+        "What one object cannot show by itself (an issuer that is missing, two objects for one subject,",
+        "routes that repeat each other) is not refused here: that object gets a condition, and all else",
+        "stands.",
         "",
-        "An object that was stored before a rule came can still be edited elsewhere: the API server asks a rule",
-        "only of what an edit changes (since Kubernetes 1.33). The rules need Kubernetes 1.31 or newer.",
+        "An object that was stored before a rule came can still be edited elsewhere: the API server asks a",
+        "rule only of what an edit changes (since Kubernetes 1.33). The rules need Kubernetes 1.31 or newer.",
     ]
     for kind in KINDS:
         (version,) = definition(kind)["spec"]["versions"]

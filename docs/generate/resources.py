@@ -27,8 +27,8 @@ def page() -> str:
         "# The resources",
         "",
         f"Generated from `src/watchword/trust/specs` (`make generate`). API version `{API_VERSION}`;",
-        "category `watchword`, so that `kubectl get watchword` lists all three. A field that is not",
-        "listed is refused by name by `watchword compile`, and by `kubectl`, which validates strictly. What else is",
+        "category `watchword`, so that `kubectl get watchword` lists all three. A field that is not listed",
+        "is refused by name by `watchword compile`, and by `kubectl`, which validates strictly. What else is",
         "refused as it is written is on the page [Admission](admission.md); `kubectl explain` shows the same",
         "texts.",
     ]
@@ -69,7 +69,7 @@ def _rows(path: str, schema: Schema) -> Iterator[str]:
         said = [field.get("description", "").removesuffix("."), *_bounds(field), *_bounds(items, "each ")]
         if name in required:
             said.append("required")
-        elif "Default" not in said[0] and not isinstance(field.get("default", {}), dict):
+        elif "default" not in said[0].lower() and not isinstance(field.get("default", {}), dict):
             said.append(f"default `{_as_json(field['default'])}`")
         meaning = "; ".join(part for part in said if part).replace("|", "\\|")
         yield f"| `{path}.{name}` | {_type(field)} | {meaning} |"

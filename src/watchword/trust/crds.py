@@ -147,12 +147,22 @@ def _object_schema(kind: Kind) -> Schema:
             "kind": {"type": "string", "description": f"`{kind.name}`."},
             "metadata": {"type": "object"},
             "spec": structural_schema(kind.spec),
-            "status": structural_schema(kind.status),
+            "status": _without_defaults(structural_schema(kind.status)),
         },
     }
     if rules := rules_at(kind.name):
         schema["x-kubernetes-validations"] = [rule.as_json() for rule in rules]
     return schema
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """The schema of what the operator writes: what it did not say must not look like its word."""
+    kept = {key: value for key, value in schema.items() if key != "default"}
+    if "properties" in kept:
+        kept["properties"] = {name: _without_defaults(each) for name, each in kept["properties"].items()}
+    if "items" in kept:
+        kept["items"] = _without_defaults(kept["items"])
+    return kept
 
 
 def structural_schema(spec: type[msgspec.Struct]) -> Schema:
@@ -176,7 +186,6 @@ def _convert(raw: Mapping[str, Any], components: Mapping[str, Schema], places: t
             for name, field in node["properties"].items()
         }
         schema["properties"] = properties
-        # What has a default is never missing once the API server has stored it.
         for name, field in node["properties"].items():
             _add_default(properties[name], field)
     elif "items" in node:
