@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "inject": ("watchword.cli.inject", "Add the gate, or a token, to the pods of manifests."),
     "verify": ("watchword.cli.verify", "Say whether a token is accepted, check by check."),
     "pin": ("watchword.cli.pin", "Print the ClusterTrustedIssuer of a cluster."),
+    "approve": ("watchword.cli.approve", "Approve keys that an issuer serves and nobody trusts yet."),
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
     "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
     "completion": ("watchword.cli.completion", "Print a shell's completion script."),

@@ -124,9 +124,7 @@ def allows(issuer: ClusterTrustedIssuer, namespace: str, labels: Mapping[str, st
 
 def revoked_keys(spec: IssuerSpec) -> frozenset[str]:
     """Thumbprints of the keys that the issuer's admins took back: trusted under no policy, from no source."""
-    # The field comes with the next landing of the specs.
-    found = (getattr(each, "key_thumbprint", None) for each in spec.revoked)
-    return frozenset(thumbprint for thumbprint in found if thumbprint)
+    return frozenset(each.key_thumbprint for each in spec.revoked if each.key_thumbprint)
 
 
 def _kids(issuer: ReadyIssuer) -> list[str]:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ClusterTrustedIssuer as the cluster has it now, read and edited through kubectl.
+
+What is approved is approved of the very object that was shown: the edit carries its resourceVersion, so a
+change in between is a conflict and never a surprise.
+"""
+
+import json
+from typing import Any, Final, Literal
+
+import msgspec
+
+from watchword.cli.failures import UnusableInput
+from watchword.cli.kubectl import run_kubectl
+from watchword.trust.heldkeys import HeldKey, held_from_status
+from watchword.trust.issuers import revoked_keys
+from watchword.trust.specs import ClusterTrustedIssuer
+
+RESOURCE: Final = "clustertrustedissuers.watchword.dev"
+FIELD_MANAGER: Final = "watchword-approve"
+
+Format = Literal["text", "json"]
+
+
+class IssuerObject(msgspec.Struct, frozen=True):
+    """An issuer with what its status says.
+
+    Attributes:
+        issuer: the object.
+        resource_version: of the object as it was read.
+        held: the keys that its status names.
+        revoked: thumbprints that no policy trusts.
+    """
+
+    issuer: ClusterTrustedIssuer
+    resource_version: str
+    held: tuple[HeldKey, ...]
+    revoked: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.issuer.metadata.name
+
+    @property
+    def approved(self) -> tuple[str, ...]:
+        """The thumbprints that are approved now."""
+        return self.issuer.spec.rotation.approved
+
+
+def read_issuer(name: str, *, context: str | None, kubeconfig: str | None) -> IssuerObject:
+    """Read one.
+
+    Raises:
+        UnusableInput: kubectl fails, or what it prints is no ClusterTrustedIssuer.
+    """
+    printed = run_kubectl("get", RESOURCE, name, "--output=json", context=context, kubeconfig=kubeconfig)
+    try:
+        document: dict[str, Any] = json.loads(printed)
+        issuer = msgspec.convert(
+            {"metadata": document["metadata"], "spec": document["spec"]}, ClusterTrustedIssuer
+        )
+        version = str(document["metadata"]["resourceVersion"])
+        status = document.get("status") or {}
+        return IssuerObject(issuer, version, held_from_status(status.get("keys")), revoked_keys(issuer.spec))
+    except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
+        raise UnusableInput(
+            f"What the cluster holds as {RESOURCE} {name} is not what this version knows.",
+            "Use the watchword that belongs to the cluster's CRDs.",
+        ) from None
+
+
+def write_approved(
+    read: IssuerObject, approved: tuple[str, ...], *, context: str | None, kubeconfig: str | None
+) -> None:
+    """Write `spec.rotation.approved`, if the object is still the one that was read.
+
+    Raises:
+        UnusableInput: it was changed meanwhile, or kubectl fails.
+    """
+    patch = {
+        "metadata": {"resourceVersion": read.resource_version},
+        "spec": {"rotation": {"approved": list(approved)}},
+    }
+    arguments = (RESOURCE, read.name, "--type=merge", f"--patch={json.dumps(patch)}")
+    manager = f"--field-manager={FIELD_MANAGER}"
+    try:
+        run_kubectl("patch", *arguments, manager, context=context, kubeconfig=kubeconfig)
+    except UnusableInput as failed:
+        if "(Conflict)" not in failed.message:
+            raise
+        raise UnusableInput(
+            f"{read.name} was changed while you looked at it; nothing is approved.", "Run the command again."
+        ) from None
