@@ -2,34 +2,45 @@
 """Which store a DSN names. A scheme that is not there is refused, never replaced by a default one.
 
 Usage that silently went to a local file because of a typing mistake is gone with the pod. DSNs of servers
-hold passwords, so no message repeats more than the scheme.
+hold passwords, so no message repeats more than the scheme. A store's own module, and the driver that it
+needs, is imported only when its DSN comes.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Final
 
 from watchword.usage.problems import shown
 from watchword.usage.sqlite import SQLiteStore
 from watchword.usage.store import StoreRefused, UsageStore
 
-_LATER: Final = ("postgresql", "postgres", "clickhouse", "clickhouses")
+_LATER: Final = ("clickhouse", "clickhouses")
+_SERVERS: Final = {
+    "postgresql": ("watchword.usage.postgresql", "PostgreSQLStore", "postgresql"),
+    "postgres": ("watchword.usage.postgresql", "PostgreSQLStore", "postgresql"),
+}
 _PREFIX: Final = "sqlite:///"
-_REMEDY: Final = "use sqlite:///PATH (sqlite:////var/lib/watchword/usage.db for an absolute path)"
+_REMEDY: Final = (
+    "use sqlite:///PATH (sqlite:////var/lib/watchword/usage.db for an absolute path) "
+    "or postgresql://USER@HOST/DATABASE"
+)
 
 
 def open_store(dsn: str) -> UsageStore:
-    """Open the store that a DSN names: `sqlite:///PATH`, where PATH is relative or, with a fourth slash,
-    absolute.
+    """Open the store that a DSN names.
 
-    `sqlite:///:memory:` keeps usage for the life of the process only. Raises StoreRefused for anything else,
-    and what opening that store raises.
+    `sqlite:///PATH`: a file; PATH is relative or, with a fourth slash, absolute; `sqlite:///:memory:` keeps
+    usage for the life of the process only. `postgresql://USER@HOST/DATABASE`: a server, with the parameters
+    of libpq, and `schema=NAME`. Raises StoreRefused for anything else, and what opening that store raises.
     """
     scheme, separator, _ = dsn.partition(":")
     if not separator:
         raise StoreRefused("the usage DSN has no scheme", _REMEDY)
-    if scheme.partition("+")[0].lower() in _LATER:
+    if scheme.lower() in _LATER:
         raise StoreRefused(f"{scheme.lower()} stores come in a later version", _REMEDY)
+    if scheme in _SERVERS:
+        return _open_server(dsn, *_SERVERS[scheme])
     if scheme != "sqlite":
         raise StoreRefused(f"there is no usage store for scheme {shown(scheme)}", _REMEDY)
     path = dsn.removeprefix(_PREFIX)
@@ -38,3 +49,15 @@ def open_store(dsn: str) -> UsageStore:
     if "?" in path or "#" in path:
         raise StoreRefused("the sqlite DSN has parameters, and there are none", _REMEDY)
     return SQLiteStore(path)
+
+
+def _open_server(dsn: str, module: str, name: str, extra: str) -> UsageStore:
+    try:
+        opener = getattr(import_module(module), name)
+    except ImportError as error:
+        raise StoreRefused(
+            f"the driver for {extra} is not installed ({error.name})",
+            f"install it: pip install 'watchword[{extra}]'",
+        ) from None
+    store: UsageStore = opener(dsn)
+    return store

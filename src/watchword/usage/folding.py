@@ -45,10 +45,7 @@ def fold(
     first_days: Mapping[str, int],
 ) -> UsageAnswer:
     """Make the answer to a query out of one account's rows of its period."""
-    spans = [
-        (day_number(start), day_number(end)) for start, end in ((query.start, query.end), *query.windows())
-    ]
-    folded = _Folded(query, meters, spans)
+    folded = _Folded(query, meters, spans_of(query))
     for row in rows:
         folded.add(row)
     if any(meter.aggregation == "unique_count" for meter in meters.values()):
@@ -60,6 +57,13 @@ def fold(
         tuple(folded.groups[1:]),
         {name: day for name, day in first_days.items() if day > 0},
     )
+
+
+def spans_of(query: UsageQuery) -> list[tuple[int, int]]:
+    """Give the period and then the windows of a query, in days since 1970-01-01."""
+    return [
+        (day_number(start), day_number(end)) for start, end in ((query.start, query.end), *query.windows())
+    ]
 
 
 class _Folded:

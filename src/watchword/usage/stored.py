@@ -7,6 +7,8 @@ otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from watchword.usage.events import Event
@@ -17,6 +19,9 @@ from watchword.usage.times import day_of_number
 
 Kept = tuple[str, str, int, str | None, str | None, str | None]
 """Of a stored event: type, account, time, data, data_base64, extensions."""
+
+Key = tuple[str, str]
+"""Source and id."""
 
 MAX_DIFFERENCES: Final = 1000
 EVENTS_FROM: Final = "events_from"
@@ -36,6 +41,45 @@ def duplicate(event: Event, kept: Kept) -> Outcome:
         "extensions": _same_json(extensions, event.extensions),
     }
     return Outcome(event.index, "duplicate", differs=tuple(name for name, equal in same.items() if not equal))
+
+
+class Batch:
+    """A batch for a store that takes it all at once: who is first of a key in it, and what each one gets.
+
+    `first`: by source and id, the place of the first event that has no problem. `keys`: all that are in it.
+    """
+
+    def __init__(self, events: Sequence[Event], problems: Sequence[EventProblem | None]) -> None:
+        self._events, self._problems = events, problems
+        self.first: dict[Key, int] = {}
+        for place, (event, problem) in enumerate(zip(events, problems, strict=True)):
+            if problem is None:
+                self.first.setdefault((event.source, event.id), place)
+        self.keys = {(event.source, event.id) for event in events}
+
+    def outcomes(self, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> list[Outcome]:
+        """Answer for each event, given the places that were stored and what stood for the other keys."""
+        return [self._outcome(place, stored, existing) for place in range(len(self._events))]
+
+    def _outcome(self, place: int, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> Outcome:
+        event, problem = self._events[place], self._problems[place]
+        key = (event.source, event.id)
+        first = self.first.get(key)
+        if first == place and place in stored:
+            return Outcome(event.index, "stored")
+        kept = existing.get(key)
+        if kept is None and first is not None and first in stored and first < place:
+            kept = kept_of(self._events[first])
+        if kept is None:
+            # An event that was stored under earlier meters and is sent again is a duplicate, not "refused":
+            # it is not lost. This one was not.
+            return Outcome(event.index, "refused", problem=problem)
+        return duplicate(event, kept)
+
+
+def kept_of(event: Event) -> Kept:
+    """Give what a store keeps of an event beside its key."""
+    return (event.type, event.account, event.time, event.data_text, event.data_base64, event.extensions)
 
 
 def past_keeping(event: Event, events_from: int) -> EventProblem | None:

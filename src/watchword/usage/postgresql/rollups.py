@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amounts in PostgreSQL: a tally added in a few statements, whatever its size, and counting afresh.
+
+Rows are touched in one order by everybody (events, groups, values, sums, maxima; each by its key): two
+batches that share rows wait for each other in turn, and never in a circle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from watchword.usage.events import Event
+from watchword.usage.groups import Admission, Scope, month_of
+from watchword.usage.postgresql.sessions import Connection
+from watchword.usage.postgresql.statements import Statements
+from watchword.usage.rollups import Contribution, Key, MeterSet, Tally
+from watchword.usage.strictjson import read_trusted
+from watchword.usage.times import MICROSECONDS_PER_DAY
+
+DIGEST_BYTES: Final = 20
+_TALLY_CONTRIBUTIONS: Final = 50_000  # how much of a rebuild is kept in memory before it is written
+_FETCH_ROWS: Final = 10_000
+
+Statement = Callable[[str], bytes]
+
+
+def digest_of(*parts: str) -> bytes:
+    """Digest texts so that no two lists of them meet: each goes in with its length before it."""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(4, "big"))
+        digest.update(raw)
+    return digest.digest()
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Turn rows into lists of columns, as `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def add(connection: Connection, statement: Statement, tally: Tally) -> None:
+    """Add a tally to the tables of the statements."""
+    added: dict[Key, Decimal] = {}
+    raised: list[tuple[Any, ...]] = []
+    for key, (meter, amount) in tally.amounts.items():
+        if meter.aggregation == "max":
+            raised.append((*key, amount))
+        else:
+            added[key] = amount
+    values = sorted((*key, digest_of(text), text) for key, texts in tally.distinct.items() for text in texts)
+    if values:
+        new = connection.execute(statement("insert_values"), columns(values, 6))
+        added |= {key: Decimal(count) for key, count in Counter(new.fetchall()).items()}
+    if added:
+        connection.execute(
+            statement("add_amounts"), columns([(*key, n) for key, n in sorted(added.items())], 5)
+        )
+    if raised:
+        connection.execute(statement("raise_amounts"), columns(sorted(raised), 5))
+
+
+def admission_of(
+    connection: Connection, statements: Statements, measured: Iterable[tuple[Event, Sequence[Contribution]]]
+) -> Admission:
+    """Let groups in for these contributions, and keep those that are new; scopes with room are locked."""
+    wanted: dict[Scope, set[str]] = {}
+    room: dict[Scope, int] = {}
+    for event, contributions in measured:
+        for meter, _, group in contributions:
+            if group:
+                scope = (event.account, meter.name, month_of(event.day))
+                wanted.setdefault(scope, set()).add(group)
+                room[scope] = meter.max_groups
+    known = load_admitted(connection, statements, wanted)
+    short = sorted(s for s, groups in wanted.items() if groups - known[s] and len(known[s]) < room[s])
+    if short:
+        # Two batches that each found one place left would both take it.
+        connection.execute(statements["insert_scopes"], columns(short, 3))
+        connection.execute(statements["lock_scopes"], columns(short, 3))
+        known |= load_admitted(connection, statements, short)
+    return Admission(lambda scope: known.get(scope, set()))
+
+
+def load_admitted(
+    connection: Connection, statements: Statements, scopes: Iterable[Scope]
+) -> dict[Scope, set[str]]:
+    """Give the groups that these scopes have."""
+    found: dict[Scope, set[str]] = {scope: set() for scope in scopes}
+    if found:
+        asked = columns(sorted(found), 3)
+        for account, meter, month, group in connection.execute(statements["admitted"], asked):
+            found[account, meter, month].add(group)
+    return found
+
+
+def admit(connection: Connection, statements: Statements, admission: Admission) -> None:
+    """Keep the groups that are new."""
+    if admission.new:
+        rows = sorted((*scope, group) for scope, group in admission.new)
+        connection.execute(statements["admit"], columns(rows, 4))
+        admission.new.clear()
+
+
+def recompute(
+    connection: Connection,
+    statements: Statements,
+    meters: MeterSet,
+    first_days: Mapping[str, int],
+    *,
+    expected: bool,
+) -> tuple[int, dict[str, int]]:
+    """Add what all stored events say to the stored tables or those of a check.
+
+    Of each meter the days before its first one (days since 1970-01-01) are left out. Returns how many events
+    counted, and by meter how many held nothing for it.
+    """
+    events = 0
+    unusable: dict[str, int] = {}
+    if not meters.by_name:
+        return events, unusable
+    statement = statements.expected if expected else statements.__getitem__
+    batch: list[tuple[Event, list[Contribution]]] = []
+    size = 0
+
+    def write() -> None:
+        admission = admission_of(connection, statements, batch)
+        tally = Tally(admission)
+        for event, contributions in batch:
+            tally.add(event, contributions)
+        if not expected:
+            admit(connection, statements, admission)
+        add(connection, statement, tally)
+        batch.clear()
+
+    first = min(first_days.get(name, 0) for name in meters.by_name) * MICROSECONDS_PER_DAY
+    with connection.cursor("events") as cursor:
+        cursor.itersize = _FETCH_ROWS
+        for row in cursor.execute(statements["all_events"], [first]):
+            event = _event(row)
+            if not meters.counts_type(event.type):
+                continue
+            events += 1
+            contributions, without_value = meters.past_contributions(event)
+            for name in without_value:
+                unusable[name] = unusable.get(name, 0) + 1
+            batch.append((event, [c for c in contributions if event.day >= first_days.get(c[0].name, 0)]))
+            size += len(contributions)
+            if size >= _TALLY_CONTRIBUTIONS:
+                write()
+                size = 0
+    write()
+    return events, unusable
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    source, identifier, kind, account, when, data, binary = row
+    value = None if data is None else read_trusted(data)
+    return Event(0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=binary)

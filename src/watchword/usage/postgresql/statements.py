@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The PostgreSQL statements of the usage store: every one a constant, every value a parameter.
+
+The one thing that is put into their text is the name of the store's schema, which comes from the DSN and is
+checked to be a plain identifier. No text of an event, a meter or a query is ever part of a statement.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXPECTED: Final = "pg_temp.expected_"
+"""The prefix of the tables that a check fills; the stored ones have the schema's name."""
+
+_TEXTS: Final = {
+    "lock_shared": "SELECT pg_advisory_xact_lock_shared(%s)",
+    "lock": "SELECT pg_advisory_xact_lock(%s)",
+    "states": "SELECT name, value FROM {s}state",
+    "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
+    # In the order of their keys, so that two batches that share some wait for each other and never both.
+    "insert_events": """INSERT INTO {s}event
+            (key, source, id, type, account, time, data, data_base64, extensions)
+        SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+            %s::text[], %s::text[], %s::text[])
+        ON CONFLICT (key) DO NOTHING RETURNING key""",
+    "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
+        FROM {s}event WHERE key = ANY(%s)""",
+    "all_events": "SELECT source, id, type, account, time, data, data_base64 FROM {s}event WHERE time >= %s",
+    "events_after": """SELECT key, source, id, type, account, time, data, data_base64, extensions
+        FROM {s}event WHERE key > %s ORDER BY key LIMIT %s""",
+    "delete_old_events": """DELETE FROM {s}event WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM {s}event WHERE time < %s LIMIT %s))""",
+    "insert_accounts": """INSERT INTO {s}account (name) SELECT unnest(%s::text[])
+        ON CONFLICT (name) DO NOTHING""",
+    "insert_accounts_of_events": """INSERT INTO {s}account (name) SELECT DISTINCT account FROM {s}event
+        ON CONFLICT (name) DO NOTHING""",
+    "delete_unfounded_accounts": """DELETE FROM {s}account a
+        WHERE NOT EXISTS (SELECT FROM {s}event e WHERE e.account = a.name)
+        AND NOT EXISTS (SELECT FROM {s}rollup r WHERE r.account = a.name)""",
+    "accounts_after": "SELECT name FROM {s}account WHERE name > %s ORDER BY name LIMIT %s",
+    "meters": "SELECT name, definition, counted_from, kept_from, since FROM {s}meter",
+    "delete_meters": "DELETE FROM {s}meter WHERE name = ANY(%s)",
+    "insert_meter": """INSERT INTO {s}meter (name, definition, counted_from, kept_from, since)
+        VALUES (%s, %s, %s, %s, %s)""",
+    "keep_from": "UPDATE {s}meter SET kept_from = %s WHERE name = %s AND kept_from < %s",
+    "delete_rollups": "DELETE FROM {s}rollup WHERE meter = %s AND day >= %s",
+    "delete_values": "DELETE FROM {s}distinct_value WHERE meter = %s AND day >= %s",
+    "delete_admitted": "DELETE FROM {s}admitted WHERE meter = %s AND month >= %s",
+    "expire_rollups": "DELETE FROM {s}rollup WHERE meter = %s AND day < %s",
+    "expire_values": "DELETE FROM {s}distinct_value WHERE meter = %s AND day < %s",
+    "expire_admitted": "DELETE FROM {s}admitted WHERE meter = %s AND month < %s",
+    "insert_scopes": """INSERT INTO {s}group_scope (account, meter, month)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[]) ON CONFLICT DO NOTHING""",
+    "lock_scopes": """SELECT FROM {s}group_scope
+        WHERE (account, meter, month) IN (SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[]))
+        ORDER BY account, meter, month FOR UPDATE""",
+    "admitted": """SELECT account, meter, month, grp FROM {s}admitted
+        JOIN unnest(%s::text[], %s::text[], %s::integer[]) AS asked (account, meter, month)
+            USING (account, meter, month)""",
+    "admit": """INSERT INTO {s}admitted (account, meter, month, grp)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[])""",
+    "insert_values": """INSERT INTO {t}distinct_value (account, day, meter, grp, digest, value)
+        SELECT * FROM unnest(%s::text[], %s::integer[], %s::text[], %s::text[], %s::bytea[], %s::text[])
+        ON CONFLICT DO NOTHING RETURNING account, day, meter, grp""",
+    "add_amounts": """INSERT INTO {t}rollup AS r (account, day, meter, grp, amount)
+        SELECT * FROM unnest(%s::text[], %s::integer[], %s::text[], %s::text[], %s::numeric[])
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = r.amount + excluded.amount""",
+    "raise_amounts": """INSERT INTO {t}rollup AS r (account, day, meter, grp, amount)
+        SELECT * FROM unnest(%s::text[], %s::integer[], %s::text[], %s::text[], %s::numeric[])
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = greatest(r.amount, excluded.amount)""",
+    # One statement is one snapshot and one way there and back: the meters, which of the accounts are known,
+    # their amounts, and the distinct values of each span.
+    "read": """
+        SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
+                name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
+            FROM {s}meter
+        UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
+            FROM {s}account WHERE name = ANY(%(accounts)s)
+        UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
+            FROM {s}rollup WHERE account = ANY(%(accounts)s) AND day >= %(start)s AND day < %(end)s
+        UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
+            FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
+            JOIN {s}distinct_value d
+                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+            GROUP BY d.account, s.first, s.last, d.meter
+        UNION ALL SELECT 'group', d.account, s.first, s.last, d.meter, d.grp, count(DISTINCT d.digest), NULL
+            FROM unnest(%(group_firsts)s::integer[], %(group_lasts)s::integer[]) AS s (first, last)
+            JOIN {s}distinct_value d
+                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+            GROUP BY d.account, s.first, s.last, d.meter, d.grp
+        UNION ALL SELECT 'day', d.account, d.day, 0, d.meter, '', count(DISTINCT d.digest), NULL
+            FROM {s}distinct_value d
+            WHERE %(by_day)s AND d.account = ANY(%(accounts)s)
+                AND d.day >= %(start)s AND d.day < %(end)s
+            GROUP BY d.account, d.day, d.meter""",
+    "create_expected_rollup": """CREATE TEMP TABLE expected_rollup (
+        account text COLLATE "C", day integer, meter text COLLATE "C", grp text COLLATE "C",
+        amount numeric NOT NULL, PRIMARY KEY (account, day, meter, grp)) ON COMMIT DROP""",
+    "create_expected_value": """CREATE TEMP TABLE expected_distinct_value (
+        account text COLLATE "C", day integer, meter text COLLATE "C", grp text COLLATE "C", digest bytea,
+        value text NOT NULL, PRIMARY KEY (account, day, meter, grp, digest)) ON COMMIT DROP""",
+    "create_first_day": """CREATE TEMP TABLE first_day (
+        meter text COLLATE "C" PRIMARY KEY, first integer NOT NULL) ON COMMIT DROP""",
+    "insert_first_days": "INSERT INTO pg_temp.first_day SELECT * FROM unnest(%s::text[], %s::integer[])",
+    "compare_rollups": """
+        SELECT account, day, meter, grp, r.amount, e.amount
+            FROM pg_temp.expected_rollup e FULL JOIN {s}rollup r USING (account, day, meter, grp)
+                LEFT JOIN pg_temp.first_day f USING (meter)
+            WHERE r.amount IS DISTINCT FROM e.amount
+                AND (e.amount IS NOT NULL OR day >= coalesce(f.first, 0))
+            LIMIT %s""",
+    "compare_values": """
+        SELECT account, day, meter, grp, d.value, e.value
+            FROM pg_temp.expected_distinct_value e FULL JOIN {s}distinct_value d
+                USING (account, day, meter, grp, digest) LEFT JOIN pg_temp.first_day f USING (meter)
+            WHERE d.value IS DISTINCT FROM e.value
+                AND (e.value IS NOT NULL OR day >= coalesce(f.first, 0))
+            LIMIT %s""",
+    "compare_accounts": """
+        SELECT coalesce(e.account, a.name), NULL::integer, NULL, NULL,
+                CASE WHEN a.name IS NOT NULL THEN 'known' END,
+                CASE WHEN e.account IS NOT NULL THEN 'known' END
+            FROM (SELECT DISTINCT account FROM {s}event) e FULL JOIN {s}account a ON a.name = e.account
+            WHERE a.name IS NULL OR (e.account IS NULL
+                AND NOT EXISTS (SELECT FROM {s}rollup r WHERE r.account = a.name))
+            LIMIT %s""",
+}
+
+
+class Statements:
+    """The statements for one schema: `statements["read"]`."""
+
+    def __init__(self, schema: str) -> None:
+        """Take a schema's name that was checked to be a plain identifier."""
+        stored = f'"{schema}".'
+        self._stored = {name: text.format(s=stored, t=stored).encode() for name, text in _TEXTS.items()}
+        self._expected = {name: text.format(s=stored, t=EXPECTED).encode() for name, text in _TEXTS.items()}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._stored[name]
+
+    def expected(self, name: str) -> bytes:
+        """Give the statement on the tables that a check fills."""
+        return self._expected[name]

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The usage store on PostgreSQL: a batch is one transaction of a handful of statements, whatever its size.
+
+The events' unique keys decide who was first, and the amounts are added where they lie: no sum is read, grown
+here and written back, which two gates at once would do to one sum.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from watchword.usage.events import Event
+from watchword.usage.folding import DistinctSpan, Row, fold, spans_of
+from watchword.usage.groups import month_of
+from watchword.usage.meters import Meter, plain
+from watchword.usage.postgresql.rollups import (
+    add,
+    admission_of,
+    admit,
+    columns,
+    digest_of,
+    recompute,
+)
+from watchword.usage.postgresql.sessions import CONNECTIONS, Connection, Sessions
+from watchword.usage.postgresql.statements import Statements
+from watchword.usage.problems import EventProblem
+from watchword.usage.readmodel import UsageAnswer, UsageQuery
+from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
+from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
+from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, Batch, Kept, past_keeping
+from watchword.usage.times import MICROSECONDS_PER_DAY, MICROSECONDS_PER_SECOND, day_number, day_of_number
+
+_EXPIRE_AT_ONCE: Final = 10_000
+_SNAPSHOT: Final = "ISOLATION LEVEL REPEATABLE READ"
+
+
+class PostgreSQLStore:
+    """A `UsageStore` in one schema of a database. See the protocol for what each method promises."""
+
+    threads = CONNECTIONS
+
+    def __init__(self, dsn: str) -> None:
+        """Read the DSN; the server is asked when the store is first used, so that it may come up later.
+
+        Raises StoreRefused when the DSN cannot be read.
+        """
+        self._sessions = Sessions(dsn)
+        self._statements = Statements(self._sessions.schema)
+
+    def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
+        """Store a batch in one durable transaction; an outcome for each event, in order."""
+        counted = meter_set(tuple(meters))
+        measured = [counted.contributions(event) for event in events]
+        with self._sessions.transaction() as connection:
+            # Held by every batch, and alone by who changes the meters: within a batch they stay as they are.
+            connection.execute(self._statements["lock_shared"], [self._sessions.lock_number])
+            state = self._state(connection)
+            if METERS in state:
+                _require_in_force(state, counted)
+                return self._store(connection, events, measured, int(state.get(EVENTS_FROM, 0)))
+        # The first meters of a new store. Not in the transaction above: two that both hold the lock shared
+        # and want it alone would wait for each other.
+        self._change(counted, only_if_none=True)
+        return self.ingest(events, meters)
+
+    def read(self, query: UsageQuery) -> UsageAnswer | None:
+        """Answer a query from one snapshot; None for an unknown account."""
+        return self.read_many(query, [query.account]).get(query.account)
+
+    def read_many(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
+        """Answer a query for several accounts by one statement."""
+        spans = [span for place, span in enumerate(spans_of(query)) if not place or span[1] - span[0] > 1]
+        firsts, lasts = columns(spans, 2)
+        parameters = {
+            "accounts": list(accounts),
+            "start": spans[0][0],
+            "end": spans[0][1],
+            "firsts": firsts,
+            "lasts": lasts,
+            "group_firsts": firsts if query.group_by else [],
+            "group_lasts": lasts if query.group_by else [],
+            "by_day": query.window == "day",
+        }
+        meters: dict[str, Meter] = {}
+        first_days: dict[str, int] = {}
+        rows: dict[str, list[Row]] = {}
+        counts: dict[tuple[str, str, int, int], list[Row]] = {}
+        with self._sessions.statement() as connection:
+            found = connection.execute(self._statements["read"], parameters).fetchall()
+        for kind, account, first, last, meter, group, amount, definition in found:
+            if kind == "meter":
+                meters[meter], first_days[meter] = meter_of_definition(definition), first
+            elif kind == "account":
+                rows.setdefault(account, [])
+            elif kind == "row":
+                rows.setdefault(account, []).append((first, meter, group, amount))
+            else:
+                # Days come in one list for all of them.
+                place = (kind, account, 0, 0) if kind == "day" else (kind, account, first, last)
+                counts.setdefault(place, []).append((first if kind == "day" else 0, meter, group, amount))
+        return {
+            account: fold(query, meters, mine, _counter(account, counts), first_days)
+            for account, mine in rows.items()
+        }
+
+    def accounts_after(self, account: str, limit: int) -> list[str]:
+        """Give known accounts in order."""
+        with self._sessions.statement() as connection:
+            return [
+                name for (name,) in connection.execute(self._statements["accounts_after"], [account, limit])
+            ]
+
+    def meters(self) -> list[MeterState]:
+        """Give the meters in force."""
+        with self._sessions.statement() as connection:
+            return sorted(self._meter_states(connection), key=lambda state: state.meter.name)
+
+    def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
+        """Give events by the digest of their key."""
+        after = bytes.fromhex(cursor)
+        with self._sessions.statement() as connection:
+            rows = connection.execute(self._statements["events_after"], [after, limit]).fetchall()
+        events = [
+            Event(0, key, source, kind, account, when, True, None, data, binary, extensions)
+            for _, source, key, kind, account, when, data, binary, extensions in rows
+        ]
+        return events, rows[-1][0].hex() if len(rows) == limit else ""
+
+    def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
+        """Give up what is past its time, in transactions that let other writers in between."""
+        amounts = events = 0
+        with self._sessions.transaction(unhurried=True) as connection:
+            connection.execute(self._statements["lock"], [self._sessions.lock_number])
+            first = int(self._state(connection).get(EVENTS_FROM, 0))
+            first = max(first, 0 if events_before is None else day_number(events_before))
+            connection.execute(self._statements["set_state"], [EVENTS_FROM, str(first)])
+            for name, before in sorted(amounts_before.items()):
+                day = day_number(before)
+                connection.execute(self._statements["keep_from"], [day, name, day])
+                amounts += connection.execute(self._statements["expire_rollups"], [name, day]).rowcount
+                connection.execute(self._statements["expire_values"], [name, day])
+                connection.execute(self._statements["expire_admitted"], [name, month_of(day)])
+        gone = _EXPIRE_AT_ONCE if first else 0
+        while gone == _EXPIRE_AT_ONCE:
+            with self._sessions.statement() as connection:
+                parameters = [first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE]
+                gone = connection.execute(self._statements["delete_old_events"], parameters).rowcount
+            events += gone
+        return Expired(events, amounts)
+
+    def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
+        """Put meters in force; recompute what changed."""
+        wanted = meter_set(tuple(meters))
+        with self._sessions.statement() as connection:
+            if self._state(connection).get(METERS) == wanted.digest:
+                return Rebuilt()
+        return self._change(wanted)
+
+    def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
+        """Put meters in force; recompute all of them."""
+        return self._change(meter_set(tuple(meters)), everything=True)
+
+    def check(self, meters: Sequence[Meter]) -> list[Difference]:
+        """Compare what is stored with what the events say, in one snapshot, beside writers."""
+        counted, statements = meter_set(tuple(meters)), self._statements
+        found: list[Difference] = []
+        with self._sessions.transaction(_SNAPSHOT, unhurried=True) as connection:
+            first_day = int(self._state(connection).get(EVENTS_FROM, 0))
+            first_days = dict.fromkeys(counted.by_name, first_day)
+            first_days |= {s.meter.name: max(first_day, s.first_day) for s in self._meter_states(connection)}
+            for name in ("create_expected_rollup", "create_expected_value", "create_first_day"):
+                connection.execute(statements[name])
+            connection.execute(statements["insert_first_days"], columns(sorted(first_days.items()), 2))
+            recompute(connection, statements, counted, first_days, expected=True)
+            for name in ("compare_rollups", "compare_values", "compare_accounts"):
+                for account, day, meter, group, stored, expected in connection.execute(
+                    statements[name], [MAX_DIFFERENCES - len(found)]
+                ):
+                    when = None if day is None else day_of_number(day)
+                    found.append(
+                        Difference(account, when, meter, _text(stored), _text(expected), group or None)
+                    )
+        return found
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._sessions.close()
+
+    def _store(
+        self,
+        connection: Connection,
+        events: Sequence[Event],
+        measured: Sequence[list[Any] | EventProblem],
+        events_from: int,
+    ) -> list[Outcome]:
+        statements = self._statements
+        problems = [
+            past_keeping(event, events_from) or (one if isinstance(one, EventProblem) else None)
+            for event, one in zip(events, measured, strict=True)
+        ]
+        batch = Batch(events, problems)
+        keys = {place: digest_of(*key) for key, place in batch.first.items()}
+        rows = sorted((keys[place], *_row(events[place])) for place in keys)
+        new = connection.execute(statements["insert_events"], columns(rows, 9)).fetchall() if rows else []
+        inserted = {key for (key,) in new}
+        stored = [place for place in sorted(keys) if keys[place] in inserted]
+        # What was there before, or came between: asked for after it was waited for.
+        others = {digest_of(*key): key for key in batch.keys if digest_of(*key) not in inserted}
+        existing: dict[tuple[str, str], Kept] = {}
+        if others:
+            for key, *kept in connection.execute(statements["events_by_key"], [list(others)]):
+                existing[others[key]] = tuple(kept)
+        counted = [(events[place], measured[place]) for place in stored]
+        admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
+        tally = Tally(admission)
+        for event, contributions in counted:
+            tally.add(event, contributions)  # type: ignore[arg-type]  # as above
+        accounts = sorted({event.account for event, _ in counted})
+        if accounts:
+            connection.execute(statements["insert_accounts"], [accounts])
+        admit(connection, statements, admission)
+        add(connection, statements.__getitem__, tally)
+        return batch.outcomes(set(stored), existing)
+
+    def _change(self, wanted: MeterSet, *, everything: bool = False, only_if_none: bool = False) -> Rebuilt:
+        statements = self._statements
+        with self._sessions.transaction(unhurried=True) as connection:
+            connection.execute(statements["lock"], [self._sessions.lock_number])
+            state = self._state(connection)
+            if only_if_none and METERS in state:
+                return Rebuilt()
+            first_day = int(state.get(EVENTS_FROM, 0))
+            stored = {name: text for name, text, *_ in connection.execute(statements["meters"])}
+            kept = {name for name, text in stored.items() if wanted.definitions.get(name) == text}
+            for name in stored.keys() - (set() if everything else kept):
+                # Of a meter that stays, the days whose events are gone cannot be made again.
+                first = first_day if name in kept else 0
+                connection.execute(statements["delete_rollups"], [name, first])
+                connection.execute(statements["delete_values"], [name, first])
+                connection.execute(statements["delete_admitted"], [name, month_of(first) + (first > 0)])
+            connection.execute(statements["delete_meters"], [sorted(stored.keys() - kept)])
+            now = int(time.time() * MICROSECONDS_PER_SECOND)
+            for name, text in sorted(wanted.definitions.items()):
+                if name not in kept:
+                    connection.execute(statements["insert_meter"], [name, text, first_day, 0, now])
+            connection.execute(statements["set_state"], [METERS, wanted.digest])
+            changed = MeterSet([m for name, m in wanted.by_name.items() if everything or name not in kept])
+            first_days = dict.fromkeys(changed.by_name, first_day)
+            events, unusable = recompute(connection, statements, changed, first_days, expected=False)
+            if everything:
+                connection.execute(statements["delete_unfounded_accounts"])
+                connection.execute(statements["insert_accounts_of_events"])
+        dropped = tuple(sorted(stored.keys() - wanted.by_name.keys()))
+        return Rebuilt(tuple(sorted(changed.by_name)), dropped, events, unusable)
+
+    def _state(self, connection: Connection) -> dict[str, str]:
+        return dict(connection.execute(self._statements["states"]).fetchall())
+
+    def _meter_states(self, connection: Connection) -> list[MeterState]:
+        return [
+            MeterState(meter_of_definition(text), since, max(counted_from, kept_from))
+            for _, text, counted_from, kept_from, since in connection.execute(self._statements["meters"])
+        ]
+
+
+def _require_in_force(state: Mapping[str, str], counted: MeterSet) -> None:
+    if state[METERS] != counted.digest:
+        raise MetersChanged(
+            "the store keeps its rollups by other meters than these",
+            "put the newer meters in force (use_meters), or try again once this gate has them",
+        )
+
+
+def _row(event: Event) -> tuple[object, ...]:
+    return (
+        event.source,
+        event.id,
+        event.type,
+        event.account,
+        event.time,
+        event.data_text,
+        event.data_base64,
+        event.extensions,
+    )
+
+
+def _counter(
+    account: str, counts: Mapping[tuple[str, str, int, int], list[Row]]
+) -> Callable[[DistinctSpan], list[Row]]:
+    def count(span: DistinctSpan) -> list[Row]:
+        if span.by_day:
+            return counts.get(("day", account, 0, 0), [])
+        return counts.get(("group" if span.by_group else "span", account, span.start, span.end), [])
+
+    return count
+
+
+def _text(found: object) -> str | None:
+    return None if found is None else plain(found) if isinstance(found, Decimal) else str(found)
