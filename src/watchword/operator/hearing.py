@@ -21,11 +21,25 @@ class Ears:
         self._monotonic = monotonic
         started = monotonic()
         self._heard = dict.fromkeys(resources, started)
+        self._unheard = set(self._heard)
 
     def hear(self, resource: str) -> None:
         """A watch said something."""
         if resource in self._heard:
             self._heard[resource] = self._monotonic()
+            self._unheard.discard(resource)
+
+    def is_complete(self) -> bool:
+        """Whether each watch has said something by now."""
+        return not self._unheard
+
+    def silent(self, *, first_word_seconds: float, silence_seconds: float) -> Mapping[str, float]:
+        """The watches that have been silent for too long, with their ages; kopf does not even begin one whose
+        kind was not served when it looked."""
+        limits = {
+            name: first_word_seconds if name in self._unheard else silence_seconds for name in self._heard
+        }
+        return {name: age for name, age in self.ages().items() if age > limits[name]}
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since the last word of each watch; of one never heard, since it was expected."""

@@ -9,8 +9,10 @@ us, which would be a wrong yes. So it gets storages that hold nothing and a fina
 import asyncio
 import logging
 import secrets
+from collections.abc import Collection
 from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from watchword.operator.connection import Connection
@@ -20,6 +22,8 @@ from watchword.operator.hearing import Ears
 _BOOKMARK_SECONDS: Final = 60
 _SLACK_SECONDS: Final = 10
 _PAGE: Final = 500
+_ATTEMPTS: Final = 20
+_ATTEMPT_SECONDS: Final = 0.25
 
 
 class _StoresNothing(kopf.DiffBaseStorage, kopf.ProgressStorage):
@@ -74,35 +78,66 @@ def kopf_settings(window_seconds: int) -> kopf.OperatorSettings:
     return settings
 
 
-async def run_kopf(
-    registry: kopf.OperatorRegistry,
-    connection: Connection,
-    ears: Ears,
-    stop: asyncio.Event,
-    *,
-    window_seconds: int,
-) -> None:
-    """Watch for the handlers of `registry` until `stop` is set.
+class KopfDidNotEnd(Exception):
+    """Tasks of kopf's that swallow their cancellation, again and again."""
 
-    It must run on a loop of its own thread, younger than all that is to outlive it: at its end kopf cancels
-    every younger task of the loop, and on the main thread it takes SIGTERM over.
 
-    Raises:
-        Exception: whatever ended kopf's watches before that.
+class KopfWatches:
+    """kopf on the running loop: `start`, then `watch` until it fails or is cancelled, then `end`.
+
+    The loop must be one of its own thread: on the main thread kopf takes SIGTERM over.
     """
 
-    async def log_in(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(
-            server=connection.server, aiohttp_session=connection.session(ears.response_class())
+    def __init__(
+        self, registry: kopf.OperatorRegistry, connection: Connection, ears: Ears, *, window_seconds: int
+    ) -> None:
+        """Watch for the handlers of a registry; tell `ears` of every word."""
+        self._registry, self._connection, self._ears = registry, connection, ears
+        self._window = window_seconds
+        self._sessions: list[aiohttp.ClientSession] = []
+        self._older: set[asyncio.Task[Any]] = set()
+        self._roots: Collection[asyncio.Task[Any]] = ()
+
+    async def start(self) -> None:
+        """Begin to list and to watch."""
+        kopf.on.login(registry=self._registry)(self._log_in)
+        # That it is not on the main thread is meant.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        self._older = asyncio.all_tasks()
+        self._roots = await kopf.spawn_tasks(
+            registry=self._registry,
+            settings=kopf_settings(self._window),
+            standalone=True,
+            clusterwide=True,
         )
 
-    kopf.on.login(registry=registry)(log_in)
-    # That it is not on the main thread is meant.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-    await kopf.operator(
-        registry=registry,
-        settings=kopf_settings(window_seconds),
-        standalone=True,
-        clusterwide=True,
-        stop_flag=stop,
-    )
+    async def watch(self) -> None:
+        """Wait for as long as all goes well; raises what ended a watch."""
+        ended, _ = await asyncio.wait(self._roots, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+
+    async def end(self) -> None:
+        """End whatever is younger than `start`, whoever began it; raises KopfDidNotEnd.
+
+        kopf's own end waits for ever in one case: after one watch has failed, the others wait for credentials
+        that nobody brings any more, and each takes its cancellation for a pause, since what tells it of
+        pauses was cancelled beside it. So a pause-waiter is left to the watch that it belongs to.
+        """
+        for attempt in range(_ATTEMPTS):
+            younger = asyncio.all_tasks() - self._older
+            if not younger:
+                break
+            for task in younger:
+                if attempt > _ATTEMPTS // 2 or not task.get_name().startswith("pause-waiter"):
+                    task.cancel()
+            await asyncio.wait(younger, timeout=_ATTEMPT_SECONDS)
+        else:
+            left = asyncio.all_tasks() - self._older
+            raise KopfDidNotEnd(", ".join(sorted(task.get_name() for task in left)))
+        for session in self._sessions:
+            await session.close()
+
+    async def _log_in(self, **_: Any) -> kopf.AiohttpSession:
+        self._sessions.append(self._connection.session(self._ears.response_class()))
+        return kopf.AiohttpSession(server=self._connection.server, aiohttp_session=self._sessions[-1])

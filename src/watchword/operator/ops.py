@@ -6,6 +6,7 @@ for too long; a replica that stands by has no watches and is healthy, however lo
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -16,6 +17,8 @@ from starlette.routing import Route
 from watchword.operator.election import Elector
 from watchword.operator.term import Term
 
+_MERCY_SECONDS: Final = 60.0
+
 
 class Health:
     """What the ops port answers, from the elector and the term that runs, if one does.
@@ -25,11 +28,11 @@ class Health:
         stopping: the process was told to stop.
     """
 
-    def __init__(self, elector: Elector, *, silence_seconds: float) -> None:
-        """Call a watch dead after so much silence."""
+    def __init__(self, elector: Elector) -> None:
+        """Answer for an elector and for the term that is set."""
         self.term: Term | None = None
         self.stopping = False
-        self._elector, self._silence = elector, silence_seconds
+        self._elector = elector
 
     def watch_ages(self) -> Mapping[str, float]:
         """Seconds since the last word of each watch; none while standing by."""
@@ -37,7 +40,9 @@ class Health:
 
     def healthz(self) -> tuple[int, str]:
         """The status and body of /healthz."""
-        silent = {name: age for name, age in self.watch_ages().items() if age > self._silence}
+        # A term ends by itself before that; when it does not, only a new process helps.
+        limit = 0.0 if self.term is None else self.term.silence_seconds + _MERCY_SECONDS
+        silent = {name: age for name, age in self.watch_ages().items() if age > limit}
         if not silent:
             return 200, "ok\n"
         lines = (f"silent for {age:.0f} s: {name}\n" for name, age in sorted(silent.items()))

@@ -70,7 +70,7 @@ class _Process:
             loop.add_signal_handler(number, stop.set)
         async with self._connection.session() as session:
             elector = self._elector(session)
-            health = Health(elector, silence_seconds=2 * self._settings.watch_window_seconds + 30)
+            health = Health(elector)
             self._metrics.leader.set_function(lambda: float(elector.is_held()))
             self._metrics.watch_ages.source = health.watch_ages
             async with serving(_ops_server(health, self._metrics), listener):

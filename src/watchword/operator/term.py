@@ -10,21 +10,26 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import kopf
 import uvloop
 
 from watchword.operator.connection import Connection
 from watchword.operator.hearing import Ears
-from watchword.operator.kopfloop import run_kopf
+from watchword.operator.kopfloop import KopfWatches
 from watchword.operator.preflight import WATCHED, Obstacle, find_obstacle
 from watchword.process.logs import LOGGER
 
 _LOOK_AGAIN_SECONDS: Final = 2.0
 _BEAT_SECONDS: Final = 1.0
+_FIRST_WORD_SECONDS: Final = 60.0
 # The name under which the term's own loop is heard, beside the watches.
 LOOP: Final = "loop"
+
+
+class SilentWatch(Exception):
+    """A watch has said nothing for too long; beginning anew is the only way to know what was missed."""
 
 
 class Work(Protocol):
@@ -50,6 +55,8 @@ class Term:
         """Prepare a term of some work."""
         self.obstacle: Obstacle | None = None
         self._work, self._connection, self._window = work, connection, window_seconds
+        # Long after kopf should have made a silent request anew (kopfloop.py).
+        self.silence_seconds = 2.0 * window_seconds + 30
         self._ears = Ears([])
         self._is_working = False
         # Ended: nothing of it runs any more. Idle: no write is in flight, and none will be.
@@ -71,7 +78,7 @@ class Term:
 
     def is_warm(self) -> bool:
         """Whether every bundle is right by all that was read."""
-        return self._is_working and self._work.is_warm()
+        return self._is_working and self._ears.is_complete() and self._work.is_warm()
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since the last word of each watch, and of the term's own loop (`LOOP`)."""
@@ -103,26 +110,25 @@ class Term:
         if not await self._wait_for_what_must_be_there(stopped):
             return
         self._ears = Ears([*WATCHED, LOOP])
-        beat = asyncio.create_task(self._beat())
+        listening = asyncio.create_task(self._listen())
         registry = self._work.registry()
         work = asyncio.create_task(self._work.run())
         self._is_working = True
-        # The youngest of all: see run_kopf.
-        stop_kopf = asyncio.Event()
-        watches = asyncio.create_task(
-            run_kopf(registry, self._connection, self._ears, stop_kopf, window_seconds=self._window)
-        )
+        kopf_watches = KopfWatches(registry, self._connection, self._ears, window_seconds=self._window)
+        ends: set[asyncio.Task[Any]] = {stopped, listening, work}
         try:
-            await asyncio.wait({stopped, work, watches}, return_when=asyncio.FIRST_COMPLETED)
+            await kopf_watches.start()
+            ends.add(asyncio.create_task(kopf_watches.watch()))
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             work.cancel()
             await asyncio.wait({work})
             self.idle.set_result(None)
-            stop_kopf.set()
-            await asyncio.wait({watches})
-            beat.cancel()
-            stopped.cancel()
-        for each in (work, watches):
+            for each in ends:
+                each.cancel()
+            await asyncio.wait(ends)
+            await kopf_watches.end()
+        for each in ends:
             if not each.cancelled() and (error := each.exception()) is not None:
                 raise error
         if not self._stop.is_set():
@@ -144,7 +150,13 @@ class Term:
                 await asyncio.wait({stopped}, timeout=_LOOK_AGAIN_SECONDS)
         return False
 
-    async def _beat(self) -> None:
+    async def _listen(self) -> None:
+        """Raises SilentWatch when a watch should have been heard by now."""
         while True:
             self._ears.hear(LOOP)
+            silent = self._ears.silent(
+                first_word_seconds=_FIRST_WORD_SECONDS, silence_seconds=self.silence_seconds
+            )
+            for name, age in silent.items():
+                raise SilentWatch(f"the watch of {name} has said nothing for {age:.0f} s")
             await asyncio.sleep(_BEAT_SECONDS)
