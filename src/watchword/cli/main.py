@@ -21,6 +21,7 @@ from watchword.cli.failures import UNUSABLE
 # Name: (module, what `watchword --help` says). The module's attribute `command` is the command.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "sidecar": ("watchword.cli.sidecar", "Run the gate beside a service."),
+    "operator": ("watchword.cli.operator", "Run the operator of a cluster."),
     "dev": ("watchword.cli.dev", "Run the gate on a folder of manifests; no cluster needed."),
     "compile": ("watchword.cli.compile", "Turn manifests into bundles and NetworkPolicies."),
     "inject": ("watchword.cli.inject", "Add the gate, or a token, to the pods of manifests."),

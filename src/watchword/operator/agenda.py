@@ -19,8 +19,9 @@ LONGEST_SECONDS: Final = 0.25
 # Pods come and go by the hundred, and what they show is no matter of seconds.
 _PODS_QUIET_SECONDS: Final = 2.0
 _PODS_LONGEST_SECONDS: Final = 10.0
-_SERVICES_AT_ONCE: Final = 8
-_STATUSES_AT_ONCE: Final = 4
+# Writes mostly wait for the disk of etcd, which takes many together.
+_SERVICES_AT_ONCE: Final = 12
+_STATUSES_AT_ONCE: Final = 8
 _ALL: Final = "all"
 
 

@@ -83,7 +83,7 @@ class Writer:
     """
 
     def __init__(
-        self, transport: Transport, leadership: Leadership, metrics: OperatorMetrics, concurrency: int = 8
+        self, transport: Transport, leadership: Leadership, metrics: OperatorMetrics, concurrency: int = 16
     ) -> None:
         """Write through a transport while leading."""
         self._transport, self._leadership, self._metrics = transport, leadership, metrics

@@ -43,8 +43,10 @@ class Feed(Sink):
                 self._agenda.pods_changed(name)
             self._agenda.add(effects)
         else:
-            self._agenda.add(self._world.store.take(kind, document))
-            self._touch(kind, namespace, name)
+            effects = self._world.store.take(kind, document)
+            if effects.services:
+                self._touch(kind, namespace, name)
+            self._agenda.add(effects)
 
     def exists(self, existence: Existence) -> None:
         """An object is there; kopf may have told of it already, or has to."""
