@@ -98,6 +98,11 @@ class Program:
             ended = f"{self._name} ended with {process.returncode}"
             raise StartFailed(f"{ended}. Its log ({self.log}) ends:\n{_tail(self.log)}")
 
+    def set_flag(self, flag: str, values: Sequence[str]) -> None:
+        """Give a flag these values, in this order, from its next life on."""
+        rest = [part for part in self._command if not part.startswith(f"{flag}=")]
+        self._command = [*rest, *(f"{flag}={value}" for value in values)]
+
     def kill(self) -> None:
         """End it without a word (SIGKILL); `start` begins its next life."""
         assert self._process is not None, "it was never started"

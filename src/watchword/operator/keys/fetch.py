@@ -86,7 +86,7 @@ class KeyFetcher:
             answer = await self._get(target, credential, kept.validators if kept is not None else {})
             if answer.status == 304 and kept is not None and kept.validators:
                 return kept.body
-            body = _document(target, answer)
+            body = _document(target, answer, credential is not None)
         except FetchFailed as failed:
             if failed.is_answer:
                 # The keys may have moved: look where they are next time.
@@ -101,7 +101,8 @@ class KeyFetcher:
         if self._found is not None and time.monotonic() < self._found[1]:
             return self._found[0]
         there = parse_target(self._issuer.rstrip("/") + WELL_KNOWN)
-        document = _document(there, await self._get(there, credential, {}))
+        answer = await self._get(there, credential, {})
+        document = _document(there, answer, credential is not None)
         target = keys_of_discovery(document, self._issuer, there)
         self._found = target, time.monotonic() + DISCOVERY_SECONDS
         return target
@@ -159,9 +160,9 @@ def keys_of_discovery(document: bytes, issuer: str, there: Target) -> Target:
     return target
 
 
-def _document(target: Target, answer: Answer) -> bytes:
+def _document(target: Target, answer: Answer, had_credential: bool) -> bytes:
     if answer.status != 200:
-        raise _refused(target, answer)
+        raise _refused(target, answer, had_credential)
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
         detail = f"{target.authority} answers with a document that is not JSON"
@@ -169,7 +170,7 @@ def _document(target: Target, answer: Answer) -> bytes:
     return answer.body
 
 
-def _refused(target: Target, answer: Answer) -> FetchFailed:
+def _refused(target: Target, answer: Answer, had_credential: bool) -> FetchFailed:
     detail = f"{target.authority} answers with HTTP {answer.status}"
     wait = _retry_after(answer.headers.get("retry-after", ""))
     match answer.status:
@@ -177,6 +178,8 @@ def _refused(target: Target, answer: Answer) -> FetchFailed:
             return FetchFailed(f"{detail} to a first question", "serve the JWKS", is_answer=True)
         case 401 | 403:
             remedy = "let strangers read it, or give a credential with credentialSecretRef"
+            if had_credential:
+                remedy = "put a fresh token into the Secret: a cluster's own dies with the key that signed it"
             return FetchFailed(detail, remedy, is_answer=True)
         case 429:
             return FetchFailed(detail, "raise intervalSeconds, or the server's limit", retry_after=wait)
