@@ -35,6 +35,10 @@ _TOO_SOON_SECONDS: Final = 1.0
 Key = tuple[str, str]
 
 
+class _PageTooLarge(Exception):
+    """A page did not fit; the next ones are of half as many objects."""
+
+
 class Watch(Generic[Kept]):
     """Follows the objects of one resource.
 
@@ -106,6 +110,8 @@ class Watch(Generic[Kept]):
                 failure = WatchFailed(
                     ProblemKind.CUT, "the API server ends each watch at once", "see whether it shuts down"
                 )
+            except _PageTooLarge:
+                continue
             except WatchFailed as failed:
                 failure = failed
             if time.monotonic() - begun >= GOOD_SECONDS:
@@ -171,6 +177,7 @@ class Watch(Generic[Kept]):
         except WatchFailed as failed:
             if failed.problem.kind is ProblemKind.TOO_LARGE and self._page_size > 1:
                 self._page_size //= 2
+                raise _PageTooLarge from None
             raise
         self._heard()
         return self._decoded(self._pages, body)
