@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs.generate import admission, commands, crds, metrics, reasons, resources
+from docs.generate import admission, chart, commands, crds, metrics, reasons, resources
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -31,6 +31,9 @@ def main() -> int:
     stale = []
     files = {REFERENCE / name: page for name, page in PAGES.items()}
     files |= {ROOT / "manifests" / name: page for name, page in MANIFESTS.items()}
+    # A chart can only read what lies in its own folder.
+    files |= {chart.CHART / "files" / name: page for name, page in MANIFESTS.items()}
+    files[chart.CHART / "README.md"] = chart.page
     for path, page in files.items():
         text = page()
         if mode == "write":

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the chart makes of its values, and which values it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.conftest import CHART, NAMESPACE, Helm, Objects, named
+
+DIGEST = "sha256:" + "a" * 64
+PODS = ("Deployment", "Pod")
+
+
+def containers(objects: Objects) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Each container, with its object's name and its pod's specification."""
+    found = []
+    for each in objects:
+        if each["kind"] in PODS:
+            pod = each["spec"]["template"]["spec"] if each["kind"] == "Deployment" else each["spec"]
+            found += [(each["metadata"]["name"], container, pod) for container in pod["containers"]]
+    return found
+
+
+def test_lint_finds_nothing(helm: Helm) -> None:
+    found = helm.run("lint", str(CHART), "--strict", "--kube-version", "1.36.0")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+MATRIX: dict[str, list[dict[str, Any]]] = {
+    "webhook": [
+        {},
+        {"enabled": False},
+        {"certificates": "cert-manager"},
+        {"certificates": "cert-manager", "certManagerIssuerRef": {"name": "ca", "kind": "ClusterIssuer"}},
+    ],
+    "metrics": [
+        {},
+        {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    ],
+    "operator": [{}, {"replicas": 1, "extraArgs": ["--x=y"], "extraEnv": [{"name": "A", "value": "b"}]}],
+    "pods": [{}, {"maxUnavailable": None, "spreadOver": "", "priorityClassName": "", "affinity": {"x": {}}}],
+}
+
+
+@pytest.mark.parametrize("choice", list(itertools.product(*MATRIX.values())))
+def test_every_combination_of_values_renders_to_whole_objects(helm: Helm, choice: tuple[Any, ...]) -> None:
+    objects = helm.template(dict(zip(MATRIX, choice, strict=True)))
+    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects]
+    assert len(names) == len(set(names))
+    for each in objects:
+        assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "watchword"
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"imge": {}}, "imge"),
+    ({"image": {"digest": "sha256:short"}}, "digest"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+    ({"operator": {"replicas": 0}}, "replicas"),
+    ({"operator": {"replica": 2}}, "replica"),
+    ({"operator": {"allowKeyNetworks": ["10.0.0.1"]}}, "allowKeyNetworks"),
+    ({"gate": {"runAsUser": 0}}, "runAsUser"),
+    ({"gate": {"memoryLimit": "lots"}}, "memoryLimit"),
+    ({"webhook": {"certificates": "letsencrypt"}}, "certificates"),
+    ({"webhook": {"certManagerIssuerRef": {"name": "ca", "kind": "Issuer"}}}, "certificates"),
+    ({"webhook": {"certificates": "cert-manager", "certManagerIssuerRef": {"name": "ca"}}}, "kind"),
+    ({"rbac": {"aggregate": False, "editGrantsAccess": True}}, "aggregate"),
+    ({"pods": {"maxUnavailable": 0}}, "maxUnavailable"),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), REFUSED, ids=[json.dumps(each[0]) for each in REFUSED])
+def test_an_unknown_or_contradictory_value_is_refused_by_name(
+    helm: Helm, values: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(values))
+    found = helm.run("template", "watchword", str(CHART), "--values", str(file))
+    assert found.returncode != 0
+    assert said in found.stderr
+
+
+def leaves(node: dict[str, Any], below: str, prefix: str = "") -> set[str]:
+    """The paths of members that hold no further members under the key `below` (none: themselves)."""
+    found: set[str] = set()
+    for name, member in node.items():
+        inner = (member.get(below) if below else member) if isinstance(member, dict) else None
+        found |= leaves(inner, below, f"{prefix}{name}.") if inner else {f"{prefix}{name}"}
+    return found
+
+
+def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
+    known = leaves(json.loads((CHART / "values.schema.json").read_text())["properties"], "properties")
+    given = leaves(yaml.safe_load((CHART / "values.yaml").read_text()), "")
+
+    def covers(one: str, other: str) -> bool:
+        return other == one or other.startswith(f"{one}.") or one.startswith(f"{other}.")
+
+    assert not [each for each in given if not any(covers(each, other) for other in known)]
+    # `global` is Helm's own, for charts that hold this one.
+    assert [each for each in known if not any(covers(each, other) for other in given)] == ["global"]
+
+
+def test_containers_keep_to_what_restricted_asks_and_more(rendered: Objects) -> None:
+    found = containers(rendered)
+    assert len(found) == 3
+    for _, container, pod in found:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["runAsNonRoot"] is True
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_tokens_are_mounted_only_where_they_are_used(rendered: Objects) -> None:
+    for each in rendered:
+        if each["kind"] == "ServiceAccount":
+            assert each["automountServiceAccountToken"] is False
+    assert {name: pod["automountServiceAccountToken"] for name, _, pod in containers(rendered)} == {
+        "watchword-operator": True,
+        "watchword-webhook": True,
+        "watchword-test": False,
+    }
+
+
+def test_definitions_are_kept_on_uninstall_unless_told_otherwise(helm: Helm, rendered: Objects) -> None:
+    definitions = [each for each in rendered if each["kind"] == "CustomResourceDefinition"]
+    assert len(definitions) == 3
+    assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in definitions)
+    for each in helm.template({"crds": {"keep": False}}):
+        assert "helm.sh/resource-policy" not in (each["metadata"].get("annotations") or {})
+    assert not [
+        each
+        for each in helm.template({"crds": {"install": False}})
+        if each["kind"] == "CustomResourceDefinition"
+    ]
+
+
+def test_a_digest_wins_over_a_tag_for_every_container_and_every_gate(helm: Helm) -> None:
+    values = {"image": {"repository": "registry.example/watchword", "tag": "1", "digest": DIGEST}}
+    objects = helm.template(values)
+    wanted = f"registry.example/watchword@{DIGEST}"
+    assert {container["image"] for _, container, _ in containers(objects)} == {wanted}
+    webhook = named(objects, "Deployment", "watchword-webhook")
+    assert f"--gate-image={wanted}" in webhook["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_the_webhook_is_asked_only_for_pods_that_ask_and_fails_closed_for_them(rendered: Objects) -> None:
+    found = named(rendered, "MutatingWebhookConfiguration", "watchword-webhook")["webhooks"]
+    keys = [each["objectSelector"]["matchExpressions"][0]["key"] for each in found]
+    assert keys == ["watchword.dev/gate", "watchword.dev/call"]
+    assert {each["failurePolicy"] for each in found} == {"Fail"}
+    assert {each["reinvocationPolicy"] for each in found} == {"IfNeeded"}
+    for each in found:
+        # What runs the cluster, and Watchword itself, must be able to start without Watchword.
+        assert each["namespaceSelector"]["matchExpressions"][0]["values"] == ["kube-system", NAMESPACE]
+
+
+def test_one_replica_has_no_budget_that_would_block_drains(helm: Helm) -> None:
+    objects = helm.template({"operator": {"replicas": 1}})
+    budgets = [each["metadata"]["name"] for each in objects if each["kind"] == "PodDisruptionBudget"]
+    assert budgets == ["watchword-webhook"]
+
+
+def test_who_may_edit_a_workload_is_chosen(helm: Helm, rendered: Objects) -> None:
+    label = "rbac.authorization.k8s.io/aggregate-to-edit"
+    assert label not in named(rendered, "ClusterRole", "watchword-edit")["metadata"]["labels"]
+    given = helm.template({"rbac": {"editGrantsAccess": True}})
+    assert named(given, "ClusterRole", "watchword-edit")["metadata"]["labels"][label] == "true"
+
+
+def test_common_labels_and_annotations_reach_every_object(helm: Helm) -> None:
+    objects = helm.template({"commonLabels": {"team": "a"}, "commonAnnotations": {"owner": "b"}})
+    for each in objects:
+        assert each["metadata"]["labels"]["team"] == "a", each["metadata"]
+    for each in objects:
+        if each["kind"] in {"Deployment", "CustomResourceDefinition", "ClusterRole", "Service"}:
+            assert each["metadata"]["annotations"]["owner"] == "b", each["metadata"]
+
+
+def test_selectors_hold_no_label_that_an_upgrade_changes(helm: Helm) -> None:
+    objects = helm.template({"commonLabels": {"team": "a"}})
+    for each in objects:
+        if each["kind"] == "Deployment":
+            assert set(each["spec"]["selector"]["matchLabels"]) == {
+                "app.kubernetes.io/name",
+                "app.kubernetes.io/instance",
+                "app.kubernetes.io/component",
+            }
+
+
+def test_extra_objects_are_rendered_as_templates(helm: Helm) -> None:
+    extra = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "{{ .Release.Name }}-a", "labels": {}},
+        },
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n",
+    ]
+    names = [
+        each["metadata"]["name"]
+        for each in helm.template({"extraObjects": extra})
+        if each["kind"] == "ConfigMap"
+    ]
+    assert names == ["watchword-a", "b"]
+
+
+def test_flags_are_flags_of_the_commands(helm: Helm) -> None:
+    from watchword.cli.main import COMMANDS, watchword
+
+    values = {"webhook": {"certificates": "cert-manager"}, "operator": {"allowKeyNetworks": ["10.0.0.0/8"]}}
+    for name, container, _ in containers(helm.template(values)):
+        if "args" not in container or "command" in container:
+            continue
+        command = container["args"][0]
+        assert command in COMMANDS, name
+        import click
+
+        found = watchword.get_command(click.Context(watchword), command)
+        assert found is not None
+        known = {option for parameter in found.params for option in parameter.opts}
+        for argument in container["args"][1:]:
+            assert argument.partition("=")[0] in known, f"{name}: {argument}"
+
+
+def test_metrics_of_alerts_and_dashboard_exist() -> None:
+    from watchword.gate.metrics import GateMetrics
+    from watchword.operator.metrics import OperatorMetrics
+    from watchword.webhook.app import WebhookMetrics
+
+    known = {
+        sample
+        for registry in (GateMetrics().registry, OperatorMetrics().registry, WebhookMetrics().registry)
+        for family in registry.collect()
+        for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
+    }
+    for name in ("alerts.yaml", "dashboard.json"):
+        used = set(re.findall(r"watchword_[a-z_]+", (CHART / "files" / name).read_text()))
+        assert used <= known, used - known
+
+
+def test_notes_say_what_to_type_next(helm: Helm) -> None:
+    found = helm.run(
+        "install",
+        "watchword",
+        str(CHART),
+        "--dry-run=client",
+        "--namespace",
+        NAMESPACE,
+        "--kube-version",
+        "1.36.0",
+    )
+    if found.returncode:
+        found = helm.run("install", "watchword", str(CHART), "--dry-run=client", "--namespace", NAMESPACE)
+    notes = found.stdout.partition("NOTES:")[2]
+    assert "kubectl -n watchword-system rollout status deployment/watchword-operator" in notes
