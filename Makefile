@@ -11,7 +11,7 @@ STAMP := $(VENV)/.requirements.stamp
 FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate verify fuzz bench lock clean
+.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests verify fuzz bench lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ format: setup ## Format the code and mend what the linter can
 
 generate: setup ## Write the generated reference pages anew
 	@$(BIN)/python -m docs.generate write
+
+manifests: setup ## Render manifests/install from the chart (the first time builds Helm with Go)
+	@$(BIN)/python -m tests.charts write
 
 verify: setup ## Fail when a generated page differs from its source
 	@$(BIN)/python -m docs.generate check

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.charts.rendering import CHART, NAMESPACE
 from tests.controlplane import BuildFailed, ControlPlaneUnavailable
 from tests.node.programs import find_helm
 
-CHART = Path(__file__).parents[2] / "charts" / "watchword"
-NAMESPACE = "watchword-system"
 Objects = list[dict[str, Any]]
 
 

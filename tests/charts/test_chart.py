@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.conftest import CHART, NAMESPACE, Helm, Objects, named
+from tests.charts.conftest import Helm, Objects, named
+from tests.charts.rendering import CHART, INSTALL, NAMESPACE, install_manifests
 
 DIGEST = "sha256:" + "a" * 64
 PODS = ("Deployment", "Pod")
@@ -264,3 +265,13 @@ def test_notes_say_what_to_type_next(helm: Helm) -> None:
         found = helm.run("install", "watchword", str(CHART), "--dry-run=client", "--namespace", NAMESPACE)
     notes = found.stdout.partition("NOTES:")[2]
     assert "kubectl -n watchword-system rollout status deployment/watchword-operator" in notes
+
+
+def test_the_plain_manifests_are_the_charts(helm: Helm) -> None:
+    assert INSTALL.read_text() == install_manifests(helm.program, helm.home), "run `make manifests`"
+
+
+def test_the_plain_manifests_hold_no_empty_annotations() -> None:
+    for each in yaml.safe_load_all(INSTALL.read_text()):
+        if each:
+            assert each["metadata"].get("annotations", {"some": "thing"}), each["metadata"]["name"]
