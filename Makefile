@@ -9,9 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements.stamp
 FUZZ_SECONDS ?= 60
+LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+LOCK := uv pip compile pyproject.toml $(LOCK_FLAGS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests verify fuzz bench lock clean
+.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests verify fuzz bench image lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +77,15 @@ fuzz: setup ## Fuzz the parsers of tokens, keys, bundles and events (FUZZ_SECOND
 bench: setup ## Run the benchmarks; prints ratios between things measured in one run
 	@$(BIN)/python -m benchmarks
 
+image: setup ## Build the images as OCI archives in dist/images, each with its SBOM (Debian 12, root)
+	@$(BIN)/python -m image
+
 lock: ## Resolve the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-annotate --quiet --output-file requirements/dev.txt > /dev/null
+	$(LOCK) --all-extras --group dev --output-file requirements/dev.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --output-file requirements/gate.txt > /dev/null
+	uv pip compile --group image $(LOCK_FLAGS) --constraint requirements/dev.txt --output-file requirements/image.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra operator --output-file requirements/operator.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra client --output-file requirements/demo.txt > /dev/null
 
 clean: ## Remove what was built in this folder
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

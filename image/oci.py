@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,16 +25,16 @@ _MEDIA = "application/vnd.oci.image"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A gzipped tar of files. `diff_id` is the digest of the tar itself, `digest` of what is stored."""
+    """A gzipped tar of files; `diff_id` is the digest of the tar itself."""
 
     content: bytes = field(repr=False)
     diff_id: str
     created_by: str
 
-    @property
-    def digest(self) -> str:
-        """`sha256:` and the digest of the stored bytes."""
-        return _digest(self.content)
+    @classmethod
+    def stored(cls, content: bytes, created_by: str) -> Layer:
+        """A layer of bytes that `content` was before."""
+        return cls(content, _digest(gzip.decompress(content)), created_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,19 @@ class Image:
     command: Sequence[str] = ()
 
 
-def layer_of_folder(root: Path, created_by: str, *, without: Iterable[Path] = ()) -> Layer:
-    """A layer of everything below `root`, except files that `without`, folders of earlier layers, hold too.
+def layer_of_folder(root: Path, created_by: str, *, without: Collection[str] = ()) -> Layer:
+    """A layer of everything below `root`, except the names `without`, which earlier layers hold.
 
     Modes are kept; owners become root and times the epoch, which is what a reproducible image says of files
     that nobody will ever edit.
     """
-    earlier = tuple(without)
     entries: list[tuple[str, Path]] = []
     for folder, folders, files in os.walk(root):
-        folders.sort()
-        for name in sorted([*folders, *files]):
+        for name in (*folders, *files):
             path = Path(folder, name)
-            inside = path.relative_to(root)
-            if not any(os.path.lexists(each / inside) for each in earlier):
-                entries.append((inside.as_posix(), path))
+            inside = path.relative_to(root).as_posix()
+            if inside not in without:
+                entries.append((inside, path))
     return _layer(((name, _entry_of(name, path), path) for name, path in sorted(entries)), created_by)
 
 

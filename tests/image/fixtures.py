@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`images`: the images of this checkout as OCI archives, for tests of them and for pods that run them.
+
+Steps whose input has not changed come from the user's cache folder; a first build takes about a minute.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from image.__main__ import build_into, cache_folder, reference
+from image.build import FLAVOURS
+from image.debian import ImageUnavailable
+
+EPOCH = 1_700_000_000  # the time in the images of tests: a commit is then no reason to build anew
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Archives by flavour: `gate`, `operator`, `demo`; bills of materials lie beside them."""
+
+    archives: dict[str, Path]
+
+    @property
+    def gate(self) -> str:
+        """The gate's name, for a Pod."""
+        return reference("gate")
+
+    @property
+    def operator(self) -> str:
+        """The operator's name."""
+        return reference("operator")
+
+    @property
+    def demo(self) -> str:
+        """The name of the image with an app and a caller."""
+        return reference("demo")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """The three images; skips, or fails with `WATCHWORD_REQUIRE_NODE=1`, where they cannot be built."""
+    folder = tmp_path_factory.mktemp("images")
+    try:
+        return Images(build_into(folder, list(FLAVOURS), epoch=EPOCH, layers=cache_folder() / "layers"))
+    except ImageUnavailable as problem:
+        if os.environ.get("WATCHWORD_REQUIRE_NODE") == "1":
+            pytest.fail(f"images cannot be built: {problem}", pytrace=False)
+        pytest.skip(f"IMAGE TESTS SKIPPED: {problem}")
