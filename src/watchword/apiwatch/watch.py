@@ -9,6 +9,7 @@ been watched: an object that vanished meanwhile is `Removed`, since to miss that
 import asyncio
 import contextlib
 import random
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, Generic
@@ -154,7 +155,7 @@ class Watch(Generic[Kept]):
         while True:
             page = await self._page(connection, next_page)
             for item in page.items or ():
-                unseen.discard((item.metadata.namespace, item.metadata.name))
+                unseen.discard(_key(item))
                 for event in self._upsert(item):
                     yield event
             version, next_page = page.metadata.resource_version, page.metadata.next_page
@@ -233,11 +234,11 @@ class Watch(Generic[Kept]):
         self._version = item.metadata.resource_version
         if notice.type != "DELETED":
             return self._upsert(item)
-        gone = self.known.pop((item.metadata.namespace, item.metadata.name), None)
+        gone = self.known.pop(_key(item), None)
         return [] if gone is None else [Removed(gone)]
 
     def _upsert(self, item: Any) -> list[Event[Kept]]:
-        key, kept = (item.metadata.namespace, item.metadata.name), self._keep(item)
+        key, kept = _key(item), self._keep(item)
         if self.known.get(key) == kept:
             return []
         self.known[key] = kept
@@ -253,6 +254,11 @@ class Watch(Generic[Kept]):
 
     def _heard(self) -> None:
         self.heard_at = time.monotonic()
+
+
+def _key(item: Any) -> Key:
+    # One string for all objects of a namespace: a decoder makes a new one for each.
+    return sys.intern(item.metadata.namespace), item.metadata.name
 
 
 def _unreadable(detail: str) -> WatchFailed:

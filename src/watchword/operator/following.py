@@ -18,6 +18,7 @@ from watchword.apiwatch import Endpoint, Part, PartialObject, Removed, Resource,
 from watchword.apiwatch.messages import FullMeta
 from watchword.operator.managed import MANAGED_KINDS, ManagedKind, Seen, seen_from
 from watchword.operator.names import MANAGED_SELECTOR, SERVICE_LABEL, Name
+from watchword.operator.pods import GroupPool
 from watchword.process.logs import LOGGER
 from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD
 from watchword.trust.drift import PodGroup
@@ -39,7 +40,7 @@ _MANAGED: Final[Mapping[ManagedKind, Resource]] = {
     ),
 }
 # What has ended calls nobody.
-_PODS: Final = Resource(plural="pods", field_selector="status.phase!=Succeeded,status.phase!=Failed")
+PODS: Final = Resource(plural="pods", field_selector="status.phase!=Succeeded,status.phase!=Failed")
 
 
 class Existence(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class Account(msgspec.Struct, frozen=True):
     uid: str
 
 
-class Pod(msgspec.Struct, frozen=True):
+class Pod(msgspec.Struct, frozen=True, gc=False):
     """A pod, as policies see it."""
 
     uid: str
@@ -132,7 +133,7 @@ class Following:
                 accounts = Resource(plural="serviceaccounts", metadata_only=True)
                 watch = self._watch("serviceaccounts", accounts, PartialObject, _account)
                 group.create_task(_tell(watch, sink.account_seen, sink.account_gone))
-                watch = self._watch("pods", _PODS, _PodObject, _pod)
+                watch = self._watch("pods", PODS, PodObject, pod_keeper())
                 group.create_task(_tell(watch, sink.pod_seen, sink.pod_gone))
         finally:
             self.follow_config_maps(())
@@ -219,7 +220,9 @@ class _PodSpec(Part, frozen=True, rename="camel"):
     host_network: bool = False
 
 
-class _PodObject(Part, frozen=True):
+class PodObject(Part, frozen=True):
+    """As much of a pod as is read."""
+
     metadata: FullMeta
     spec: _PodSpec
 
@@ -250,11 +253,17 @@ def _account(item: PartialObject) -> Account:
     return Account(item.metadata.namespace, item.metadata.name, item.metadata.uid)
 
 
-def _pod(item: _PodObject) -> Pod:
-    metadata = item.metadata
-    labels = tuple(sorted((metadata.labels or {}).items()))
-    group = PodGroup(metadata.namespace, item.spec.service_account_name, labels, item.spec.host_network)
-    return Pod(metadata.uid, group)
+def pod_keeper() -> Callable[[PodObject], Pod]:
+    """What is kept of pods: one group for all that are alike, since there are 50,000 of them."""
+    pool = GroupPool()
+
+    def keep(item: PodObject) -> Pod:
+        metadata = item.metadata
+        labels = tuple(sorted((metadata.labels or {}).items()))
+        group = PodGroup(metadata.namespace, item.spec.service_account_name, labels, item.spec.host_network)
+        return Pod(metadata.uid, pool.shared(group))
+
+    return keep
 
 
 def _of_config_map(name: Name) -> str:

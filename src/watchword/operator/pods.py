@@ -13,6 +13,26 @@ from watchword.trust.specs import Peer
 
 # Answers kept between two changes of the pods; a peer is asked about once for each workload that has it.
 _MAX_ANSWERS: Final = 4096
+# Groups that are gone stay in the pool until it is full.
+_MAX_POOLED: Final = 8192
+
+
+class GroupPool:
+    """One object for all pods of a group, before they are in any index.
+
+    A watch keeps what it told. Without this it would hold ten thousand equal sets of labels, each its own.
+    """
+
+    def __init__(self, most: int = _MAX_POOLED) -> None:
+        """Remember so many groups; then start anew, at the price of a second object for some of them."""
+        self._most = most
+        self._groups: dict[PodGroup, PodGroup] = {}
+
+    def shared(self, group: PodGroup) -> PodGroup:
+        """The group, or one that is equal to it and was here before."""
+        if len(self._groups) >= self._most:
+            self._groups.clear()
+        return self._groups.setdefault(group, group)
 
 
 class PodIndex:
