@@ -17,6 +17,7 @@ from typing import Final
 import aiohttp
 import kubernetes.client
 import kubernetes.config
+import yaml
 from kubernetes.config.config_exception import ConfigException
 
 from watchword import __version__
@@ -28,6 +29,8 @@ _MOUNTED: Final = Path(ACCOUNT_FOLDER)
 # The kubelet renews a mounted token when a fifth of its life is left; a minute is soon enough.
 _TOKEN_SECONDS: Final = 30.0
 _POOL: Final = 16
+# The loader checks little of what it reads, and stumbles over the rest in its own ways.
+_UNUSABLE: Final = (ConfigException, OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError)
 
 
 class Connection:
@@ -163,7 +166,7 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Connec
         contexts, active = kubernetes.config.list_kube_config_contexts(  # type: ignore[no-untyped-call]
             config_file=kubeconfig  # as above
         )
-    except (ConfigException, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except _UNUSABLE as error:
         # Its values may be credentials: of an error that is not the loader's own, only the type is told.
         why = str(error) if isinstance(error, ConfigException) else type(error).__name__
         raise CannotStart(
