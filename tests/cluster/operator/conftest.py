@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster
+from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, start_etcd
+from tests.faults.standing import Standing, standing
 from watchword.trust.crds import definitions
 
 
@@ -35,3 +36,20 @@ def unused_port() -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def installation(control_plane: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """A whole installation with one operator, on an API server and an etcd of its own: both may be killed.
+
+    A test that breaks something mends it, and leaves a leader that works.
+    """
+    folder = tmp_path_factory.mktemp("standing")
+    with (
+        start_etcd(folder / "etcd", binaries=control_plane) as store,
+        start_cluster(folder / "cluster", etcd=store, binaries=control_plane) as running,
+        standing(running, folder) as made,
+    ):
+        made.operator("operator")
+        made.check_that_edits_count()
+        yield made
