@@ -45,7 +45,7 @@ WORKLOADS = f"{_API}/namespaces/{NAMESPACE}/trustedworkloads"
 
 @dataclass
 class Standing:
-    """An installation; `proxy` is between operators and API server, `gate_proxy` between gate and API server."""
+    """An installation; operators reach the API server through `proxy`, the gate through `gate_proxy`."""
 
     cluster: Cluster
     folder: Path
