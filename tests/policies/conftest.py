@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluator of NetworkPolicies; skipped aloud where it cannot be had, and never in CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane.build import BuildFailed
+from tests.controlplane.cache import ControlPlaneUnavailable
+from tests.policies.evaluator import Evaluator, find_evaluator
+
+_HERE = Path(__file__).parent
+_FOUND = pytest.StashKey[Evaluator | ControlPlaneUnavailable | BuildFailed]()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of this folder: it needs what the cluster tests need, Go or a finished build."""
+    if item.path.is_relative_to(_HERE):
+        item.add_marker(pytest.mark.cluster)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the program, where a selected test needs it, before any test is timed."""
+    is_needed = any("evaluator" in getattr(item, "fixturenames", ()) for item in session.items)
+    if is_needed and not session.config.option.collectonly:
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        assert capture is not None
+        with capture.global_and_fixture_disabled():
+            session.config.stash[_FOUND] = _find()
+
+
+def _find() -> Evaluator | ControlPlaneUnavailable | BuildFailed:
+    try:
+        return find_evaluator()
+    except (ControlPlaneUnavailable, BuildFailed) as problem:
+        return problem
+
+
+@pytest.fixture(scope="session")
+def evaluator(pytestconfig: pytest.Config) -> Evaluator:
+    """Cyclonus; skips, or fails, where it is not to be had."""
+    found = pytestconfig.stash.get(_FOUND, None) or _find()
+    if isinstance(found, Evaluator):
+        return found
+    if isinstance(found, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
+        pytest.fail(f"policy tests cannot run: {found}", pytrace=False)
+    pytest.skip(f"POLICY TESTS SKIPPED: {found}")
