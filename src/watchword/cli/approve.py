@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say, warn
-from watchword.cli.issuer_object import IssuerObject, read_issuer, write_approved
+from watchword.cli.issuer_object import IssuerObject, read_issuer, write_spec
 from watchword.cli.kubectl import run_kubectl
 from watchword.cli.moments import shown_moment
 from watchword.cli.options import option, output_option
@@ -24,7 +24,7 @@ from watchword.trust.rotation import approval_deadline
 
 MAX_APPROVED: Final = 64
 # What says yes has no environment variable: one that was set once would say it for ever.
-_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 @click.command("approve", short_help="Approve keys that an issuer serves and nobody trusts yet.")
@@ -32,7 +32,11 @@ _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 @click.argument("thumbprints", metavar="[THUMBPRINT]...", nargs=-1)
 @click.option("--all-pending", is_flag=True, help="Approve every key that waits.")
 @click.option("--present", is_flag=True, help="Approve what is trusted now, before a stricter policy.")
-@option("--served-by", metavar="NAME", help="Only keys that the cluster of this kubeconfig context serves.")
+@option(
+    "--served-by",
+    metavar="NAME",
+    help="Only keys that the cluster of this kubeconfig context serves now; alone: all of those.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @option("--dry-run", is_flag=True, help="Show what would be approved, and change nothing.")
 @option("--context", metavar="NAME", help="kubeconfig context of Watchword's cluster.  [default: current]")
@@ -54,12 +58,12 @@ def command(
     """Show the keys of a ClusterTrustedIssuer that wait for approval, and approve those that you name.
 
     Compare a thumbprint with the cluster's own before you approve it; --served-by does that for you. A key
-    may also be approved before it is served.
+    may be approved before the operator has seen it: then it looks at once.
 
     \b
     Examples:
       watchword approve atlas-production
-      watchword approve atlas-production --all-pending --served-by atlas-admin
+      watchword approve atlas-production --served-by atlas-admin
       watchword approve atlas-production NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --yes
 
     Exit codes: 0 approved, or nothing waits; 1 keys wait, or were not approved; 2 wrong usage or no cluster.
@@ -67,12 +71,13 @@ def command(
     if not is_service_account_name(issuer):
         raise click.UsageError(f"'{issuer}' cannot be an issuer's name; say for example atlas-production.")
     for thumbprint in thumbprints:
-        if not _THUMBPRINT.fullmatch(thumbprint):
+        if not THUMBPRINT.fullmatch(thumbprint):
             raise click.UsageError(f"'{thumbprint}' is not an RFC 7638 thumbprint (43 characters).")
     read = read_issuer(issuer, context=context, kubeconfig=kubeconfig)
     chosen = _chosen(read, thumbprints, all_pending=all_pending, present=present)
     if served_by is not None:
-        _must_be_served(chosen, served_by, kubeconfig)
+        is_said = bool(thumbprints) or all_pending or present
+        chosen = _served(chosen if is_said else None, read, served_by, kubeconfig)
     new = tuple(each for each in chosen if each not in read.approved)
     if output == "text":
         _show(read, new)
@@ -83,7 +88,8 @@ def command(
     approved = _with_room(read, new)
     if new and not dry_run:
         _ask(read, new, yes=yes, is_checked=served_by is not None)
-        write_approved(read, approved, context=context, kubeconfig=kubeconfig)
+        changes = {"rotation": {"approved": list(approved)}}
+        write_spec(read, changes, context=context, kubeconfig=kubeconfig)
     if output == "json":
         _print_json(read, new, approved, is_written=bool(new) and not dry_run)
     elif not new:
@@ -123,14 +129,20 @@ def _chosen(
     return tuple(dict.fromkeys(wanted))
 
 
-def _must_be_served(chosen: tuple[str, ...], cluster: str, kubeconfig: str | None) -> None:
+def _served(
+    chosen: tuple[str, ...] | None, read: IssuerObject, cluster: str, kubeconfig: str | None
+) -> tuple[str, ...]:
+    """What was chosen, which the cluster must serve; without a choice, what it serves and nobody revoked."""
     data = run_kubectl("get", "--raw=/openid/v1/jwks", context=cluster, kubeconfig=kubeconfig)
     served = {key.thumbprint for key in load_jwks(data).keys}
+    if chosen is None:
+        return tuple(sorted(served - read.revoked))
     for thumbprint in chosen:
         if thumbprint not in served:
             say(f"{thumbprint} is not among the keys that the cluster of context {cluster} serves.")
             say("Nothing is approved. Find out who serves it: it is not that cluster's key.")
             raise SystemExit(ANSWER_IS_NO)
+    return chosen
 
 
 def _with_room(read: IssuerObject, new: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ change in between is a conflict and never a surprise.
 """
 
 import json
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -17,9 +17,7 @@ from watchword.trust.issuers import revoked_keys
 from watchword.trust.specs import ClusterTrustedIssuer
 
 RESOURCE: Final = "clustertrustedissuers.watchword.dev"
-FIELD_MANAGER: Final = "watchword-approve"
-
-Format = Literal["text", "json"]
+FIELD_MANAGER: Final = "watchword-cli"
 
 
 class IssuerObject(msgspec.Struct, frozen=True):
@@ -30,12 +28,14 @@ class IssuerObject(msgspec.Struct, frozen=True):
         resource_version: of the object as it was read.
         held: the keys that its status names.
         revoked: thumbprints that no policy trusts.
+        revocations: `spec.revoked`, as it is written.
     """
 
     issuer: ClusterTrustedIssuer
     resource_version: str
     held: tuple[HeldKey, ...]
     revoked: frozenset[str]
+    revocations: tuple[dict[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,7 +62,9 @@ def read_issuer(name: str, *, context: str | None, kubeconfig: str | None) -> Is
         )
         version = str(document["metadata"]["resourceVersion"])
         status = document.get("status") or {}
-        return IssuerObject(issuer, version, held_from_status(status.get("keys")), revoked_keys(issuer.spec))
+        held = held_from_status(status.get("keys"))
+        revocations = tuple(document["spec"].get("revoked") or ())
+        return IssuerObject(issuer, version, held, revoked_keys(issuer.spec), revocations)
     except (ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
         raise UnusableInput(
             f"What the cluster holds as {RESOURCE} {name} is not what this version knows.",
@@ -70,18 +72,15 @@ def read_issuer(name: str, *, context: str | None, kubeconfig: str | None) -> Is
         ) from None
 
 
-def write_approved(
-    read: IssuerObject, approved: tuple[str, ...], *, context: str | None, kubeconfig: str | None
+def write_spec(
+    read: IssuerObject, changes: dict[str, Any], *, context: str | None, kubeconfig: str | None
 ) -> None:
-    """Write `spec.rotation.approved`, if the object is still the one that was read.
+    """Merge changes into `spec`, if the object is still the one that was read; lists are written whole.
 
     Raises:
         UnusableInput: it was changed meanwhile, or kubectl fails.
     """
-    patch = {
-        "metadata": {"resourceVersion": read.resource_version},
-        "spec": {"rotation": {"approved": list(approved)}},
-    }
+    patch = {"metadata": {"resourceVersion": read.resource_version}, "spec": changes}
     arguments = (RESOURCE, read.name, "--type=merge", f"--patch={json.dumps(patch)}")
     manager = f"--field-manager={FIELD_MANAGER}"
     try:
@@ -90,5 +89,5 @@ def write_approved(
         if "(Conflict)" not in failed.message:
             raise
         raise UnusableInput(
-            f"{read.name} was changed while you looked at it; nothing is approved.", "Run the command again."
+            f"{read.name} was changed while you looked at it; nothing is written.", "Run the command again."
         ) from None

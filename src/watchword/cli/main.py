@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("watchword.cli.verify", "Say whether a token is accepted, check by check."),
     "pin": ("watchword.cli.pin", "Print the ClusterTrustedIssuer of a cluster."),
     "approve": ("watchword.cli.approve", "Approve keys that an issuer serves and nobody trusts yet."),
+    "revoke": ("watchword.cli.revoke", "Take trust back: of a key, a token, a pod, a ServiceAccount."),
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
     "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
     "completion": ("watchword.cli.completion", "Print a shell's completion script."),

@@ -154,6 +154,18 @@ def test_the_cluster_itself_can_be_asked_whose_key_it_is(
     assert approved(kinds, name) == [real.thumbprint]
 
 
+def test_what_the_cluster_serves_now_can_be_approved_before_anybody_saw_it(
+    kinds: Cluster, other_cluster: Cluster, kubectl: Kubectl, new_issuer: NewIssuer
+) -> None:
+    (real,) = load_jwks(json.dumps(other_cluster.jwks()).encode()).keys
+    name = new_issuer([])
+    assert kubectl.run("approve", name, "--served-by", "there", "--yes").exit_code == 0
+    assert approved(kinds, name) == [real.thumbprint]
+    revoking = new_issuer([], revoked=[real.thumbprint])
+    assert kubectl.run("approve", revoking, "--served-by", "there", "--yes").exit_code == 0
+    assert approved(kinds, revoking) == []
+
+
 def test_an_object_that_changed_meanwhile_is_not_approved(
     kinds: Cluster, kubectl: Kubectl, new_issuer: NewIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

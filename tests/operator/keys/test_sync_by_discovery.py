@@ -116,14 +116,34 @@ def test_an_endpoint_that_asks_for_time_gets_it_whatever_happens(
             await until(lambda: world.fresh() == "Unreachable", "the first failure is said at once")
             for number in range(50):
                 # Edits that change nothing of the source: a storm of them must not become one of requests.
-                world.sync.set_issuer(
-                    issuer(source(there, authority), rotation={"retireAfterSeconds": number}), ()
-                )
+                rotation = {"retireAfterSeconds": number, "approved": [f"{number:042d}A"]}
+                world.sync.set_issuer(issuer(source(there, authority), rotation=rotation), ())
                 await asyncio.sleep(0)
             await asyncio.sleep(0.2)
             assert len(there.requests) == 1
 
     with endpoint(tls, always(answer(b"", "429 Too Many", Retry_After="3600"))) as there:
+        asyncio.run(scenario(there))
+
+
+def test_an_approval_before_a_key_was_seen_is_acted_on_at_once(
+    tls: ssl.SSLContext, authority: Authority
+) -> None:
+    async def scenario(there: Endpoint) -> None:
+        world = World(LOOPBACK)
+        slow = source(there, authority, intervalSeconds=86_400)
+        async with running(world):
+            world.sync.set_issuer(issuer(slow), ())
+            await until(lambda: world.trusted() == ["key-a"], "the first keys are taken")
+            there.behaviour = always(answer(jwks(B)))
+            approved = {"approved": [A.key.thumbprint, B.key.thumbprint]}
+            world.sync.set_issuer(issuer(slow, rotation=approved), ())
+            await until(lambda: world.trusted() == ["key-a", "key-b"], "the new key is trusted")
+            world.sync.set_issuer(issuer(slow, rotation=approved), ())
+            await asyncio.sleep(0.2)
+            assert len(there.requests) == 2
+
+    with endpoint(tls, always(answer(jwks(A)))) as there:
         asyncio.run(scenario(there))
 
 

@@ -82,10 +82,13 @@ class KeySync:
             self._start(name)
             changed = True
         else:
-            place_was = followed.place
+            place_was, approved_was = followed.place, followed.follower.issuer.spec.rotation.approved
             changed = followed.follower.edit(issuer, self._now())
             if followed.place != place_was:
                 followed.forget()
+            elif followed.awaits(set(issuer.spec.rotation.approved).difference(approved_was)):
+                # Somebody approved a key before it was seen, and waits: look now, unless asked to wait.
+                followed.due = followed.held_off_until
             followed.wake.set()
         changed |= self._read_config_map(followed)
         if changed:
@@ -189,6 +192,7 @@ class KeySync:
                 return False
             followed.failures += 1
             followed.due = loop.time() + next_try(followed.failures, interval, failed.retry_after)
+            followed.held_off_until = followed.due if failed.retry_after is not None else 0.0
             is_news = failed.is_answer or followed.failures >= _FAILURES_UNTIL_SAID
             if not is_news and followed.follower.keys.fresh.verdict is not Verdict.NEVER_FETCHED:
                 return False
@@ -250,6 +254,7 @@ class _Followed:
         self.follower = follower
         self.wake = asyncio.Event()
         self.due = 0.0
+        self.held_off_until = 0.0
         self.failures = 0
         self.fetcher: KeyFetcher | None = None
 
@@ -280,6 +285,10 @@ class _Followed:
         discovery = self.follower.issuer.spec.keys.discovery
         return OWN_CLUSTER_SECONDS if discovery is None else float(discovery.interval_seconds)
 
+    def awaits(self, approved: set[str]) -> bool:
+        """Whether one of these approvals is of a key that was never seen."""
+        return bool(approved.difference(key.thumbprint for key in self.follower.keys.held))
+
     def forget(self) -> None:
         """Begin anew with another source; the keys stay."""
-        self.fetcher, self.failures, self.due = None, 0, 0.0
+        self.fetcher, self.failures, self.due, self.held_off_until = None, 0, 0.0, 0.0
