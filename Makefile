@@ -13,7 +13,7 @@ LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-inde
 LOCK := uv pip compile pyproject.toml $(LOCK_FLAGS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests verify fuzz bench image lock clean
+.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests site verify fuzz bench image lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ format: setup ## Format the code and mend what the linter can
 
 generate: setup ## Write the generated reference pages anew
 	@$(BIN)/python -m docs.generate write
+
+site: setup ## Build the documentation as a site into site/; fails on a link that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 manifests: setup ## Render manifests/install from the chart (the first time builds Helm with Go)
 	@$(BIN)/python -m tests.charts write
