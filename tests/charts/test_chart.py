@@ -147,12 +147,18 @@ def test_definitions_are_kept_on_uninstall_unless_told_otherwise(helm: Helm, ren
 
 
 def test_a_digest_wins_over_a_tag_for_every_container_and_every_gate(helm: Helm) -> None:
-    values = {"image": {"repository": "registry.example/watchword", "tag": "1", "digest": DIGEST}}
-    objects = helm.template(values)
-    wanted = f"registry.example/watchword@{DIGEST}"
+    image = {"tag": "1", "digest": DIGEST}
+    objects = helm.template(
+        {
+            "image": {"repository": "registry.example/operator", **image},
+            "gate": {"image": {"repository": "registry.example/gate", **image}},
+        }
+    )
+    wanted = f"registry.example/operator@{DIGEST}"
     assert {container["image"] for _, container, _ in containers(objects)} == {wanted}
     webhook = named(objects, "Deployment", "watchword-webhook")
-    assert f"--gate-image={wanted}" in webhook["spec"]["template"]["spec"]["containers"][0]["args"]
+    arguments = webhook["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--gate-image=registry.example/gate@{DIGEST}" in arguments
 
 
 def test_the_webhook_is_asked_only_for_pods_that_ask_and_fails_closed_for_them(rendered: Objects) -> None:

@@ -51,7 +51,7 @@ def command(*, file: str, services: str, namespace: str, gate_image: str, output
     \b
     Examples:
       watchword inject deployment.yaml --services manifests/ | kubectl apply -f -
-      kustomize build . | watchword inject - --services manifests/ --gate-image REGISTRY/watchword@sha256:...
+      kustomize build . | watchword inject - --services manifests/ --gate-image REGISTRY/gate@sha256:...
 
     Exit codes: 0 printed; 1 a pod cannot be injected (nothing is printed); 2 wrong usage or unreadable input.
     """

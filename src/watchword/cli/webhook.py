@@ -186,7 +186,7 @@ def command(
 
     \b
     Example, in a pod:
-      watchword webhook --listen 0.0.0.0:9443 --gate-image REGISTRY/watchword@sha256:...
+      watchword webhook --listen 0.0.0.0:9443 --gate-image REGISTRY/gate@sha256:...
 
     Exit codes: 0 stopped by a signal; 2 wrong usage, or an address or a certificate that cannot be used.
     """

@@ -19,7 +19,7 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: of the gate.
     """
 
-    image: str = "watchword:0.1.0"
+    image: str = "watchword.dev/gate:0.1.0"
     image_pull_policy: str = "IfNotPresent"
     listen_host: str = "0.0.0.0"  # noqa: S104 - callers come over the pod's address
     ops_port: int = 9090

@@ -105,14 +105,14 @@ def test_a_release_lives_through_upgrade_rollback_uninstall_and_return(
     assert "rollout status deployment/watchword-operator" in said
     installed, few = ours(fresh), columns(fresh)
     assert {"deployments/watchword-operator", "deployments/watchword-webhook"} <= installed
-    assert image_of(fresh) == "watchword:0.1.0-rc.1"
+    assert image_of(fresh) == "watchword.dev/operator:0.1.0-rc.1"
     fresh.apply(issuer())
     fresh.create_namespace("tuist")
     fresh.apply(service())
 
     run(helm, fresh, "upgrade", "watchword", str(CHART))
     assert columns(fresh) == few + 1, "the definitions are upgraded with the chart"
-    assert image_of(fresh) == "watchword:0.1.0"
+    assert image_of(fresh) == "watchword.dev/operator:0.1.0"
     assert ours(fresh) == installed
 
     trust_certificate(fresh)
