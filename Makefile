@@ -74,7 +74,7 @@ manifests: setup ## Render manifests/install from the chart (the first time buil
 verify: setup ## Fail when a generated page differs from its source
 	@$(BIN)/python -m docs.generate check
 
-fuzz: setup ## Fuzz the parsers of tokens, keys, bundles and events (FUZZ_SECONDS=60 in all)
+fuzz: setup ## Fuzz the parsers of tokens, keys, bundles, events and API answers (FUZZ_SECONDS=60 in all)
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: setup ## Run the benchmarks; prints ratios between things measured in one run

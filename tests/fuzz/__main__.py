@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("token", "claims", "jwks", "bundle", "manifest", "event")
+TARGETS = ("token", "claims", "jwks", "bundle", "manifest", "event", "answer")
 INPUT_SECONDS = 5
 MAX_INPUT_BYTES = 16 * 1024
 # Start-up and the corpus are not fuzzing; past this, the process itself hangs.

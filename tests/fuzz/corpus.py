@@ -56,6 +56,19 @@ def _events() -> list[bytes]:
     return [*single, json.dumps([envelope(), envelope(id="2")]).encode(), b"[]", binary]
 
 
+def _answers() -> list[bytes]:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
+    line = b'{"type": "ADDED", "object": {"metadata": {"name": "a", "resourceVersion": "1"}}}\n'
+    chunks = b"%x\r\n%s\r\n" % (len(line), line) * 3
+    return [
+        head + chunks + b"0\r\n\r\n",
+        head + b"3;ext=1\r\nabc\r\n0\r\nTrailer: x\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + head + chunks,
+        b"HTTP/1.1 410 Gone\r\nContent-Length: 14\r\n\r\n" + b'{"code": 410}\n',
+        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+    ]
+
+
 _ALL = {
     "token": _tokens,
     "claims": _claims,
@@ -63,4 +76,5 @@ _ALL = {
     "bundle": _bundles,
     "manifest": _manifests,
     "event": _events,
+    "answer": _answers,
 }

@@ -5,7 +5,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["watchword.identity", "watchword.trust", "watchword.usage"]):
+with atheris.instrument_imports(
+    include=["watchword.apiwatch", "watchword.identity", "watchword.trust", "watchword.usage"]
+):
     from tests.fuzz import targets
 
 from tests.attacks.world import NOW, key, policy
@@ -23,6 +25,7 @@ def target(name: str) -> Target:
         "bundle": targets.bundle_target,
         "manifest": targets.manifest_target,
         "event": targets.event_target(NOW),
+        "answer": targets.answer_target,
     }
     return named[name]
 

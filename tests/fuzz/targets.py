@@ -7,6 +7,8 @@ was accepted can be said again.
 
 from collections.abc import Callable
 
+from watchword.apiwatch.answer import AnswerParser, LineSplitter
+from watchword.apiwatch.problems import WatchFailed
 from watchword.identity import Identity, KeySet, Policy, Refusal, examine, load_jwks, verify
 from watchword.trust import (
     BundleProblem,
@@ -86,3 +88,21 @@ def event_target(now: float) -> Target:
             assert all(isinstance(each, Event | EventProblem) for each in answer)
 
     return run
+
+
+def answer_target(data: bytes) -> None:
+    """Answers of an API server: a problem, or the same body however the bytes were cut."""
+    assert _answered(data, len(data) or 1) == _answered(data, 1 + len(data) // 3)
+
+
+def _answered(data: bytes, size: int) -> tuple[int, bytes, list[bytes]] | None:
+    parser, splitter, body, lines = AnswerParser(), LineSplitter(max_bytes=4096), b"", list[bytes]()
+    try:
+        for start in range(0, len(data), size):
+            parser.feed(data[start : start + size])
+            for piece in parser.body():
+                body += piece
+                lines += splitter.feed(piece)
+    except WatchFailed:
+        return None
+    return parser.status, body, lines

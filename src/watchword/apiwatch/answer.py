@@ -43,6 +43,9 @@ class AnswerParser:
             WatchFailed: it is no HTTP answer, or its head is too large.
         """
         if self.is_complete:
+            # Line ends may stand between two answers (RFC 9112 section 2.2).
+            if not data.strip(b"\r\n"):
+                return
             raise _malformed("bytes after the end of an answer")
         try:
             self._parser.feed_data(data)

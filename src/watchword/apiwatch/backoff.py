@@ -9,7 +9,7 @@ import random
 from typing import Final
 
 FIRST_SECONDS: Final = 0.25
-MOST_SECONDS: Final = 15.0
+MOST_SECONDS: Final = 5.0
 # A server that asks for more than this is asked again nonetheless.
 MOST_ASKED_SECONDS: Final = 120.0
 
