@@ -12,6 +12,7 @@ from typing import Any
 from watchword.operator.agenda import Agenda
 from watchword.operator.following import Account, Existence, ManagedObject, Pod, Sink
 from watchword.operator.keys.sync import KeySync
+from watchword.operator.names import service_of
 from watchword.operator.recorder import Recorder
 from watchword.operator.store import Account as AccountName
 from watchword.operator.world import World
@@ -66,7 +67,7 @@ class Feed(Sink):
 
     def managed_seen(self, managed: ManagedObject) -> None:
         """An object of ours is there; if somebody else wrote it, look after it."""
-        if self._world.managed.observe(managed.kind, managed.place, managed.seen) and managed.service:
+        if self._world.managed.observe(managed.kind, managed.place, managed.seen):
             self._look_after(managed)
 
     def managed_gone(self, managed: ManagedObject) -> None:
@@ -115,7 +116,7 @@ class Feed(Sink):
             self._agenda.touch(entry.service, name)
 
     def _look_after(self, managed: ManagedObject) -> None:
-        name = (managed.place[0], managed.service)
+        name = (managed.place[0], service_of(managed.kind, managed.place[1]))
         if self._world.store.service(name) is not None:
             self._agenda.services.add(name)
 

@@ -17,7 +17,7 @@ import msgspec
 from watchword.apiwatch import Endpoint, Part, PartialObject, Removed, Resource, Troubled, Upserted, Watch
 from watchword.apiwatch.messages import FullMeta
 from watchword.operator.managed import MANAGED_KINDS, ManagedKind, Seen, seen_from
-from watchword.operator.names import MANAGED_SELECTOR, SERVICE_LABEL, Name
+from watchword.operator.names import MANAGED_SELECTOR, Name
 from watchword.operator.pods import GroupPool
 from watchword.process.logs import LOGGER
 from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD
@@ -57,7 +57,6 @@ class ManagedObject(msgspec.Struct, frozen=True):
 
     kind: ManagedKind
     place: Name
-    service: str
     seen: Seen
 
 
@@ -242,9 +241,8 @@ def _existence(kind: str) -> Callable[[PartialObject], Existence]:
 def _managed(kind: ManagedKind) -> Callable[[_Whole], ManagedObject]:
     def keep(item: _Whole) -> ManagedObject:
         metadata = item.metadata
-        service = (metadata.labels or {}).get(SERVICE_LABEL, "")
         seen = seen_from(kind, msgspec.to_builtins(item))
-        return ManagedObject(kind, (metadata.namespace, metadata.name), service, seen)
+        return ManagedObject(kind, (metadata.namespace, metadata.name), seen)
 
     return keep
 

@@ -32,6 +32,11 @@ def policy_name(service: str) -> str:
     return f"watchword-{service}"
 
 
+def service_of(kind: str, name: str) -> str:
+    """The service that an object of ours is for, by its name: labels can be changed by hand."""
+    return name.removeprefix("watchword-" if kind == "NetworkPolicy" else "watchword-bundle-")
+
+
 def labels_for(service: str) -> dict[str, str]:
     """The labels of every object that is made for a service."""
     return {MANAGED_BY: MANAGER, SERVICE_LABEL: service}

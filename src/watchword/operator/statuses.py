@@ -31,6 +31,9 @@ from watchword.trust.specs.status import (
 _OF_REASON: Final[Mapping[str, Verdict]] = {
     verdict.reason: verdict for verdict in Verdict if verdict.type is ConditionType.READY
 }
+_FRESH_OF_REASON: Final[Mapping[str, Verdict]] = {
+    verdict.reason: verdict for verdict in Verdict if verdict.type is ConditionType.KEYS_FRESH
+}
 # Problems shown of one object: the first ones are enough to begin with.
 _SHOWN: Final = 3
 _MAX_MESSAGE: Final = 2048
@@ -104,10 +107,19 @@ def issuer_status(
         fetched = _moment(keys.fetched_at)
     return IssuerStatus(
         observed_generation=entry.generation,
-        conditions=conditions([ready, keys.fresh, keys.settled], entry, now),
+        conditions=conditions([ready, _freshness(entry, keys), keys.settled], entry, now),
         keys=held,
         last_fetch_time=fetched,
     )
+
+
+def _freshness(entry: Entry, keys: Keys) -> ConditionValue:
+    """KeysFresh: until this process has asked itself, what the one before it found is the last word."""
+    before = next((each for each in entry.status.conditions if each.type == ConditionType.KEYS_FRESH), None)
+    if keys.fresh.verdict is not Verdict.NEVER_FETCHED or not keys.held or before is None:
+        return keys.fresh
+    verdict = _FRESH_OF_REASON.get(before.reason)
+    return keys.fresh if verdict is None else ConditionValue(verdict, before.message)
 
 
 def conditions(values: Iterable[ConditionValue], entry: Entry, now: float) -> tuple[Condition, ...]:

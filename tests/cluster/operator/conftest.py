@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.operator.operated import OPERATOR_USER, Operated, audit_flags
 from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, start_etcd
 from tests.faults.standing import Standing, standing
+from tests.operatorprocess import give_back_lease, kubeconfig_of, running_operator
 from watchword.trust.crds import definitions
 
 
@@ -53,3 +56,50 @@ def installation(control_plane: Binaries, tmp_path_factory: pytest.TempPathFacto
         made.operator("operator")
         made.check_that_edits_count()
         yield made
+
+
+@pytest.fixture(scope="session")
+def operated_cluster(
+    control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Cluster, Path]]:
+    """An API server with our kinds that writes down what the operator asks; and that audit log."""
+    folder = tmp_path_factory.mktemp("operated")
+    with start_cluster(
+        folder,
+        etcd=etcd,
+        binaries=control_plane,
+        users={OPERATOR_USER: ["system:masters"]},
+        flags=audit_flags(folder),
+    ) as cluster:
+        for definition in definitions():
+            cluster.apply(definition)
+        give_back_lease(cluster)
+        yield cluster, folder / "audit.log"
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(
+    operated_cluster: tuple[Cluster, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The operator's own credentials."""
+    cluster, _ = operated_cluster
+    path = tmp_path_factory.mktemp("kubeconfig") / "kubeconfig"
+    return kubeconfig_of(cluster, path, bearer=cluster.bearer(OPERATOR_USER))
+
+
+@pytest.fixture(scope="session")
+def operated(
+    operated_cluster: tuple[Cluster, Path],
+    operator_kubeconfig: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Operated]:
+    """A cluster with a running operator that all lifecycle tests share, each in namespaces of its own, and
+    with the issuer `here` that is the cluster itself."""
+    cluster, audit = operated_cluster
+    with running_operator(operator_kubeconfig, tmp_path_factory.mktemp("operator")) as replica:
+        replica.wait_until(replica.is_leading, "the operator leads and is warm")
+        here = Operated(cluster, replica, audit, issuer="here")
+        issuer = here.trusted_issuer(name="here", keys={"cluster": {}})
+        here.apply(issuer)
+        here.wait_for(issuer, "Ready/KeysTrusted")
+        yield here
