@@ -10,7 +10,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from watchword.operator.names import DIGEST_ANNOTATION, GENERATION_ANNOTATION, Name
+from watchword.operator.names import (
+    BUNDLE_ENTRY,
+    DIGEST_ANNOTATION,
+    FIELD_MANAGER,
+    GENERATION_ANNOTATION,
+    Name,
+    labels_for,
+)
 from watchword.operator.objects import fingerprint
 
 ManagedKind = Literal["ConfigMap", "Role", "RoleBinding", "NetworkPolicy"]
@@ -64,6 +71,27 @@ def version_of(metadata: dict[str, Any]) -> int:
     """An object's resourceVersion as a number; 0 where it is none."""
     text = str(metadata.get("resourceVersion", ""))
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def has_the_last_word(metadata: dict[str, Any]) -> bool:
+    """Whether everything that we set of a ConfigMap was set by us last (Kubernetes docs: field management).
+
+    Whoever changes a field takes it from our entry in managedFields, under whatever name they write.
+    """
+    for entry in metadata.get("managedFields") or ():
+        if (entry.get("manager"), entry.get("operation")) != (FIELD_MANAGER, "Apply"):
+            continue
+        fields = entry.get("fieldsV1") or {}
+        content = fields.get("f:data") or fields.get("f:binaryData") or {}
+        owned = fields.get("f:metadata") or {}
+        notes, labels = owned.get("f:annotations") or {}, owned.get("f:labels") or {}
+        return (
+            f"f:{BUNDLE_ENTRY}" in content
+            and {f"f:{DIGEST_ANNOTATION}", f"f:{GENERATION_ANNOTATION}"} <= notes.keys()
+            and {f"f:{label}" for label in labels_for("")} <= labels.keys()
+            and bool(owned.get("f:ownerReferences"))
+        )
+    return False
 
 
 class ManagedObjects:

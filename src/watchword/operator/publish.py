@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from watchword.operator.apply import Conflict, Writer
-from watchword.operator.managed import ManagedObjects, Seen, seen_from
+from watchword.operator.managed import ManagedObjects, Seen, has_the_last_word, seen_from
 from watchword.operator.names import BUNDLE_ENTRY, Name, bundle_name, is_ours
 from watchword.operator.objects import bundle_entry, config_map, fingerprint
 from watchword.trust.bundle import Bundle, BundleProblem, decode_bundle
@@ -99,7 +99,7 @@ class Publisher:
                     seen = seen_from("ConfigMap", document)
                     self._managed.wrote("ConfigMap", place, seen)
                     return self._as_it_is(place, seen, bundle.digest)
-                undone = self._what_was_done(place, document, expected, is_conflict=must_read)
+                undone = self._what_was_done(place, document, expected)
                 seen = self._refreshed(place, document)
             try:
                 return await self._write(service, bundle, seen, status, undone)
@@ -130,21 +130,14 @@ class Publisher:
             and fingerprint(document) == fingerprint(config_map(service, bundle, ("data", "")))
         )
 
-    def _what_was_done(
-        self, place: Name, document: dict[str, Any] | None, expected: int, *, is_conflict: bool
-    ) -> str:
+    def _what_was_done(self, place: Name, document: dict[str, Any] | None, expected: int) -> str:
         """What somebody else did to the ConfigMap since our last write, for an Event."""
         if not expected:
             return ""
         if document is None:
             return f"ConfigMap {place[1]} was deleted"
-        # After a conflict it may be our own write whose answer was lost, or the previous leader's.
-        seen, stored = seen_from("ConfigMap", document), _stored(document)
-        is_whole = stored is not None and (stored.digest, stored.generation) == (
-            seen.content,
-            seen.generation,
-        )
-        if seen.version == expected or (is_conflict and is_whole):
+        # It may be our own write whose answer was lost, or that of the leader before: nobody else's then.
+        if seen_from("ConfigMap", document).version == expected or has_the_last_word(document["metadata"]):
             return ""
         return f"ConfigMap {place[1]} was changed"
 
