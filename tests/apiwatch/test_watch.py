@@ -305,6 +305,26 @@ def test_waits_grow_while_a_server_ends_each_watch_at_once() -> None:
     assert max(Counting.waits) >= 8
 
 
+def test_waits_stay_short_while_each_watch_tells_something_before_it_is_cut() -> None:
+    class Noting(Backoff):
+        waits: ClassVar[list[float]] = []
+
+        def next(self, asked_seconds: float | None = None) -> float:
+            self.waits.append(super().next(asked_seconds))
+            return 0.0
+
+    async def story(server: FakeServer, follower: Follower) -> None:
+        for number in range(10):
+            server.put("c1", str(number))
+            await follower.until_right()
+            server.cut()
+            await follower.until(lambda number=number: follower.watch.watches >= number + 2)
+
+    play(story, backoff=Noting(1.0, 1000.0))
+    assert len(Noting.waits) >= 10
+    assert max(Noting.waits) <= 2.0
+
+
 def test_what_is_not_kept_is_not_told() -> None:
     class Kept(Part, frozen=True):
         metadata: ObjectMeta
@@ -345,7 +365,7 @@ def test_what_vanished_while_nobody_watched_is_told_as_gone() -> None:
 
 def test_a_bookmark_moves_the_point_to_go_on_from() -> None:
     async def story(server: FakeServer, follower: Follower) -> None:
-        await follower.until(lambda: follower.watch.watches == 1)
+        await follower.until(lambda: bool(server.requests) and "watch=1" in server.requests[-1])
         server.elsewhere()
         server.end_watches()
         await follower.until(lambda: follower.watch.watches == 2)

@@ -28,7 +28,7 @@ from watchword.apiwatch.resource import Resource
 
 # What a watch may last beyond the time that it was asked for.
 GRACE_SECONDS: Final = 5.0
-# A watch that lived so long was a good one: the next failure is a first one.
+# A watch that stood so long, or told something, was a good one: the next failure is a first one.
 GOOD_SECONDS: Final = 10.0
 # One that ended sooner, without a word, would be asked for again in a tight circle.
 _TOO_SOON_SECONDS: Final = 1.0
@@ -87,6 +87,7 @@ class Watch(Generic[Kept]):
         self._relist_seconds, self._backoff = relist_seconds, backoff or Backoff()
         self._version: str | None = None
         self._listed_at = 0.0
+        self._stood_at: float | None = None
         self.known: dict[Key, Kept] = {}
         self.problem: WatchProblem | None = None
         self.heard_at: float | None = None
@@ -101,7 +102,7 @@ class Watch(Generic[Kept]):
     async def events(self) -> AsyncGenerator[Event[Kept], None]:
         """Tell what happens, until closed. Never raises; trouble is told as `Troubled`, then tried again."""
         while True:
-            begun = time.monotonic()
+            begun, self._stood_at = time.monotonic(), None
             try:
                 async with contextlib.aclosing(self._round()) as told:
                     async for event in told:
@@ -115,13 +116,17 @@ class Watch(Generic[Kept]):
                 continue
             except WatchFailed as failed:
                 failure = failed
-            if time.monotonic() - begun >= GOOD_SECONDS:
+            if self._stood_seconds() >= GOOD_SECONDS:
                 self._backoff.reset()
             is_expired, self._version = self._version_after(failure)
             if not is_expired and failure.problem != self.problem:
                 self.problem = failure.problem
                 yield Troubled(failure.problem)
             await asyncio.sleep(self._backoff.next(failure.retry_after_seconds))
+
+    def _stood_seconds(self) -> float:
+        """For how long the last watch has stood; none: not at all."""
+        return 0.0 if self._stood_at is None else time.monotonic() - self._stood_at
 
     def _version_after(self, failure: WatchFailed) -> tuple[bool, str | None]:
         """Whether only a version expired, as they do, and the version to go on from."""
@@ -200,6 +205,7 @@ class Watch(Generic[Kept]):
         if answer.status != 200:
             raise refusal_of(answer, await connection.beginning(), f"watch {self._resource}")
         self._heard()
+        self._stood_at = self.heard_at
         if self.problem is not None:
             self.problem = None
             yield Recovered()
@@ -232,6 +238,7 @@ class Watch(Generic[Kept]):
         if not item.metadata.resource_version:
             raise _unreadable(f"the watch of {self._resource} told an object without a resourceVersion")
         self._version = item.metadata.resource_version
+        self._backoff.reset()
         if notice.type != "DELETED":
             return self._upsert(item)
         gone = self.known.pop(_key(item), None)
