@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs.generate import admission, chart, commands, crds, metrics, reasons, resources
+from docs.generate import admission, chart, commands, crds, metrics, reasons, resources, snippets
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -34,6 +34,8 @@ def main() -> int:
     # A chart can only read what lies in its own folder.
     files |= {chart.CHART / "files" / name: page for name, page in MANIFESTS.items()}
     files[chart.CHART / "README.md"] = chart.page
+    files[ROOT / "manifests" / "snippets" / "protected-pod.yaml"] = snippets.protected
+    files[ROOT / "manifests" / "snippets" / "calling-pod.yaml"] = snippets.calling
     for path, page in files.items():
         text = page()
         if mode == "write":
