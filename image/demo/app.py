@@ -29,7 +29,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         url = urlsplit(self.path)
-        time.sleep(float(parse_qs(url.query).get("seconds", ["0"])[0]))
+        seconds = float(parse_qs(url.query).get("seconds", ["0"])[0])
+        if seconds:
+            say("begun", path=url.path, seconds=seconds)
+            time.sleep(seconds)
         identity = {
             name.lower(): value
             for name, value in self.headers.items()

@@ -115,6 +115,26 @@ class Node:
         chosen = ["-c", container] if container else []
         return self.kubectl("-n", namespace, "logs", pod, *chosen)
 
+    @contextmanager
+    def following_logs(self, namespace: str, pod: str, container: str, into: Path) -> Iterator[None]:
+        """Write what a container says to a file, to its end, for the end of a Pod takes its logs along.
+
+        Each line begins with the moment that the node received it (RFC 3339, nanoseconds).
+        """
+        command = [find_kubectl(), f"--kubeconfig={self.cluster.kubeconfig}", "-n", namespace]
+        with into.open("wb") as output:
+            follower = subprocess.Popen(
+                [*command, "logs", "--follow", "--timestamps", pod, "-c", container],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield
+            follower.wait(_POD_SECONDS)
+        finally:
+            follower.kill()
+            follower.wait()
+
     def execute(self, namespace: str, pod: str, *command: str, container: str | None = None) -> str:
         """Run a command in a container and return its stdout."""
         chosen = ["-c", container] if container else []

@@ -195,16 +195,21 @@ async def _relay(listener: socket.socket, address: str, port: int, stopping: asy
             return
         try:
             await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
-        except asyncio.CancelledError:
-            pass  # the relay ends; asyncio's own callback would log this as a failure
         finally:
             writer.close()
             other_writer.close()
 
-    server = await asyncio.start_server(serve, sock=listener)
+    # Held here: a connection that only waits for its other end is known to nobody else, and collected.
+    tasks: set[asyncio.Task[None]] = set()
+
+    def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(on_connection, sock=listener)
     await stopping.wait()
     server.close()
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
