@@ -3,6 +3,8 @@
 
 from tests.attacks import test_gate
 from tests.attacks.table import ATTACKS, LATER, PAGE, SCENARIOS, counts, page
+from tests.cluster.keys import test_conditions
+from tests.operator.keys import test_fetch
 
 
 def test_the_page_is_what_the_cases_say() -> None:
@@ -21,5 +23,6 @@ def test_every_class_has_cases_or_a_scenario_or_says_why_not() -> None:
 
 
 def test_every_scenario_is_a_test() -> None:
+    tests = {**vars(test_gate), **vars(test_fetch), **vars(test_conditions)}
     for attack, name in SCENARIOS.items():
-        assert attack == "H10" or callable(getattr(test_gate, name))
+        assert attack == "H10" or callable(tests.get(name)), name

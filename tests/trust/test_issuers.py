@@ -68,3 +68,15 @@ def test_problems_too_are_the_same_in_any_order_of_the_inputs() -> None:
     }
     assert len(seen) == 1
     assert len(seen.pop()) == 5
+
+
+def test_a_revoked_key_is_left_out_whatever_its_source() -> None:
+    good, leaked = signer(), Signer("leaked")
+    revoked = [{"keyThumbprint": leaked.key.thumbprint}]
+    assert pinned(issuer("production", good, leaked, revoked=revoked)) == [good.kid]
+    resources = parsed(issuer(keys={"cluster": {}}, revoked=revoked)).resources
+    data = json.dumps({"keys": [good.jwk, leaked.jwk]}).encode()
+    (judged,) = compile_resources(resources, keys={"production": data}).problems or [None]
+    assert judged is None
+    (problem,) = compiled(issuer("production", leaked, revoked=revoked)).problems
+    assert problem.reason.value == "NoUsableKey"
