@@ -5,6 +5,7 @@ httptools parses, uvloop moves bytes, and the answer is a constant as long as th
 """
 
 import asyncio
+import sys
 from typing import cast
 
 import httptools
@@ -32,11 +33,11 @@ class _Responder(asyncio.Protocol):
         self.transport.write(_ANSWER)
 
 
-async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(_Responder, "127.0.0.1", 0)
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_Responder, "127.0.0.1", port)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

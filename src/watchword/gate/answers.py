@@ -34,14 +34,16 @@ class Answer(msgspec.Struct, frozen=True):
         status: the HTTP status.
         headers: names in lower case, and values.
         body: the bytes.
+        lines: the headers as they go out, where they are made already; else nothing.
     """
 
     status: int
     headers: Headers
     body: bytes = b""
+    lines: bytes = b""
 
 
-class Allowed(msgspec.Struct, frozen=True):
+class Allowed(msgspec.Struct, frozen=True, gc=False):
     """A yes: a 200 without a body, of which all but the decision's id is known beforehand.
 
     Attributes:
@@ -79,11 +81,10 @@ ALLOWED_LINES: Final = b"content-length: 0\r\ncache-control: no-store\r\n"
 
 def identity_lines(identity: Identity) -> bytes:
     """Who is calling, as the lines of a head: the same for every request of one workload."""
-    return b"x-watchword-subject: %b\r\nx-watchword-issuer: %b\r\nx-watchword-workload: %b\r\n" % (
-        _value(identity.subject),
-        _value(identity.issuer),
-        _value(identity.workload),
-    )
+    names = (identity.subject.encode(), identity.issuer.encode(), identity.workload.encode())
+    if b"".join(names).translate(None, _SAFE_BYTES):
+        names = (_value(identity.subject), _value(identity.issuer), _value(identity.workload))
+    return b"x-watchword-subject: %b\r\nx-watchword-issuer: %b\r\nx-watchword-workload: %b\r\n" % names
 
 
 def grant_lines(grants: Iterable[Grant]) -> bytes:
@@ -110,8 +111,7 @@ def lines_of(headers: Headers) -> bytes:
 
 def _value(name: str) -> bytes:
     # Names come from manifests, which are checked; a bundle made by hand must not add a header of its own.
-    written = name.encode()
-    return quote(name, safe=_HEADER_SAFE).encode() if written.translate(None, _SAFE_BYTES) else written
+    return quote(name, safe=_HEADER_SAFE).encode()
 
 
 def refused(
@@ -125,25 +125,62 @@ def refused(
         scope: the scope that was missing, where it is known.
         retry_after: seconds, for 429 and 503.
     """
-    reason = refusal.reason
-    document = {
-        "type": TYPE_PREFIX + reason.code,
-        "title": reason.summary,
-        "status": reason.status,
-        "detail": refusal.sentence(),
-        "reason": reason.code,
-        "remedy": refusal.remedy,
-        "decision_id": decision_id,
-    }
-    headers: Headers = [
-        (b"x-watchword-reason", reason.code.encode()),
-        (b"x-watchword-decision-id", decision_id.encode()),
-    ]
-    if reason.status in {400, 401, 403}:
-        headers.append((b"www-authenticate", _challenge(refusal, scope)))
-    if retry_after is not None:
-        headers.append((b"retry-after", str(retry_after).encode()))
-    return json_answer(reason.status, document, headers, b"application/problem+json")
+    is_plain = not (refusal.detail or refusal.hint or scope or retry_after)
+    stem = _PLAIN.get(refusal.reason.code) if is_plain else None
+    if stem is None:
+        stem = _Stem.of(refusal, scope, retry_after)
+        if is_plain:
+            _PLAIN[refusal.reason.code] = stem
+    return stem.answer(decision_id.encode())
+
+
+class _Stem(msgspec.Struct, frozen=True):
+    """All of a refusal's answer but the decision's id. A flood of refusals mostly differs in that alone."""
+
+    status: int
+    body: bytes
+    before: Headers
+    after: Headers
+    lines_before: bytes
+    lines_after: bytes
+
+    @classmethod
+    def of(cls, refusal: Refusal, scope: str | None, retry_after: int | None) -> "_Stem":
+        reason = refusal.reason
+        # The id comes last, so that it can be put there: the body ends behind it.
+        document = {
+            "type": TYPE_PREFIX + reason.code,
+            "title": reason.summary,
+            "status": reason.status,
+            "detail": refusal.sentence(),
+            "reason": reason.code,
+            "remedy": refusal.remedy,
+            "decision_id": "",
+        }
+        body = msgspec.json.encode(document).removesuffix(_BODY_END)
+        before: Headers = [(b"cache-control", b"no-store"), (b"x-watchword-reason", reason.code.encode())]
+        after: Headers = []
+        if reason.status in {400, 401, 403}:
+            after.append((b"www-authenticate", _challenge(refusal, scope)))
+        if retry_after is not None:
+            after.append((b"retry-after", str(retry_after).encode()))
+        return cls(reason.status, body, before, after, lines_of(before), lines_of(after))
+
+    def answer(self, decision_id: bytes) -> Answer:
+        body = b"%b%b%b" % (self.body, decision_id, _BODY_END)
+        size = b"%d" % len(body)
+        headers = [_PROBLEM_TYPE, (b"content-length", size), *self.before, (_ID, decision_id), *self.after]
+        lines = _PROBLEM_LINES % (size, self.lines_before, decision_id, self.lines_after)
+        return Answer(self.status, headers, body, lines)
+
+
+_PLAIN: Final[dict[str, _Stem]] = {}
+_BODY_END: Final = b'"}'
+_ID: Final = b"x-watchword-decision-id"
+_PROBLEM_TYPE: Final = (b"content-type", b"application/problem+json")
+_PROBLEM_LINES: Final = (
+    b"content-type: application/problem+json\r\ncontent-length: %b\r\n%bx-watchword-decision-id: %b\r\n%b"
+)
 
 
 def problem(
@@ -183,5 +220,5 @@ def _challenge(refusal: Refusal, scope: str | None) -> bytes:
     parts.append(f'reason="{reason.code}"')
     parts.append(f'error_description="{_UNSAFE_IN_QUOTES.sub(" ", refusal.sentence())}"')
     if scope is not None:
-        parts.append(f'scope="{scope}"')
+        parts.append(f'scope="{_UNSAFE_IN_QUOTES.sub(" ", scope)}"')
     return ("Bearer " + ", ".join(parts)).encode()

@@ -5,6 +5,7 @@ A yes and a no live apart, so that a flood of bad tokens cannot push good ones o
 ruleset and goes with it: no entry can outlive the trust that it was made under. And no token is kept in it.
 """
 
+from collections import OrderedDict
 from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +21,8 @@ ENTRY_BYTES: Final = 600
 
 # Refused before anything costly was done (finding it again is as cheap as remembering it), or only for now.
 _NOT_REMEMBERED: Final = frozenset(
-    {
+    reason.code
+    for reason in (
         Reason.TOKEN_TOO_LARGE,
         Reason.MALFORMED_TOKEN,
         Reason.UNSUPPORTED_ALGORITHM,
@@ -29,7 +31,7 @@ _NOT_REMEMBERED: Final = frozenset(
         Reason.UNKNOWN_KEY,
         Reason.ISSUED_IN_FUTURE,
         Reason.NOT_YET_VALID,
-    }
+    )
 )
 
 
@@ -94,8 +96,9 @@ class BoundedCache(Generic[_V]):
         """Hold at most about `limit_bytes`."""
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        # A dict keeps the order of insertion; the first entry is the one that was not used for longest.
-        self._entries: dict[bytes, _V] = {}
+        # A plain dict keeps an order too, but finds its first entry by going over all that were taken from
+        # its front: the more gave way, the longer each takes.
+        self._entries: OrderedDict[bytes, _V] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,12 +110,13 @@ class BoundedCache(Generic[_V]):
             key: the digest of what was presented.
             now: seconds since the epoch.
         """
-        value = self._entries.pop(key, None)
+        value = self._entries.get(key)
         if value is None:
             return None
         if value.valid_from <= now < value.valid_until:
-            self._entries[key] = value
+            self._entries.move_to_end(key)
             return value
+        del self._entries[key]
         self.used_bytes -= value.weight
         return None
 
@@ -129,9 +133,9 @@ class BoundedCache(Generic[_V]):
         entries[key] = value
         self.used_bytes += value.weight
         while self.used_bytes > self.limit_bytes:
-            self.used_bytes -= entries.pop(next(iter(entries))).weight
+            self.used_bytes -= entries.popitem(last=False)[1].weight
 
 
 def is_worth_remembering(refusal: Refusal) -> bool:
     """Whether a refusal goes to the cache."""
-    return refusal.reason not in _NOT_REMEMBERED
+    return refusal.reason.code not in _NOT_REMEMBERED

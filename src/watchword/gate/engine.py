@@ -193,7 +193,7 @@ class Engine:
     ) -> Answer:
         """Count, log and audit a refusal, and make its answer."""
         decision_id = self.new_decision_id()
-        self.metrics.refused[refusal.reason].count += 1
+        self.metrics.refused[refusal.reason.code].count += 1
         self.refusals.note(refusal, decision_id)
         if self.audit is not None and self.audit_level != "off":
             self._audit(

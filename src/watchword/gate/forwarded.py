@@ -16,7 +16,7 @@ from watchword.identity import Reason, Refusal
 RequestHeaders = Iterable[tuple[bytes, bytes]]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """The original request.
 
     Attributes:

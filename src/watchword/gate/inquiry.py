@@ -20,7 +20,7 @@ _PREFIX: Final = PATH + b"/"
 _ENDPOINTS: Final = "/authz, or /authz/ and nginx, traefik, caddy, or envoy and the path"
 
 
-class Presented(msgspec.Struct, frozen=True):
+class Presented(msgspec.Struct, frozen=True, gc=False):
     """A credential as it was presented. Nothing is known of it yet; its repr shows nothing.
 
     Attributes:
@@ -35,7 +35,7 @@ class Presented(msgspec.Struct, frozen=True):
         return "Presented(...)"
 
 
-class Inquiry(msgspec.Struct, frozen=True):
+class Inquiry(msgspec.Struct, frozen=True, gc=False):
     """What is asked.
 
     Attributes:

@@ -97,5 +97,6 @@ class GateMetrics:
 
     def _name_service(self, service: str) -> None:
         # Looked up once: on the hot path a label look-up costs as much as the rest of the count.
-        self.refused = {reason: self._decisions.of(service, reason.code) for reason in Reason}
+        # By its code: an enum's member is hashed in Python.
+        self.refused = {reason.code: self._decisions.of(service, reason.code) for reason in Reason}
         self.allowed = self._decisions.of(service, "allowed")

@@ -25,6 +25,8 @@ MAX_ANSWERS_A_READ: Final = 16
 MAX_KEPT_BYTES: Final = 4096
 # The targets of which nobody needs to ask whether a URL parser would take them.
 _PLAIN: Final = frozenset({PATH, *(PATH + each for each in (b"/nginx", b"/traefik", b"/caddy"))})
+# Whoever sends one of these may want what only uvicorn does.
+_TELLING: Final = frozenset({b"connection", b"content-length", b"transfer-encoding", b"expect"})
 _NOTHING: Final = b""
 
 Question = tuple[Inquiry | Answer, bool]
@@ -38,17 +40,16 @@ class ShortcutProtocol(TargetProtocol):
     byte, the request that this connection sent before is not parsed again.
     """
 
-    _rests = False
     # The request that is being read, once its head was found fit; and what the last whole read was.
     _question: Question | None = None
-    _kept_read = _NOTHING
-    _kept: Question | None = None
+    _kept_read: bytes | None = None
+    _kept: Question
     _answers = 0
     _rested_at = 0.0
     _rest_timer: asyncio.TimerHandle | None = None
     # The first lines of a yes, which change with the date: once a second.
     _defaults: object = None
-    _yes = _NOTHING
+    _default_lines = _yes = _NOTHING
 
     def __init__(
         self,
@@ -73,14 +74,14 @@ class ShortcutProtocol(TargetProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer at once what was asked before; have everything else parsed."""
-        if self._rests and data == self._kept_read and self._kept is not None and self._is_writable():
-            self._answer(self._kept)
+        rests = self._rests
+        if rests and data == self._kept_read and self._is_writable():
+            self._answer(*self._kept)
             return
-        was_between = self._rests
         self._answers = 0
         super().data_received(data)
         # The parser's state between two messages is always the same, so the same bytes mean the same again.
-        if was_between and self._rests and self._answers == 1 and len(data) <= MAX_KEPT_BYTES:
+        if rests and self._rests and self._answers == 1 and len(data) <= MAX_KEPT_BYTES:
             self._kept_read = data
 
     def on_message_begin(self) -> None:
@@ -91,10 +92,11 @@ class ShortcutProtocol(TargetProtocol):
 
     def on_headers_complete(self) -> None:
         """Find out which way the request goes."""
-        self._question = self._fit_question()
-        if self._question is not None:
-            self._is_in_head = False
-            self._meet_deadline()
+        question = self._fit_question() if self.url.startswith(PATH) else None
+        if question is not None:
+            self._question, self._is_in_head = question, False
+            if self._deadline is not None:
+                self._meet_deadline()
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         HttpToolsProtocol.on_message_begin(self)
@@ -105,26 +107,25 @@ class ShortcutProtocol(TargetProtocol):
 
     def on_message_complete(self) -> None:
         """Answer, if it is ours to answer."""
-        if self._question is None:
+        question = self._question
+        if question is None:
             super().on_message_complete()
             return
-        self._kept, self._kept_read, self._question = self._question, _NOTHING, None
-        self._answer(self._kept)
+        self._kept, self._kept_read, self._question = question, None, None
+        self._answer(*question)
 
     def _fit_question(self) -> Question | None:
-        url = self.url
-        if not url.startswith(PATH) or not self._is_idle() or not self._is_writable():
-            return None
-        parser = self.parser
+        cycle: Any = self.cycle
+        parser, url, names = self.parser, self.url, {name for name, _ in self.headers}
         if (
-            self._answers >= MAX_ANSWERS_A_READ
+            not (cycle is None or cycle.response_complete)
+            or not self._is_writable()
+            or self._answers >= MAX_ANSWERS_A_READ
             or self.access_log
-            or self.expect_100_continue
             or self.limit_concurrency is not None
             or not parser.should_keep_alive()
             or parser.should_upgrade()
-            or parser.get_http_version() != "1.1"
-            or not all(_announces_no_body(header) for header in self.headers)
+            or not (_TELLING.isdisjoint(names) or self._is_plain_all_the_same())
             or not (url in _PLAIN or _is_plain(url))
         ):
             return None
@@ -132,20 +133,29 @@ class ShortcutProtocol(TargetProtocol):
         inquiry = read_inquiry(method.decode("ascii"), url, self.headers)
         return None if inquiry is None else (inquiry, method == b"HEAD")
 
-    def _answer(self, question: Question) -> None:
-        asked, is_head = question
-        settled = self._engine.settle(asked) if isinstance(asked, Inquiry) else asked
+    def _is_plain_all_the_same(self) -> bool:
+        # Without a Connection header, only HTTP/1.1 keeps a connection.
+        if self.expect_100_continue or self.parser.get_http_version() != "1.1":
+            return False
+        return not any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in self.headers
+        )
+
+    def _answer(self, asked: Inquiry | Answer, is_head: bool) -> None:
         state = self.server_state
         if state.default_headers is not self._defaults:
-            self._defaults = state.default_headers
-            self._yes = STATUS_LINE[200] + lines_of(state.default_headers) + ALLOWED_LINES
+            self._defaults, self._default_lines = state.default_headers, lines_of(state.default_headers)
+            self._yes = b"%b%b%b" % (STATUS_LINE[200], self._default_lines, ALLOWED_LINES)
+        settled = self._engine.settle(asked) if isinstance(asked, Inquiry) else asked
         if isinstance(settled, Allowed):
-            own = f"x-watchword-decision-id: {settled.decision_id}\r\n\r\n"
-            self.transport.write(b"".join((self._yes, settled.identity, settled.granted, own.encode())))
+            own = f"x-watchword-decision-id: {settled.decision_id}\r\n\r\n".encode()
+            self.transport.write(b"".join((self._yes, settled.identity, settled.granted, own)))
         else:
-            lines = lines_of(state.default_headers + settled.headers)
+            lines = settled.lines or lines_of(settled.headers)
             body = _NOTHING if is_head else settled.body
-            self.transport.write(b"".join((STATUS_LINE[settled.status], lines, b"\r\n", body)))
+            whole = (STATUS_LINE[settled.status], self._default_lines, lines, b"\r\n", body)
+            self.transport.write(b"".join(whole))
         state.total_requests += 1
         self._answers += 1
         self._rests = True
@@ -155,9 +165,6 @@ class ShortcutProtocol(TargetProtocol):
 
     def _is_writable(self) -> bool:
         return not (self._is_over or self.flow.write_paused or self.transport.is_closing())
-
-    def _is_behind(self) -> bool:
-        return not self._rests and super()._is_behind()
 
     def _end_rest(self) -> None:
         # One timer for many answers: it looks at the time of the last one, instead of being set by each.
@@ -169,11 +176,6 @@ class ShortcutProtocol(TargetProtocol):
             self._rest_timer = self.loop.call_later(left, self._end_rest)
         else:
             self.transport.close()
-
-
-def _announces_no_body(header: tuple[bytes, bytes]) -> bool:
-    name, value = header
-    return name != b"transfer-encoding" and (name != b"content-length" or value == b"0")
 
 
 def _is_plain(url: bytes) -> bool:

@@ -170,8 +170,11 @@ def _kubernetes_claims(attempt: Attempt, _: Policy) -> Refusal | None:
 
 def _binding(attempt: Attempt, policy: Policy) -> Refusal | None:
     """KEP-1205: a token bound to a pod ends with it, as far as the issuing cluster is concerned."""
-    pod = attempt.claims.pod
-    if policy.binding == "Pod" and (pod is None or not pod.name or not pod.uid):
+    if policy.binding != "Pod":
+        return None
+    said = attempt.claims.kubernetes
+    pod = said.pod if said is not None else None
+    if pod is None or not pod.name or not pod.uid:
         return Refusal(Reason.NOT_BOUND)
     return None
 
@@ -179,7 +182,8 @@ def _binding(attempt: Attempt, policy: Policy) -> Refusal | None:
 def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
     """What the issuer's owner took back; for this cluster's workloads, whether the account lives."""
     claims, issuer = attempt.claims, attempt.pinned.issuer
-    account, pod = claims.service_account, claims.pod
+    said = claims.kubernetes
+    account, pod = (said.service_account, said.pod) if said is not None else (None, None)
     account_uid = account.uid if account is not None else ""
     revoked = issuer.revocations
     if (

@@ -15,6 +15,7 @@ from watchword.identity.reasons import Reason, Refusal
 
 # Times beyond 64 bits cannot be compared as the floats that clocks give; no issuer means them.
 _MAX_TIME: Final = float(2**63)
+_NO_TIME: Final = "The claim {} is no time that a clock can show."
 # A claim quoted in an answer is cut here: the caller's own words, but never a page of them.
 _QUOTED_CHARACTERS: Final = 120
 
@@ -131,11 +132,15 @@ def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
             return Refusal(Reason.MALFORMED_CLAIMS, f"The payload is {problem}.")
         except (msgspec.ValidationError, OverflowError) as problem:
             return Refusal(Reason.MALFORMED_CLAIMS, f"A claim has the wrong type: {problem}.")
-    if _is_time(claims.issued_at) and _is_time(claims.not_before) and _is_time(claims.expires_at):
-        return claims
-    named = (("iat", claims.issued_at), ("nbf", claims.not_before), ("exp", claims.expires_at))
-    name = next(name for name, time in named if not _is_time(time))
-    return Refusal(Reason.MALFORMED_CLAIMS, f"The claim {name} is no time that a clock can show.")
+    # Written out: three calls less for each token.
+    issued_at, not_before, expires_at = claims.issued_at, claims.not_before, claims.expires_at
+    if issued_at is not None and not -_MAX_TIME < issued_at < _MAX_TIME:
+        return Refusal(Reason.MALFORMED_CLAIMS, _NO_TIME.format("iat"))
+    if not_before is not None and not -_MAX_TIME < not_before < _MAX_TIME:
+        return Refusal(Reason.MALFORMED_CLAIMS, _NO_TIME.format("nbf"))
+    if expires_at is not None and not -_MAX_TIME < expires_at < _MAX_TIME:
+        return Refusal(Reason.MALFORMED_CLAIMS, _NO_TIME.format("exp"))
+    return claims
 
 
 def _read_as_written(payload: bytes) -> VerifiedClaims | None:
@@ -172,10 +177,6 @@ def _read_at_length(payload: bytes) -> VerifiedClaims:
 
 def _given(value: _T | msgspec.UnsetType) -> _T | None:
     return None if value is msgspec.UNSET else value
-
-
-def _is_time(time: float | None) -> bool:
-    return time is None or -_MAX_TIME < time < _MAX_TIME
 
 
 def quoted(text: str) -> str:

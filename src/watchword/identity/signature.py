@@ -36,7 +36,8 @@ def signature_holds(key: Key, signed: bytes, signature: bytes) -> bool:
     try:
         # The algorithm was derived from the key's own type, so it tells the type, and faster than isinstance.
         if key.algorithm == "RS256":
-            cast("rsa.RSAPublicKey", key.public_key).verify(signature, signed, _PKCS1V15, _SHA256)
+            rsa_key: rsa.RSAPublicKey = key.public_key  # type: ignore[assignment]  # the algorithm says so
+            rsa_key.verify(signature, signed, _PKCS1V15, _SHA256)
             return True
         scheme, size = _ECDSA[key.algorithm]
         if len(signature) != 2 * size:

@@ -123,6 +123,7 @@ def _identity(attempt: Attempt, policy: Policy) -> Identity:
     issued_at, expires_at = claims.issued_at or 0.0, claims.expires_at or 0.0
     valid_from = max(issued_at, claims.not_before or issued_at) - policy.clock_skew_seconds
     valid_until = expires_at if workload.expires_at is None else min(expires_at, workload.expires_at)
+    pod = claims.pod
     return Identity(
         issuer=pinned.issuer.name,
         subject=claims.subject or "",
@@ -130,7 +131,7 @@ def _identity(attempt: Attempt, policy: Policy) -> Identity:
         grants=workload.grants,
         token_id=claims.token_id or "",
         key_thumbprint=pinned.key.thumbprint,
-        pod=claims.pod.name if claims.pod else "",
+        pod=pod.name if pod is not None else "",
         valid_from=valid_from,
         valid_until=valid_until,
     )

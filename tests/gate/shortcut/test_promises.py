@@ -199,7 +199,7 @@ def test_a_long_request_is_answered_and_not_kept(is_short: bool) -> None:
         whole = request(b"/authz", b"X-Long: " + b"a" * MAX_KEPT_BYTES)
         await connection.send([whole] * 3)
         assert connection.transport.written.count(b" 200 ") == 3
-        assert len(getattr(connection.protocol, "_kept_read", b"")) <= MAX_KEPT_BYTES
+        assert len(getattr(connection.protocol, "_kept_read", None) or b"") <= MAX_KEPT_BYTES
 
     on_a_connection(is_short, work)
 
