@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared, and with which configuration: each verifies RS256, audience and issuer, and answers 200 or not.
+"""Who is compared, and how each is set up: it verifies RS256, audience and issuer, and says yes or no.
 
-Envoy and nginx come with this repository's development set-up; oauth2-proxy takes part where a folder with its
-binary is given.
+Envoy and nginx come with this repository's development set-up; oauth2-proxy takes part where a folder with
+its binary is given.
 """
 
 import json
@@ -174,7 +174,8 @@ daemon off; master_process off; pid {folder}/nginx.pid; worker_processes 1;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; keepalive_requests 1000000; client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   upstream gate {{ server 127.0.0.1:{gate}; keepalive 64; keepalive_requests 10000000; }}
   server {{
     listen 127.0.0.1:{port};

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rounds: in each, every kind of load goes to every contestant in turn, so that a bad minute hits all alike.
+"""The rounds: each kind of load goes to every contestant in turn, so that a bad minute hits all alike.
 
 First as fast as each can (a closed loop), for requests per core-second; then at one fixed rate for all, below
 saturation, for latencies (an open loop).

@@ -14,6 +14,13 @@ BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 CHART = "performance-peers.svg"
 _COLORS = {"warm": "#1b9e77", "mixed": "#7570b3", "cold": "#d95f02", "hostile": "#666666"}
 
+_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
+    ' font-family="sans-serif" font-size="12">'
+)
+_BAR = '<rect x="{x}" y="{y}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
+_TEXT = '<text x="{x:.1f}" y="{y:.0f}" fill="#222222"{more}>{text}</text>'
+
 
 def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: int) -> str:
     """Three tables in Markdown: speed, latency, and weight."""
@@ -34,15 +41,17 @@ def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: i
         for name, each in figures.items()
     ]
     shown = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in KINDS)
+    beside = ", ".join(ratios)
+    caption = (
+        f"Microseconds at half of what Envoy did at best ({shown} requests a second): p50 / p99 / p99.9, medians"
+        " of the rounds. Who cannot keep the rate up has no entry."
+    )
     return "\n\n".join(
         [
             f"Requests per core-second of CPU, medians of {rounds} rounds:",
             markdown(("", *KINDS), speed),
-            "Watchword beside Envoy (warm and mixed with its cache, cold and hostile without), medians of the"
-            f" rounds' ratios: {', '.join(ratios)}.",
-            "Microseconds at a fixed rate, the same for all: p50 / p99 / p99.9, medians of the rounds. The rate"
-            f" is half of what Envoy did at best ({shown} requests a second); who cannot keep it up has no"
-            " entry.",
+            f"Watchword beside Envoy (warm and mixed with its cache, cold and hostile without): {beside}.",
+            caption,
             markdown(("", *KINDS), latency),
             "Seconds from start to the first yes, and resident MiB at the start and at most:",
             markdown(("", "seconds", "MiB at start", "MiB at most"), weight),
@@ -71,28 +80,23 @@ def chart(figures: Mapping[str, Figures]) -> str:
     row, gap, left, width = 18, 16, 190, 760
     height = 60 + len(medians) * (len(KINDS) * row + gap)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
-        ' font-family="sans-serif" font-size="12">',
+        _SVG.format(width=width, height=height),
         "<title>Requests per core-second of CPU, by kind of load</title>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for place, kind in enumerate(KINDS):
         x = left + place * 90
-        parts.append(f'<rect x="{x}" y="16" width="12" height="12" fill="{_COLORS[kind]}"/>')
-        parts.append(f'<text x="{x + 18}" y="26" fill="#222222">{kind}</text>')
+        parts.append(_BAR.format(x=x, y=16, width=12, height=12, fill=_COLORS[kind]))
+        parts.append(_TEXT.format(x=x + 18, y=26, more="", text=kind))
     y = 44
     for name, values in medians.items():
         middle = y + len(KINDS) * row / 2 + 4
-        parts.append(f'<text x="{left - 10}" y="{middle:.0f}" text-anchor="end" fill="#222222">{name}</text>')
+        parts.append(_TEXT.format(x=left - 10, y=middle, more=' text-anchor="end"', text=name))
         for kind in KINDS:
-            if kind in values:
-                size = values[kind] / most * (width - left - 80)
-                parts.append(
-                    f'<rect x="{left}" y="{y + 2}" width="{size:.1f}" height="{row - 4}" fill="{_COLORS[kind]}"/>'
-                )
-                parts.append(
-                    f'<text x="{left + size + 6:.1f}" y="{y + row - 5}" fill="#222222">{values[kind]:,.0f}</text>'
-                )
+            size = values.get(kind, 0.0) / most * (width - left - 80)
+            parts.append(_BAR.format(x=left, y=y + 2, width=size, height=row - 4, fill=_COLORS[kind]))
+            shown = f"{values[kind]:,.0f}" if kind in values else ""
+            parts.append(_TEXT.format(x=left + size + 6, y=y + row - 5, more="", text=shown))
             y += row
         y += gap
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -12,10 +12,11 @@ import msgspec
 
 from watchword.gate.answers import Answer, problem
 from watchword.gate.forwarded import Asked, RequestHeaders, original_request
-from watchword.identity import Refusal, read_bearer, sole_authorization
+from watchword.identity import Reason, Refusal, read_bearer, sole_authorization
 
 PATH: Final = b"/authz"
 _BEARER: Final = b"Bearer "
+TOKEN_PLACE: Final = len(_BEARER)
 _PREFIX: Final = PATH + b"/"
 _ENDPOINTS: Final = "/authz, or /authz/ and nginx, traefik, caddy, or envoy and the path"
 
@@ -51,8 +52,13 @@ class Inquiry(msgspec.Struct, frozen=True, gc=False):
 def present(headers: RequestHeaders) -> Presented | Refusal:
     """Find the credential of a request, or `missing_credential` or `malformed_credential`."""
     value = sole_authorization(headers)
-    if isinstance(value, Refusal):
-        return value
+    return value if isinstance(value, Refusal) else present_value(value)
+
+
+def present_value(value: bytes | None) -> Presented | Refusal:
+    """The credential in the value of the one Authorization header; None: there is no such header."""
+    if value is None:
+        return Refusal(Reason.MISSING_CREDENTIAL)
     if not value.startswith(_BEARER):
         # Another spelling of the scheme, which is remembered under the one; or another scheme.
         token = read_bearer(value)

@@ -2,11 +2,12 @@
 """Decisions answered where the last byte of the request was read, without a task, a scope or a framework.
 
 It takes only what it can keep every promise for: a whole request to `/authz` or below, in HTTP/1.1, without a
-body, on a connection that stays open and on which nothing is in flight. Everything else goes to uvicorn's
-request cycle and the application, which give the same bytes.
+body, without a header that comes twice, on a connection that stays open and on which nothing is in flight.
+Everything else goes to uvicorn's request cycle and the application, which give the same bytes.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import httptools
@@ -16,8 +17,8 @@ from uvicorn.server import ServerState
 
 from watchword.gate.answers import ALLOWED_LINES, Allowed, Answer, lines_of
 from watchword.gate.engine import Engine
-from watchword.gate.inquiry import PATH, Inquiry, read_inquiry
-from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
+from watchword.gate.inquiry import PATH, Inquiry, present_value, read_inquiry
+from watchword.gate.protocol import MAX_HEADERS, MAX_MESSAGE_BYTES, TargetProtocol
 
 # In one go; a caller who pipelines more of them waits in uvicorn's queue, behind the other callers.
 MAX_ANSWERS_A_READ: Final = 16
@@ -88,7 +89,14 @@ class ShortcutProtocol(TargetProtocol):
         """Start anew; what uvicorn makes for a request is made when it turns out to be for uvicorn."""
         self._is_in_head, self._is_under_way, self._received = True, False, 0
         self._rests, self._question = False, None
-        self.url, self.headers, self.expect_100_continue = _NOTHING, [], False
+        self.url, self.headers = _NOTHING, []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what it means is looked at when all are there."""
+        if self._is_in_head and len(self.headers) < MAX_HEADERS:
+            self.headers.append((name.lower(), value))
+        elif self._is_in_head:
+            raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
         """Find out which way the request goes."""
@@ -98,11 +106,12 @@ class ShortcutProtocol(TargetProtocol):
             if self._deadline is not None:
                 self._meet_deadline()
             return
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         HttpToolsProtocol.on_message_begin(self)
-        self.url, self.expect_100_continue = url, expects
-        # The list that the scope holds.
-        self.headers.extend(headers)
+        self.url = url
+        # The list that the scope holds, by then.
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -116,7 +125,8 @@ class ShortcutProtocol(TargetProtocol):
 
     def _fit_question(self) -> Question | None:
         cycle: Any = self.cycle
-        parser, url, names = self.parser, self.url, {name for name, _ in self.headers}
+        parser, url, headers = self.parser, self.url, self.headers
+        fields = dict(headers)
         if (
             not (cycle is None or cycle.response_complete)
             or not self._is_writable()
@@ -125,21 +135,25 @@ class ShortcutProtocol(TargetProtocol):
             or self.limit_concurrency is not None
             or not parser.should_keep_alive()
             or parser.should_upgrade()
-            or not (_TELLING.isdisjoint(names) or self._is_plain_all_the_same())
-            or not (url in _PLAIN or _is_plain(url))
+            or len(fields) != len(headers)
+            or not (_TELLING.isdisjoint(fields) or self._is_plain_all_the_same(fields))
         ):
             return None
         method = parser.get_method()
-        inquiry = read_inquiry(method.decode("ascii"), url, self.headers)
+        if url == PATH:
+            return Inquiry(present_value(fields.get(b"authorization"))), method == b"HEAD"
+        if url not in _PLAIN and not _is_plain(url):
+            return None
+        inquiry = read_inquiry(method.decode("ascii"), url, headers)
         return None if inquiry is None else (inquiry, method == b"HEAD")
 
-    def _is_plain_all_the_same(self) -> bool:
+    def _is_plain_all_the_same(self, fields: Mapping[bytes, bytes]) -> bool:
         # Without a Connection header, only HTTP/1.1 keeps a connection.
-        if self.expect_100_continue or self.parser.get_http_version() != "1.1":
-            return False
-        return not any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-            for name, value in self.headers
+        return (
+            self.parser.get_http_version() == "1.1"
+            and fields.get(b"expect", _NOTHING).lower() != b"100-continue"
+            and b"transfer-encoding" not in fields
+            and fields.get(b"content-length", b"0") == b"0"
         )
 
     def _answer(self, asked: Inquiry | Answer, is_head: bool) -> None:
