@@ -43,8 +43,8 @@ def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: i
     shown = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in KINDS)
     beside = ", ".join(ratios)
     caption = (
-        f"Microseconds at half of what Envoy did at best ({shown} requests a second): p50 / p99 / p99.9, medians"
-        " of the rounds. Who cannot keep the rate up has no entry."
+        f"Microseconds at half of what Envoy did at best ({shown} requests a second): p50 / p99 / p99.9,"
+        " medians of the rounds. Who cannot keep the rate up has no entry."
     )
     return "\n\n".join(
         [
