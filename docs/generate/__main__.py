@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs.generate import admission, chart, commands, crds, metrics, reasons, resources, snippets
+from docs.generate import (
+    admission,
+    chart,
+    commands,
+    crds,
+    metrics,
+    permissions,
+    reasons,
+    resources,
+    snippets,
+)
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -14,6 +24,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.page,
     "resources.md": resources.page,
     "admission.md": admission.page,
+    "permissions.md": permissions.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
 }

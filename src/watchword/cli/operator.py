@@ -97,7 +97,7 @@ def command(
     NetworkPolicies, with the keys of issuers kept in sync.
 
     Several may run; one leads and the others stand by. It needs the CRDs (manifests/crds) and its
-    ClusterRole (manifests/operator), and waits for them and says so.
+    ClusterRole (manifests/install), and waits for them and says so.
 
     \b
     Example:

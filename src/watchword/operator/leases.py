@@ -132,7 +132,7 @@ class ApiLeases:
             raise LeaseUnavailable(
                 f"the API server does not let this operator use Lease {self._namespace}/{self._name}"
                 f"{_words(body)}",
-                "apply the operator's Role and RoleBinding (manifests/operator/rbac.yaml)",
+                "apply the operator's Role and RoleBinding (manifests/install/watchword.yaml)",
             )
         if status not in {200, 201}:
             raise LeaseUnavailable(f"the API server answered {status}{_words(body)}", _REACH)

@@ -49,7 +49,7 @@ async def find_obstacle(session: aiohttp.ClientSession, server: str) -> Obstacle
         elif status == 403:
             return Obstacle(
                 f"the API server does not let this operator list {resource}: {message}",
-                "apply the operator's ClusterRole and its binding (manifests/operator/rbac.yaml)",
+                "apply the operator's ClusterRole and its binding (manifests/install/watchword.yaml)",
             )
         elif status == 401:
             return Obstacle(
