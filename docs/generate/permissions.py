@@ -48,8 +48,8 @@ What follows from them:
 - It reads no Secret but in its own namespace, each by its name. For an issuer whose `credentialSecretRef` is
   in another namespace, bind a Role there that grants `get` on that one Secret.
 - It can write ConfigMaps, Roles, RoleBindings and NetworkPolicies in every namespace, since services may be
-  in any. It never takes over one that it did not make, and can grant no more than it has itself.
-- It deletes nothing but its own NetworkPolicies. Its other objects go with the ProtectedService that owns them.
+  in any. It never takes over one that it did not make, and can grant no more than it has.
+- It deletes nothing but its own NetworkPolicies. The rest goes with the ProtectedService that owns it.
 
 ## Of a gate
 
