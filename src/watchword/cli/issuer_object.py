@@ -18,6 +18,7 @@ from watchword.trust.specs import ClusterTrustedIssuer
 
 RESOURCE: Final = "clustertrustedissuers.watchword.dev"
 FIELD_MANAGER: Final = "watchword-cli"
+_TRIES: Final = 3
 
 
 class IssuerObject(msgspec.Struct, frozen=True):
@@ -75,19 +76,31 @@ def read_issuer(name: str, *, context: str | None, kubeconfig: str | None) -> Is
 def write_spec(
     read: IssuerObject, changes: dict[str, Any], *, context: str | None, kubeconfig: str | None
 ) -> None:
-    """Merge changes into `spec`, if the object is still the one that was read; lists are written whole.
+    """Merge changes into `spec`, if it still is what was read; lists are written whole.
+
+    A status that the operator wrote meanwhile is no obstacle: a thumbprint means the same key as before.
 
     Raises:
-        UnusableInput: it was changed meanwhile, or kubectl fails.
+        UnusableInput: the spec was changed meanwhile, or kubectl fails.
     """
-    patch = {"metadata": {"resourceVersion": read.resource_version}, "spec": changes}
-    arguments = (RESOURCE, read.name, "--type=merge", f"--patch={json.dumps(patch)}")
     manager = f"--field-manager={FIELD_MANAGER}"
-    try:
-        run_kubectl("patch", *arguments, manager, context=context, kubeconfig=kubeconfig)
-    except UnusableInput as failed:
-        if "(Conflict)" not in failed.message:
-            raise
-        raise UnusableInput(
-            f"{read.name} was changed while you looked at it; nothing is written.", "Run the command again."
-        ) from None
+    current = read
+    for _ in range(_TRIES):
+        patch = {"metadata": {"resourceVersion": current.resource_version}, "spec": changes}
+        arguments = (RESOURCE, read.name, "--type=merge", f"--patch={json.dumps(patch)}")
+        try:
+            run_kubectl("patch", *arguments, manager, context=context, kubeconfig=kubeconfig)
+        except UnusableInput as failed:
+            if "(Conflict)" not in failed.message:
+                raise
+            current = read_issuer(read.name, context=context, kubeconfig=kubeconfig)
+            if (
+                current.issuer.spec != read.issuer.spec
+                or current.issuer.metadata.uid != read.issuer.metadata.uid
+            ):
+                break
+        else:
+            return
+    raise UnusableInput(
+        f"{read.name} was changed while you looked at it; nothing is written.", "Run the command again."
+    )

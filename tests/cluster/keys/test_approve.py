@@ -187,6 +187,27 @@ def test_an_object_that_changed_meanwhile_is_not_approved(
     assert approved(kinds, name) == []
 
 
+def test_a_status_that_is_written_meanwhile_is_no_obstacle(
+    kinds: Cluster, kubectl: Kubectl, new_issuer: NewIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = new_issuer([held(B, "Pending")])
+    patches = []
+
+    def write_status_then_patch(*arguments: str, **places: Any) -> bytes:
+        if arguments[0] == "patch":
+            patches.append(arguments)
+            if len(patches) == 1:
+                status = {"status": {"observedGeneration": 1}}
+                path = f"{ISSUERS}/{name}/status"
+                kinds.request("PATCH", path, status, content_type="application/merge-patch+json")
+        return run_kubectl(*arguments, **places)
+
+    monkeypatch.setattr(issuer_object, "run_kubectl", write_status_then_patch)
+    done = kubectl.run("approve", name, "--all-pending", "--yes")
+    assert (done.exit_code, len(patches)) == (0, 2), done.output
+    assert approved(kinds, name) == [B.key.thumbprint]
+
+
 def test_a_full_list_drops_approvals_of_keys_that_are_gone_and_only_those(
     kinds: Cluster, kubectl: Kubectl, new_issuer: NewIssuer
 ) -> None:

@@ -4,8 +4,13 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.identity.tokens import Signer
 from tests.operator.keys.following import NOW, A, B, World, issuer, jwks, running, until
+from watchword.operator.keys import asking
+from watchword.operator.keys.fetch import KeyFetcher
+from watchword.operator.keys.sync import KeySync
 from watchword.trust.heldkeys import held_from_status, held_to_status
 
 CONFIG_MAP = {"configMap": {"namespace": "trust", "name": "keys"}}
@@ -185,5 +190,43 @@ def test_an_issuer_that_is_dropped_is_asked_no_more() -> None:
             world.sync.drop_issuer("production")
             assert world.sync._tasks == {}
             assert world.sync.wanted_config_maps() == frozenset()
+
+    asyncio.run(scenario())
+
+
+def test_an_own_api_server_or_a_secret_that_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "OWN_CLUSTER_SECONDS", 0.1)
+
+    async def never(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        world = World()
+        world.sync = KeySync(on_change=world.told.append, read_secret=never, fetch_own_cluster=never)
+        reference = {"namespace": "trust", "name": "reader"}
+        by_secret = {"discovery": {"jwksURL": "https://localhost/", "credentialSecretRef": reference}}
+        async with running(world):
+            world.sync.set_issuer(issuer({"cluster": {}}, name="own"), ())
+            world.sync.set_issuer(issuer(by_secret, name="secret"), ())
+            await until(lambda: world.fresh("own") == "Unreachable", "the API server's silence is said")
+            await until(lambda: world.fresh("secret") == "Unreachable", "the Secret's silence is said")
+            assert "trust/reader" in world.sync.keys_of("secret").fresh.message
+
+    asyncio.run(scenario())
+
+
+def test_a_defect_while_fetching_is_said_and_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        world = World()
+
+        async def broken(self: KeyFetcher, credential: str | None = None) -> bytes:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(KeyFetcher, "fetch", broken)
+        async with running(world):
+            world.sync.set_issuer(issuer({"discovery": {"jwksURL": "https://localhost/"}}), ())
+            await until(lambda: world.fresh() == "Unreachable", "it is said")
+            assert "ZeroDivisionError" in world.sync.keys_of("production").fresh.message
+            monkeypatch.undo()
 
     asyncio.run(scenario())

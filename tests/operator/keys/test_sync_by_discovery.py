@@ -15,7 +15,9 @@ import pytest
 from tests.operator.keys.authority import Authority
 from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
 from tests.operator.keys.following import A, B, World, issuer, jwks, running, until
+from watchword.operator.keys import https
 from watchword.operator.keys.addresses import AddressRules
+from watchword.operator.keys.asking import LANE_WIDTH
 
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"),))
 
@@ -147,13 +149,19 @@ def test_an_approval_before_a_key_was_seen_is_acted_on_at_once(
         asyncio.run(scenario(there))
 
 
-def test_one_hanging_issuer_holds_up_no_other(tls: ssl.SSLContext, authority: Authority) -> None:
+def test_issuers_that_hang_hold_up_no_other(
+    tls: ssl.SSLContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "DEADLINE_SECONDS", 1.0)
+
     async def scenario(hanging: Endpoint, there: Endpoint) -> None:
         world = World(LOOPBACK)
         async with running(world):
-            for number in range(8):
+            for number in range(2 * LANE_WIDTH):
                 world.sync.set_issuer(issuer(source(hanging, authority), name=f"hanging-{number}"), ())
-            await until(lambda: hanging.connections >= 8, "they hang")
+            await until(lambda: hanging.connections >= LANE_WIDTH, "they hang, as many as are asked at once")
+            # They have failed once: what they are asked from here on is in a lane of their own.
+            await until(lambda: world.fresh(f"hanging-{2 * LANE_WIDTH - 1}") == "Unreachable", "all failed")
             world.sync.set_issuer(issuer(source(there, authority)), ())
             await until(lambda: world.trusted() == ["key-a"], "the good one is served")
             assert world.trusted("hanging-0") == []

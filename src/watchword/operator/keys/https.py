@@ -124,7 +124,8 @@ async def _checked(target: Target, addresses: AddressRules, resolver: Resolve) -
         found = await resolver(target.host, target.port)
     except (OSError, UnicodeError):
         raise FetchFailed(f"the name {target.host} has no address", "check the URL and the DNS") from None
-    for address in found:
+    # In order, so that what is said does not change with the order of an answer.
+    for address in sorted(found):
         # One bad address refuses all: which of them is taken must not depend on the order of an answer.
         if (kind := addresses.refusal(address)) is not None:
             detail = f"{target.host} is at {address}, {kind}, where keys are not fetched from"

@@ -7,29 +7,24 @@ Everything here runs on one event loop and is called from it. What was learned i
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
+from watchword.operator.keys.asking import Asking, FetchOwnCluster, ReadSecret
 from watchword.operator.keys.facts import IssuerKeys
-from watchword.operator.keys.failures import FetchFailed
-from watchword.operator.keys.fetch import KeyFetcher
+from watchword.operator.keys.followed import Followed
 from watchword.operator.keys.follower import Follower
-from watchword.operator.keys.pace import first_fetch, next_poll, next_try
+from watchword.operator.keys.pace import first_fetch
 from watchword.process.logs import LOGGER
 from watchword.trust.conditions import Verdict
 from watchword.trust.heldkeys import HeldKey
 from watchword.trust.keychanges import KeyChange
 from watchword.trust.specs import ClusterTrustedIssuer
-from watchword.trust.specs.issuer import ClusterKeys, ConfigMapKeys, DiscoveryKeys, SecretKey
+from watchword.trust.specs.issuer import ConfigMapKeys
 
-# The own API server says for how long its answer is good: an hour. A key signs no sooner after it was shown.
-OWN_CLUSTER_SECONDS: Final = 60.0
-MAX_FETCHES: Final = 32
 # A deadline is looked at again at least so often: the wall clock may be set while a task sleeps.
 _NAP_SECONDS: Final = 30.0
-# One lost packet is no news; a condition that flickers is a write for each flicker.
-_FAILURES_UNTIL_SAID: Final = 3
 
 
 class KeySync:
@@ -47,20 +42,17 @@ class KeySync:
         self,
         *,
         on_change: Callable[[str], None],
-        read_secret: Callable[[SecretKey], Awaitable[str]],
-        fetch_own_cluster: Callable[[], Awaitable[bytes]],
+        read_secret: ReadSecret,
+        fetch_own_cluster: FetchOwnCluster,
         addresses: AddressRules = NOT_THIS_MACHINE,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._on_change = on_change
-        self._read_secret = read_secret
-        self._fetch_own_cluster = fetch_own_cluster
-        self._addresses = addresses
+        self._asking = Asking(read_secret, fetch_own_cluster, addresses)
         self._now = now
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
         self._config_maps: dict[tuple[str, str], Mapping[str, str] | None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._fetches = asyncio.Semaphore(MAX_FETCHES)
         self._is_running = False
 
     def set_issuer(self, issuer: ClusterTrustedIssuer, held: tuple[HeldKey, ...]) -> None:
@@ -77,19 +69,12 @@ class KeySync:
             self.drop_issuer(name)
             followed = None
         if followed is None:
-            followed = _Followed(Follower(issuer, held, self._now()))
+            followed = Followed(Follower(issuer, held, self._now()))
             self._followed[name] = followed
             self._start(name)
             changed = True
         else:
-            place_was, approved_was = followed.place, followed.follower.issuer.spec.rotation.approved
-            changed = followed.follower.edit(issuer, self._now())
-            if followed.place != place_was:
-                followed.forget()
-            elif followed.awaits(set(issuer.spec.rotation.approved).difference(approved_was)):
-                # Somebody approved a key before it was seen, and waits: look now, unless asked to wait.
-                followed.due = followed.held_off_until
-            followed.wake.set()
+            changed = followed.edit(issuer, self._now())
         changed |= self._read_config_map(followed)
         if changed:
             self._say(name)
@@ -153,16 +138,16 @@ class KeySync:
         except Exception:  # noqa: BLE001 - whoever listens must not end the following
             LOGGER.exception("a change of keys could not be passed on", extra={"issuer": name})
 
-    async def _follow(self, name: str, followed: "_Followed") -> None:
+    async def _follow(self, name: str, followed: Followed) -> None:
         loop = asyncio.get_running_loop()
         followed.due = loop.time() + first_fetch(is_urgent=not followed.follower.keys.held)
         while True:
             followed.wake.clear()
             try:
-                changed = followed.follower.pass_time(self._now())
-                if followed.is_polled and loop.time() >= followed.due:
-                    changed |= await self._poll(followed)
-                if changed:
+                if followed.follower.pass_time(self._now()):
+                    self._say(name)
+                is_due = followed.is_polled and loop.time() >= followed.due
+                if is_due and await followed.ask(self._asking, self._now()):
                     self._say(name)
             except Exception:  # noqa: BLE001 - a defect in one turn must neither end the task nor spin
                 LOGGER.exception("an issuer's keys could not be followed", extra={"issuer": name})
@@ -173,7 +158,7 @@ class KeySync:
             except TimeoutError:
                 pass
 
-    def _until_next(self, followed: "_Followed", loop_now: float) -> float:
+    def _until_next(self, followed: Followed, loop_now: float) -> float:
         waits = [_NAP_SECONDS]
         if followed.is_polled:
             waits.append(followed.due - loop_now)
@@ -181,60 +166,7 @@ class KeySync:
             waits.append(followed.follower.next_at - self._now())
         return max(min(waits), 0.05)
 
-    async def _poll(self, followed: "_Followed") -> bool:
-        place, interval = followed.place, followed.interval_seconds
-        loop = asyncio.get_running_loop()
-        try:
-            async with self._fetches:
-                data = await self._fetch(followed)
-        except FetchFailed as failed:
-            if followed.place != place:
-                return False
-            followed.failures += 1
-            followed.due = loop.time() + next_try(followed.failures, interval, failed.retry_after)
-            followed.held_off_until = followed.due if failed.retry_after is not None else 0.0
-            is_news = failed.is_answer or followed.failures >= _FAILURES_UNTIL_SAID
-            if not is_news and followed.follower.keys.fresh.verdict is not Verdict.NEVER_FETCHED:
-                return False
-            verdict = Verdict.ANSWER_REFUSED if failed.is_answer else Verdict.UNREACHABLE
-            return followed.follower.trouble(verdict.with_message(failed.detail, failed.remedy), self._now())
-        if followed.place != place:
-            # The object was edited while its old source was asked: that answer is nobody's.
-            return False
-        changed = followed.follower.answer(data, self._now())
-        if followed.follower.keys.fresh.verdict is Verdict.FETCHED:
-            followed.failures = 0
-            followed.due = loop.time() + next_poll(interval)
-        else:
-            followed.failures += 1
-            followed.due = loop.time() + next_try(followed.failures, interval)
-        return changed
-
-    async def _fetch(self, followed: "_Followed") -> bytes:
-        source = followed.source
-        if not isinstance(source, DiscoveryKeys):
-            try:
-                return await self._fetch_own_cluster()
-            except Exception as error:
-                detail = f"this cluster's own API server gave no keys ({type(error).__name__})"
-                raise FetchFailed(detail, "see that the operator may read /openid/v1/jwks") from error
-        credential = None
-        if source.credential_secret_ref is not None:
-            reference = source.credential_secret_ref
-            try:
-                credential = await self._read_secret(reference)
-            except Exception as error:
-                place = f"{reference.namespace}/{reference.name}"
-                detail = f"the Secret {place} with the credential cannot be read ({type(error).__name__})"
-                remedy = f"create it with the entry {reference.key}, and let the operator read it"
-                raise FetchFailed(detail, remedy) from error
-        if followed.fetcher is None:
-            followed.fetcher = KeyFetcher(
-                issuer=followed.follower.issuer.spec.issuer, source=source, addresses=self._addresses
-            )
-        return await followed.fetcher.fetch(credential)
-
-    def _read_config_map(self, followed: "_Followed") -> bool:
+    def _read_config_map(self, followed: Followed) -> bool:
         source = followed.source
         if not isinstance(source, ConfigMapKeys) or (source.namespace, source.name) not in self._config_maps:
             return False
@@ -245,50 +177,3 @@ class KeySync:
             fresh = Verdict.UNREACHABLE.with_message(what, "create it with the issuer's JWKS")
             return followed.follower.trouble(fresh, self._now())
         return followed.follower.answer(data[source.key].encode(), self._now())
-
-
-class _Followed:
-    """One issuer and how its following stands."""
-
-    def __init__(self, follower: Follower) -> None:
-        self.follower = follower
-        self.wake = asyncio.Event()
-        self.due = 0.0
-        self.held_off_until = 0.0
-        self.failures = 0
-        self.fetcher: KeyFetcher | None = None
-
-    @property
-    def uid(self) -> str:
-        return self.follower.issuer.metadata.uid
-
-    @property
-    def source(self) -> ConfigMapKeys | DiscoveryKeys | ClusterKeys | None:
-        keys = self.follower.issuer.spec.keys
-        return next(
-            (each for each in (keys.config_map, keys.discovery, keys.cluster) if each is not None), None
-        )
-
-    @property
-    def place(self) -> object:
-        """What decides where is asked and what counts as an answer: another place is another source."""
-        spec = self.follower.issuer.spec
-        return self.source, spec.issuer, spec.algorithms
-
-    @property
-    def is_polled(self) -> bool:
-        keys = self.follower.issuer.spec.keys
-        return keys.discovery is not None or keys.cluster is not None
-
-    @property
-    def interval_seconds(self) -> float:
-        discovery = self.follower.issuer.spec.keys.discovery
-        return OWN_CLUSTER_SECONDS if discovery is None else float(discovery.interval_seconds)
-
-    def awaits(self, approved: set[str]) -> bool:
-        """Whether one of these approvals is of a key that was never seen."""
-        return bool(approved.difference(key.thumbprint for key in self.follower.keys.held))
-
-    def forget(self) -> None:
-        """Begin anew with another source; the keys stay."""
-        self.fetcher, self.failures, self.due, self.held_off_until = None, 0, 0.0, 0.0
