@@ -10,6 +10,7 @@ from docs.generate import (
     admission,
     chart,
     commands,
+    conditions,
     crds,
     metrics,
     permissions,
@@ -25,6 +26,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "resources.md": resources.page,
     "admission.md": admission.page,
     "permissions.md": permissions.page,
+    "conditions.md": conditions.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
 }

@@ -51,7 +51,7 @@ def page() -> str:
             "",
             f"### Status of a {kind.name}",
             "",
-            "Written by the operator.",
+            "Written by the operator; see [Conditions and Events](conditions.md).",
             "",
             *_HEAD,
             *_rows("status", parts["status"]),
