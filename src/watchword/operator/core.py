@@ -45,6 +45,10 @@ _LOOK_SECONDS: Final = 0.05
 _NAP_SECONDS: Final = 60.0
 
 
+class Unfinished(Exception):
+    """What a service asks for could not be done; its conditions say why."""
+
+
 class Operator:
     """One term's work; `registry` and `run` once each, on one loop."""
 
@@ -177,7 +181,7 @@ class Operator:
         except NotLeading:
             return
         except Exception:
-            self._metrics.reconciles.labels("retried").inc()
+            self._metrics.reconciles.labels("failed").inc()
             raise
         if (
             outcome.service is None
@@ -189,6 +193,9 @@ class Operator:
             self._world.outcomes[name] = outcome
         self._agenda.reconciled(name, differing(before, outcome))
         self._agenda.statuses.add((SERVICE, *name))
+        if outcome.unfinished is not None:
+            # Nobody tells when a quota, a right or a name is free: it is tried again, later each time.
+            raise Unfinished(outcome.unfinished.message)
 
     async def _write_status(self, key: Key) -> None:
         entry = self._world.store.entry(*key)

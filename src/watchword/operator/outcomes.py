@@ -7,11 +7,18 @@ Statuses are written later and by others; they must never mix what two reconcile
 import msgspec
 
 from watchword.operator.names import Name
-from watchword.trust.conditions import ConditionValue
+from watchword.trust.conditions import ConditionValue, Verdict
 from watchword.trust.issuers import Issuers
 from watchword.trust.problems import Problem
 from watchword.trust.specs import Peer, ProtectedService, TrustedWorkload
 from watchword.trust.specs.status import BundleStatus
+
+_MAY_PASS = (
+    Verdict.BUNDLE_NAME_TAKEN,
+    Verdict.WRITE_REFUSED,
+    Verdict.POLICY_NAME_TAKEN,
+    Verdict.POLICY_REFUSED,
+)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -44,6 +51,12 @@ class Outcome(msgspec.Struct, frozen=True):
     accounts_here: frozenset[tuple[str, str]] = frozenset()
     gone: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
+
+    @property
+    def unfinished(self) -> ConditionValue | None:
+        """What stands in the way of what the service asks for, and may go away by itself; None: nothing."""
+        values = (value for value in (self.published, self.policy) if value is not None)
+        return next((value for value in values if value.verdict in _MAY_PASS), None)
 
     def is_here(self, workload: TrustedWorkload) -> bool:
         """Whether a workload's issuer is this cluster."""

@@ -108,10 +108,11 @@ class StatusWriter:
 def _is_news(before: Condition | None, after: Condition, verdict: Verdict) -> bool:
     if after.status == "False":
         return verdict.is_told and (before is None or before.reason != after.reason)
-    # That all is well is news where it was not.
+    # That all is well is news where it was told that it was not.
+    earlier = _VERDICTS.get((before.type, before.reason)) if before is not None else None
     return (
         after.status == "True"
         and verdict.type is ConditionType.READY
-        and before is not None
-        and before.status == "False"
+        and earlier is not None
+        and earlier.is_told
     )

@@ -290,8 +290,8 @@ class Operated:
         self.settle()
         return Counter((each.verb, each.resource) for each in self.requests()[before:])
 
-    def settle(self) -> None:
-        """Wait until the operator has asked for nothing for longer than it ever puts a thing off."""
+    def settle(self, timeout_seconds: float = 60.0) -> None:
+        """Wait until the operator has asked for nothing for longer than it ever puts an edit off."""
         seen, since = -1, time.monotonic()
 
         def is_quiet() -> bool:
@@ -301,7 +301,7 @@ class Operated:
                 seen, since = now, time.monotonic()
             return time.monotonic() - since > 1.5
 
-        wait_until(is_quiet, what="the operator is quiet", timeout_seconds=60)
+        wait_until(is_quiet, what="the operator is quiet", timeout_seconds=timeout_seconds)
 
 
 def path_of(manifest: Mapping[str, Any]) -> str:

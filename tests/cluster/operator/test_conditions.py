@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each condition that is no everyday one, brought about on a real API server, with its Event."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.cluster.operator.operated import Operated, signed
+from tests.controlplane import ApiError
+from tests.identity.tokens import Signer
+
+
+@pytest.fixture
+def place(operated: Operated) -> str:
+    """A namespace with the ServiceAccount `atlas`."""
+    namespace = operated.new_namespace()
+    operated.account(namespace)
+    return namespace
+
+
+def peer(**selectors: dict[str, str]) -> dict[str, Any]:
+    return {f"{name}Selector": {"matchLabels": labels} for name, labels in selectors.items()}
+
+
+CIDR = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+OWN = peer(pod={"app": "atlas"})
+
+
+class Drift(NamedTuple):
+    """Peers, pods as (ServiceAccount, labels), and the reasons of Reachable and PeersNarrow."""
+
+    peers: list[dict[str, Any]]
+    pods: list[tuple[str, dict[str, str]]]
+    reach: str
+    narrow: str
+
+
+DRIFT = [
+    Drift([OWN], [("atlas", {"app": "atlas"})], "PeersMatch", "OnlyTrusted"),
+    Drift([OWN], [("atlas", {"app": "b"})], "PodsNotMatched", "OnlyTrusted"),
+    Drift([], [("atlas", {})], "NoPeers", "Unknown"),
+    Drift([OWN], [], "NoPods", "OnlyTrusted"),
+    Drift([CIDR], [("atlas", {})], "ByAddressOnly", "Unknown"),
+    Drift([peer(pod={})], [("atlas", {}), ("b", {})], "PeersMatch", "StrangersAdmitted"),
+]
+
+
+@pytest.mark.brings_about(
+    *(f"TrustedWorkload/Reachable/{each.reach}" for each in DRIFT),
+    *(f"TrustedWorkload/PeersNarrow/{each.narrow}" for each in DRIFT),
+    "TrustedWorkload/Event/PodsNotMatched",
+    "TrustedWorkload/Event/NoPeers",
+    "TrustedWorkload/Event/StrangersAdmitted",
+)
+@pytest.mark.parametrize("case", DRIFT, ids=[f"{each.reach}-{each.narrow}" for each in DRIFT])
+def test_drift_is_told(operated: Operated, place: str, case: Drift) -> None:
+    workload = operated.workload(place, **{"from": case.peers})
+    operated.apply(operated.service(place), workload)
+    for account, labels in case.pods:
+        operated.pod(place, account, **labels)
+    operated.wait_for(workload, "Ready/Trusted", f"Reachable/{case.reach}", f"PeersNarrow/{case.narrow}")
+    for reason in {case.reach, case.narrow} & {"PodsNotMatched", "NoPeers", "StrangersAdmitted"}:
+        operated.wait_for_event(workload, reason, "Warning", "spec.from")
+
+
+def test_drift_follows_the_pods(operated: Operated, place: str) -> None:
+    workload = operated.workload(place, **{"from": [OWN]})
+    operated.apply(operated.service(place), workload)
+    pod = operated.pod(place, "atlas", app="b")
+    operated.wait_for(workload, "Reachable/PodsNotMatched")
+    operated.merge(f"/api/v1/namespaces/{place}/pods/{pod}", {"metadata": {"labels": {"app": "atlas"}}})
+    operated.wait_for(workload, "Reachable/PeersMatch")
+    operated.cluster.delete_pod(place, pod)
+    operated.wait_for(workload, "Reachable/NoPods")
+
+
+@pytest.mark.brings_about("TrustedWorkload/Reachable/NoPolicy", "TrustedWorkload/Reachable/OtherCluster")
+def test_what_cannot_be_judged_is_said_to_be_so(operated: Operated, place: str) -> None:
+    cluster = Signer("elsewhere")
+    issuer = operated.trusted_issuer(cluster)
+    workload = operated.workload(place, issuerRef={"name": issuer["metadata"]["name"]}, **{"from": [CIDR]})
+    service = operated.service(place)
+    operated.apply(issuer, service, workload)
+    operated.wait_for(workload, "Ready/Trusted", "Reachable/OtherCluster")
+    operated.edit(service, networkPolicy={"mode": "Off"})
+    operated.wait_for(workload, "Reachable/NoPolicy")
+
+
+@pytest.mark.brings_about(
+    "ProtectedService/PolicyApplied/SelectorsOverlap", "ProtectedService/Event/SelectorsOverlap"
+)
+def test_two_services_on_the_same_pods_are_told_that_one_opens_the_others_app(
+    operated: Operated, place: str
+) -> None:
+    one = operated.service(place, "one", selector={"matchLabels": {"app": "a"}})
+    two = operated.service(place, "two", selector={"matchLabels": {"team": "t"}}, upstreamPort=9000)
+    operated.apply(one, two)
+    for service in (one, two):
+        operated.wait_for(service, "PolicyApplied/Enforced", "Ready/BundleCurrent")
+    # By their labels they need not meet; on this pod they do.
+    pod = operated.pod(place, "atlas", app="a", team="t")
+    for service in (one, two):
+        operated.wait_for(service, "PolicyApplied/SelectorsOverlap", "Ready/PolicyNotApplied")
+    operated.wait_for_event(one, "SelectorsOverlap", "Warning", "two, which selects the same pods")
+    operated.cluster.delete_pod(place, pod)
+    for service in (one, two):
+        operated.wait_for(service, "PolicyApplied/Enforced")
+    operated.edit(two, selector={"matchLabels": {"app": "a", "team": None}})
+    operated.wait_for(one, "PolicyApplied/SelectorsOverlap")
+
+
+@pytest.mark.brings_about("ProtectedService/BundlePublished/TooLarge", "ProtectedService/Event/TooLarge")
+def test_a_large_bundle_is_packed_and_one_that_fits_nowhere_leaves_the_last_good_one(
+    operated: Operated, place: str
+) -> None:
+    cluster = Signer("large")
+    issuer = operated.trusted_issuer(cluster)
+    name = issuer["metadata"]["name"]
+    service, workload = operated.service(place), operated.workload(place, issuerRef={"name": name})
+    operated.apply(issuer, service, workload)
+    operated.wait_for(workload, "Ready/Trusted")
+    token = signed(cluster, place)
+    small = operated.config_map(place)
+    assert small is not None
+    assert "data" in small
+
+    def fat(number: int) -> dict[str, Any]:
+        names = [[name_that_packs_badly(number, half, each) for each in range(1000)] for half in range(4)]
+        grants = [
+            {"scopes": ["account:usage:read"], "accounts": names[0], "projects": names[1]},
+            {"scopes": ["account:usage:write"], "accounts": names[2], "projects": names[3]},
+        ]
+        account = (place, f"fat{number}")
+        return operated.workload(place, f"fat{number}", account, issuerRef={"name": name}, grants=grants)
+
+    operated.apply(fat(0))
+    operated.wait_for(fat(0), "Ready/Trusted")
+    packed = operated.config_map(place)
+    assert packed is not None
+    assert ("binaryData" in packed, "data" in packed) == (True, False)
+    assert operated.decision(token, place) == "allowed"
+
+    for number in range(1, 4):
+        operated.apply(fat(number))
+    operated.wait_for(service, "BundlePublished/TooLarge", "Ready/BundleNotPublished")
+    operated.wait_for_event(service, "TooLarge", "Warning", "1048576")
+    assert operated.decision(token, place) == "allowed"
+
+    for number in range(4):
+        operated.delete(fat(number))
+    operated.replica.wait_until(
+        lambda: "data" in (operated.config_map(place) or {}), "the bundle is small again, and written out"
+    )
+    operated.wait_for(service, "BundlePublished/Published", "Ready/BundleCurrent")
+    assert operated.decision(token, place) == "allowed"
+
+
+def name_that_packs_badly(*numbers: int) -> str:
+    digests = (hashlib.sha512(f"{half}/{numbers}".encode()).digest() for half in range(2))
+    return base64.urlsafe_b64encode(b"".join(digests)).decode()[:120]
+
+
+@pytest.mark.brings_about(
+    "ProtectedService/BundlePublished/WriteRefused",
+    "ProtectedService/PolicyApplied/WriteRefused",
+    "ProtectedService/Event/WriteRefused",
+)
+@pytest.mark.parametrize(
+    ("resource", "type_"), [("configmaps", "BundlePublished"), ("networkpolicies", "PolicyApplied")]
+)
+def test_a_write_that_is_refused_is_told_and_tried_again(
+    operated: Operated, place: str, resource: str, type_: str
+) -> None:
+    group = "" if resource == "configmaps" else "networking.k8s.io"
+    name = f"refuse-{resource}"
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [group],
+                        "apiVersions": ["v1"],
+                        "operations": ["*"],
+                        "resources": [resource],
+                    }
+                ]
+            },
+            "validations": [
+                {"expression": f"object.metadata.namespace != '{place}'", "message": "not in this place"}
+            ],
+        },
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    operated.apply(policy, binding)
+    service = operated.service(place)
+    try:
+        operated.replica.wait_until(lambda: _is_refused(operated, place, resource), "the policy is in force")
+        operated.apply(service)
+        operated.wait_for(service, f"{type_}/WriteRefused")
+        operated.wait_for_event(service, "WriteRefused", "Warning", "not in this place")
+    finally:
+        for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+            operated.cluster.request("DELETE", f"/apis/admissionregistration.k8s.io/v1/{kind}/{name}")
+    operated.wait_for(service, "Ready/BundleCurrent", "PolicyApplied/Enforced")
+
+
+def _is_refused(operated: Operated, place: str, resource: str) -> bool:
+    kind, api = ("ConfigMap", "v1") if resource == "configmaps" else ("NetworkPolicy", "networking.k8s.io/v1")
+    spec = {} if kind == "ConfigMap" else {"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    probe = {"apiVersion": api, "kind": kind, "metadata": {"namespace": place, "name": "probe"}, **spec}
+    try:
+        operated.apply(probe)
+    except ApiError as error:
+        return "not in this place" in json.dumps(error.message)
+    return False
