@@ -118,6 +118,7 @@ class Stage:
                 "failureThreshold": 60,
             },
             readinessProbe={"httpGet": {"path": "/readyz", **probe}, "periodSeconds": 1},
+            lifecycle={"preStop": {"exec": {"command": ["/usr/bin/watchword", "drain"]}}},
             volumeMounts=[
                 {"name": "bundle", "mountPath": "/etc/watchword", "readOnly": True},
                 {"name": "usage", "mountPath": "/var/lib/watchword"},

@@ -22,6 +22,7 @@ from watchword.cli.failures import UNUSABLE
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "sidecar": ("watchword.cli.sidecar", "Run the gate beside a service."),
     "operator": ("watchword.cli.operator", "Run the operator of a cluster."),
+    "drain": ("watchword.cli.drain", "Tell the gate in this container to let its callers go."),
     "dev": ("watchword.cli.dev", "Run the gate on a folder of manifests; no cluster needed."),
     "compile": ("watchword.cli.compile", "Turn manifests into bundles and NetworkPolicies."),
     "inject": ("watchword.cli.inject", "Add the gate, or a token, to the pods of manifests."),

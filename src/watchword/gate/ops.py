@@ -24,18 +24,30 @@ class Readiness:
     """Whether the gate wants traffic.
 
     Attributes:
-        stopping: it was told to stop and finishes what is in flight.
+        stopping: it was told to stop and finishes what is in flight, or that its pod is about to end.
     """
 
-    def __init__(self, engine: Engine, keeper: Keeper, live: "LiveSource | None" = None) -> None:
-        """Judge by an engine and its keeper; `live` only adds what it says of itself."""
-        self._engine, self._keeper, self._live = engine, keeper, live
+    def __init__(
+        self, engine: Engine, keeper: Keeper, live: "LiveSource | None" = None, upstream: str | None = None
+    ) -> None:
+        """Judge by an engine, its keeper and the app at `upstream`; `live` only says what it follows."""
+        self._engine, self._keeper, self._live, self._upstream = engine, keeper, live, upstream
         self.stopping = False
 
-    def document(self) -> tuple[int, dict[str, object]]:
-        """The status and body of /readyz."""
+    async def now(self) -> tuple[int, dict[str, object]]:
+        """The status and body of /readyz; asks whether the app accepts connections, where there is one."""
+        if self._upstream is None:
+            return self.document()
+        # Imported only here: a gate without an upstream does not pay for what it takes.
+        from watchword.gate.proxy.reachability import accepts_connections
+        from watchword.gate.proxy.target import parse_upstream
+
+        return self.document(has_app=await accepts_connections(parse_upstream(self._upstream)))
+
+    def document(self, *, has_app: bool = True) -> tuple[int, dict[str, object]]:
+        """The status and body of /readyz, where the app behind the gate is there or not."""
         active, problem = self._engine.active, self._keeper.problem
-        document: dict[str, object] = {"ready": active is not None and not self.stopping}
+        document: dict[str, object] = {"ready": active is not None and has_app and not self.stopping}
         if active is not None:
             ruleset = active.ruleset
             document["service"] = ruleset.service
@@ -49,6 +61,9 @@ class Readiness:
             # With a bundle in use this is a warning: callers are served under the last good one.
             document["why" if active is None else "warning"] = problem.detail
             document["remedy"] = problem.remedy
+        if not has_app and "why" not in document:
+            document["why"] = f"the app at {self._upstream} accepts no connections"
+            document["remedy"] = "start the app, or give --upstream the address that it listens on"
         if self._live is not None:
             document["follows"] = self._live.document()
         return (200 if document["ready"] else 503), document
@@ -61,7 +76,7 @@ def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
         return Response("ok\n", media_type="text/plain")
 
     async def readyz(_: Request) -> Response:
-        status, document = readiness.document()
+        status, document = await readiness.now()
         return JSONResponse(document, status)
 
     async def metrics(_: Request) -> Response:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from watchword.gate.app import GateApp
 from watchword.gate.audit import AuditLog
+from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.keeper import Keeper
 from watchword.gate.metrics import GateMetrics
@@ -84,7 +85,7 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
 
     keeper = Keeper(engine, on_adopt)
     live = _live(settings, metrics)
-    readiness = Readiness(engine, keeper, live)
+    readiness = Readiness(engine, keeper, live, settings.upstream)
     certificate = _certificate(settings)
     gate_socket = listen_on("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
@@ -92,17 +93,15 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     # A gate that passes bodies on leaves their size to the app.
     most = MAX_MESSAGE_BYTES if upstream is None else math.inf
     protocol = partial(ShortcutProtocol, engine, max_message_bytes=most)
-    gate = _server(app, protocol, settings, certificate, tunnel)
+    draining = Draining(app)
+    gate = _server(draining, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
     work = [_follow(keeper.follow(source, may_lag=live is not None)), _follow(_summaries(engine))]
     if live is not None:
         work.append(_follow(keeper.follow(live, "API server")))
     if certificate is not None:
         work.append(_follow(certificate.follow()))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = _listen_to_signals(draining, readiness)
     async with serving(ops, ops_socket), serving(gate, gate_socket):
         LOGGER.info(
             "listening",
@@ -125,6 +124,21 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     engine.refusals.summarize()
     if audit is not None:
         audit.close()
+
+
+def _listen_to_signals(draining: Draining, readiness: Readiness) -> asyncio.Event:
+    """SIGUSR1 begins to drain; SIGTERM and SIGINT set the event that is returned."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def drain() -> None:
+        draining.has_begun = readiness.stopping = True
+        LOGGER.info("draining", extra={"effect": "each answer ends its connection"})
+
+    loop.add_signal_handler(signal.SIGUSR1, drain)
+    return stop
 
 
 def _server(

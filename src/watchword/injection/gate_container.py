@@ -57,6 +57,8 @@ def sidecar(
         "startupProbe": _probe("/healthz", settings.ops_port, periodSeconds=1, failureThreshold=60),
         "livenessProbe": _probe("/healthz", settings.ops_port, periodSeconds=10, failureThreshold=6),
         "readinessProbe": _probe("/readyz", settings.ops_port, periodSeconds=5, failureThreshold=2),
+        # The kubelet runs it when the pod's end begins, and the gate's own turn to stop is after the app's.
+        "lifecycle": {"preStop": {"exec": {"command": ["/usr/bin/watchword", "drain"]}}},
         "resources": {
             "requests": {"cpu": settings.cpu_request, "memory": settings.memory_request},
             "limits": {"memory": settings.memory_limit},

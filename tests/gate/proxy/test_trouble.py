@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.process import reserved_port
+from tests.controlplane.process import reserved_port, wait_until
 from tests.gate.proxy.conftest import Front, bearer
 from tests.gate.proxy.test_passing_on import body_of, status_of
 from tests.gateprocess import running_gate
@@ -34,7 +34,9 @@ def test_trouble_is_told_as_the_apps(front: Front, path: bytes, status: int, wha
 def test_an_app_that_is_not_there_is_told_so(proxy_bundle: Path) -> None:
     with reserved_port() as port:
         pass
-    with running_gate(proxy_bundle, "--upstream", f"http://127.0.0.1:{port}") as gate:
+    flags = ("--upstream", f"http://127.0.0.1:{port}")
+    with running_gate(proxy_bundle, *flags, is_ready_required=False) as gate:
+        wait_until(lambda: "generation" in gate.ready().json(), what="bundle in use")
         token = bearer().decode().removeprefix("Authorization: Bearer ")
         answer = gate.ask(token, "/app/acme/thing")
     assert (answer.status, answer.reason) == (502, "")
