@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.usage.clickhouseserver import ClickHouseServer
 from tests.usage.postgresserver import PostgresServer, binaries
 
 pytest.register_assert_rewrite(
@@ -16,6 +18,21 @@ pytest.register_assert_rewrite(
     "tests.usage.contract_keeping",
     "tests.usage.machine",
 )
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickHouseServer]:
+    """ClickHouse's engine behind its HTTP interface; each store in it has a database of its own."""
+    if importlib.util.find_spec("chdb") is None:
+        if os.environ.get("WATCHWORD_REQUIRE_CLICKHOUSE"):
+            pytest.fail("WATCHWORD_REQUIRE_CLICKHOUSE is set, and chdb is not installed")
+        pytest.skip("no ClickHouse engine: pip install chdb")
+    server = ClickHouseServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

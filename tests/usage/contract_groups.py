@@ -12,6 +12,7 @@ import pytest
 
 from tests.usage.samples import envelope, event, events
 from watchword.usage import Dimension, Meter, UsageAnswer, UsageQuery, UsageStore
+from watchword.usage.meters import plain
 
 REGION = Dimension("region", "/region")
 ARCH = Dimension("arch", "/arch")
@@ -47,7 +48,7 @@ HOSTILE = [
 
 def split(answer: UsageAnswer | None, meter: str) -> dict[str, str]:
     assert answer is not None
-    return {group: f"{amount:f}" for group, amount in answer.groups.get(meter, {}).items()}
+    return {group: plain(amount) for group, amount in answer.groups.get(meter, {}).items()}
 
 
 def ask(*group_by: str, account: str = "acme", window: str | None = None) -> UsageQuery:

@@ -30,7 +30,10 @@ print(*[name for name in {DRIVERS} if name in sys.modules])
     assert run(program) == ""
 
 
-@pytest.mark.parametrize(("scheme", "driver", "extra"), [("postgresql", "psycopg", "postgresql")])
+@pytest.mark.parametrize(
+    ("scheme", "driver", "extra"),
+    [("postgresql", "psycopg", "postgresql"), ("clickhouse", "clickhouse_connect", "clickhouse")],
+)
 def test_a_driver_that_is_not_installed_is_named_with_what_installs_it(
     scheme: str, driver: str, extra: str
 ) -> None:

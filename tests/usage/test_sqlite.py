@@ -46,7 +46,6 @@ def store(path: Path) -> Iterator[SQLiteStore]:
         ("", "no scheme"),
         ("/var/lib/usage.db", "no scheme"),
         ("postgresql+psycopg://watchword:secret@db/usage", "no usage store for scheme"),
-        ("clickhouse://watchword:secret@db/usage", "clickhouse stores come in a later version"),
         ("mysql://watchword:secret@db/usage", "no usage store for scheme 'mysql'"),
         ("SQLITE:///usage.db", "no usage store for scheme 'SQLITE'"),
         ("sqlite:", "no path"),

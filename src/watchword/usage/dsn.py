@@ -15,15 +15,16 @@ from watchword.usage.problems import shown
 from watchword.usage.sqlite import SQLiteStore
 from watchword.usage.store import StoreRefused, UsageStore
 
-_LATER: Final = ("clickhouse", "clickhouses")
 _SERVERS: Final = {
     "postgresql": ("watchword.usage.postgresql", "PostgreSQLStore", "postgresql"),
     "postgres": ("watchword.usage.postgresql", "PostgreSQLStore", "postgresql"),
+    "clickhouse": ("watchword.usage.clickhouse", "ClickHouseStore", "clickhouse"),
+    "clickhouses": ("watchword.usage.clickhouse", "ClickHouseStore", "clickhouse"),
 }
 _PREFIX: Final = "sqlite:///"
 _REMEDY: Final = (
-    "use sqlite:///PATH (sqlite:////var/lib/watchword/usage.db for an absolute path) "
-    "or postgresql://USER@HOST/DATABASE"
+    "use sqlite:///PATH (sqlite:////var/lib/watchword/usage.db for an absolute path), "
+    "postgresql://USER@HOST/DATABASE, or clickhouse://USER@HOST/DATABASE (clickhouses:// with TLS)"
 )
 
 
@@ -32,13 +33,12 @@ def open_store(dsn: str) -> UsageStore:
 
     `sqlite:///PATH`: a file; PATH is relative or, with a fourth slash, absolute; `sqlite:///:memory:` keeps
     usage for the life of the process only. `postgresql://USER@HOST/DATABASE`: a server, with the parameters
-    of libpq, and `schema=NAME`. Raises StoreRefused for anything else, and what opening that store raises.
+    of libpq, and `schema=NAME`. `clickhouse://USER@HOST/DATABASE`, `clickhouses://` with TLS: a server, by
+    its HTTP interface. Raises StoreRefused for anything else, and what opening that store raises.
     """
     scheme, separator, _ = dsn.partition(":")
     if not separator:
         raise StoreRefused("the usage DSN has no scheme", _REMEDY)
-    if scheme.lower() in _LATER:
-        raise StoreRefused(f"{scheme.lower()} stores come in a later version", _REMEDY)
     if scheme in _SERVERS:
         return _open_server(dsn, *_SERVERS[scheme])
     if scheme != "sqlite":

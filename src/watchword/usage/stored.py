@@ -7,9 +7,10 @@ otherwise.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
 from watchword.usage.events import Event
 from watchword.usage.problems import EventProblem
@@ -23,6 +24,7 @@ Kept = tuple[str, str, int, str | None, str | None, str | None]
 Key = tuple[str, str]
 """Source and id."""
 
+DIGEST_BYTES: Final = 20
 MAX_DIFFERENCES: Final = 1000
 EVENTS_FROM: Final = "events_from"
 METERS: Final = "meters"
@@ -75,6 +77,23 @@ class Batch:
             # it is not lost. This one was not.
             return Outcome(event.index, "refused", problem=problem)
         return duplicate(event, kept)
+
+
+def digest_of(*parts: str) -> bytes:
+    """Digest texts so that no two lists of them meet: each goes in with its length before it."""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(4, "big"))
+        digest.update(raw)
+    return digest.digest()
+
+
+def event_of_row(row: Sequence[Any]) -> Event:
+    """Make an event of what counts of it: source, id, type, account, time, data, data_base64."""
+    source, identifier, kind, account, when, data, binary = row
+    value = None if data is None else read_trusted(data)
+    return Event(0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=binary)
 
 
 def kept_of(event: Event) -> Kept:

@@ -7,7 +7,6 @@ batches that share rows wait for each other in turn, and never in a circle.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -18,24 +17,13 @@ from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 from watchword.usage.rollups import Contribution, Key, MeterSet, Tally
-from watchword.usage.strictjson import read_trusted
+from watchword.usage.stored import digest_of, event_of_row
 from watchword.usage.times import MICROSECONDS_PER_DAY
 
-DIGEST_BYTES: Final = 20
 _TALLY_CONTRIBUTIONS: Final = 50_000  # how much of a rebuild is kept in memory before it is written
 _FETCH_ROWS: Final = 10_000
 
 Statement = Callable[[str], bytes]
-
-
-def digest_of(*parts: str) -> bytes:
-    """Digest texts so that no two lists of them meet: each goes in with its length before it."""
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in parts:
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big"))
-        digest.update(raw)
-    return digest.digest()
 
 
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
@@ -141,7 +129,7 @@ def recompute(
     with connection.cursor("events") as cursor:
         cursor.itersize = _FETCH_ROWS
         for row in cursor.execute(statements["all_events"], [first]):
-            event = _event(row)
+            event = event_of_row(row)
             if not meters.counts_type(event.type):
                 continue
             events += 1
@@ -155,9 +143,3 @@ def recompute(
                 size = 0
     write()
     return events, unusable
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    source, identifier, kind, account, when, data, binary = row
-    value = None if data is None else read_trusted(data)
-    return Event(0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=binary)

@@ -22,7 +22,6 @@ from watchword.usage.postgresql.rollups import (
     admission_of,
     admit,
     columns,
-    digest_of,
     recompute,
 )
 from watchword.usage.postgresql.sessions import CONNECTIONS, Connection, Sessions
@@ -31,7 +30,15 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.readmodel import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, Batch, Kept, past_keeping
+from watchword.usage.stored import (
+    EVENTS_FROM,
+    MAX_DIFFERENCES,
+    METERS,
+    Batch,
+    Kept,
+    digest_of,
+    past_keeping,
+)
 from watchword.usage.times import MICROSECONDS_PER_DAY, MICROSECONDS_PER_SECOND, day_number, day_of_number
 
 _EXPIRE_AT_ONCE: Final = 10_000

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amounts in ClickHouse: what each batch adds, folded now and then into what all batches up to one come to.
+
+Every row is a function of the log alone, so that whoever writes it again writes the same: a batch that its
+writer left half done is finished by the next one who comes across it, and two who fold at once do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from watchword.usage.clickhouse import schema
+from watchword.usage.clickhouse.log import EventLog
+from watchword.usage.clickhouse.meterlog import MeterLog, MeterView
+from watchword.usage.clickhouse.sessions import Sessions
+from watchword.usage.events import Event
+from watchword.usage.groups import OVERFLOW, Admission, Scope, month_of
+from watchword.usage.meters import Meter
+from watchword.usage.problems import EventProblem
+from watchword.usage.rollups import Contribution, Tally, combine, contribution
+
+FOLDED: Final = "folded"
+DROPPED: Final = "dropped"
+_MOST_ACCOUNTS_KNOWN: Final = 100_000
+# A folded batch's own rows go only when no question that began before the fold can still be running.
+_KEEP_FOLDED_SECONDS: Final = 600
+
+Measured = Sequence[tuple[Event, Sequence[Contribution]]]
+Cell = tuple[str, str, int, str]
+"""Account, place of the meter, day, group."""
+
+
+class Cells:
+    """The amounts of one store."""
+
+    def __init__(self, sessions: Sessions, log: EventLog, meters: MeterLog) -> None:
+        """Take the store's connections and its two logs."""
+        self._sessions, self._log, self._meters = sessions, log, meters
+        self._known_accounts: set[str] = set()
+
+    def end_batch(self, seq: int, events: Sequence[Event], view: MeterView) -> None:
+        """Write all that a batch's first events add. `view` was looked at after they were in the log."""
+        measured = measure_all(events, view)
+        tally = self.tally(measured)
+        self.write_values(tally)
+        self._write_accounts({event.account for event in events})
+        rows = [
+            (account, place, day, group, seq, amount)
+            for (account, day, place, group), (_, amount) in tally.amounts.items()
+        ]
+        # The last row says that the batch is whole; it is in one block with the others.
+        self._sessions.insert("amount", [*rows, ("", "", 0, "", seq, Decimal(0))])
+
+    def tally(self, measured: Measured, *, letting_in: bool = True) -> Tally:
+        """Add contributions up; groups that are new are let in, or only looked at."""
+        tally = Tally(self._admission(measured, letting_in=letting_in))
+        for event, contributions in measured:
+            tally.add(event, contributions)
+        return tally
+
+    def write_values(self, tally: Tally) -> None:
+        """Write the distinct values of a tally; those that are there already are no second ones."""
+        rows = [
+            (account, place, day, group, value)
+            for (account, day, place, group), values in tally.distinct.items()
+            for value in values
+        ]
+        if rows:
+            self._sessions.insert("distinct_value", sorted(rows))
+
+    def finish(self, seqs: Collection[int], view: MeterView) -> None:
+        """Finish those of these batches that nobody finished."""
+        open_ones = {seq for seq in seqs if seq > view.marks.get(DROPPED, 0)}
+        if open_ones:
+            open_ones -= {seq for (seq,) in self._sessions.rows("ended", seqs=sorted(open_ones))}
+        for seq in sorted(open_ones):
+            events = self._log.first_events_of_block(seq)
+            self.end_batch(seq, events, self._meters.look())
+
+    def horizon(self, view: MeterView) -> int:
+        """Give a number up to which all batches are finished, finishing what is missing."""
+        folded = view.marks.get(FOLDED, 0)
+        ended = {seq for (seq,) in self._sessions.rows("ended_after", seq=folded)}
+        if not ended:
+            return folded
+        highest = int(max(ended))
+        # A number without an end is a batch half done, or no batch: deletions take numbers too.
+        missing = set(range(folded + 1, highest)) - ended
+        self.finish(self._log.those_there(missing), view)
+        return highest
+
+    def fold(self) -> None:
+        """Fold what batches added into amounts, and drop what has long been folded."""
+        view = self._meters.look()
+        upto = self.horizon(view)
+        folded = view.marks.get(FOLDED, 0)
+        if upto <= folded:
+            return
+        self._sessions.do("fold", after=folded, upto=upto)
+        self._meters.mark(FOLDED, upto)
+        ((long_ago,),) = self._sessions.rows("folded_before", seconds=_KEEP_FOLDED_SECONDS)
+        for (partition,) in self._sessions.rows("partitions", upto=int(long_ago)):
+            last = (int(partition) + 1) * schema.BATCHES_A_PARTITION - 1
+            if last <= int(long_ago):
+                self._meters.mark(DROPPED, last)
+                self._sessions.do("drop_partition", partition=int(partition))
+
+    def of_account(self, account: str, upto: int) -> dict[Cell, Decimal]:
+        """Give an account's amounts, whatever the meter, from all batches up to one."""
+        base: dict[Cell, tuple[int, Decimal]] = {}
+        fresh: list[tuple[Cell, int, Decimal]] = []
+        for kind, name, place, day, group, seq, amount in self._sessions.rows(
+            "cells", account=account, upto=upto
+        ):
+            cell = (name, place, day, group)
+            if kind == "base":
+                base[cell] = (seq, amount)
+            else:
+                fresh.append((cell, seq, amount))
+        return joined(base, fresh)
+
+    def _write_accounts(self, accounts: set[str]) -> None:
+        new = sorted(accounts - self._known_accounts)
+        if new:
+            self._sessions.insert("account", [(name,) for name in new])
+            if len(self._known_accounts) > _MOST_ACCOUNTS_KNOWN:
+                self._known_accounts.clear()
+            self._known_accounts |= accounts
+
+    def forget_accounts(self) -> None:
+        """Ask about every account anew: some were taken out."""
+        self._known_accounts.clear()
+
+    def _admission(self, measured: Measured, *, letting_in: bool) -> Admission:
+        wanted: dict[Scope, tuple[Meter, dict[str, None]]] = {}
+        for event, contributions in measured:
+            for meter, _, group in contributions:
+                if group:
+                    scope = (event.account, meter.name, month_of(event.day))
+                    wanted.setdefault(scope, (meter, {}))[1][group] = None
+        known = self._admitted(wanted)
+        asking = [
+            (*scope, group)
+            for scope, (meter, groups) in wanted.items()
+            if len(known[scope]) < meter.max_groups
+            for group in groups
+            if group not in known[scope]
+        ]
+        if asking and letting_in:
+            self._sessions.insert("admission", asking)
+            known = self._admitted(wanted)
+        return _Settled(known, {scope: meter.max_groups for scope, (meter, _) in wanted.items()})
+
+    def _admitted(self, scopes: Mapping[Scope, object]) -> dict[Scope, list[str]]:
+        found: dict[Scope, list[str]] = {scope: [] for scope in scopes}
+        if found:
+            rows = self._sessions.rows(
+                "admitted",
+                accounts=sorted({account for account, _, _ in found}),
+                meters=sorted({place for _, place, _ in found}),
+            )
+            for account, place, month, group in rows:
+                groups = found.get((account, place, month))
+                if groups is not None and group not in groups:
+                    groups.append(group)
+        return found
+
+
+class _Settled(Admission):
+    """Groups whose order the server has settled: the first ones of a scope have a place of their own."""
+
+    def __init__(self, order: Mapping[Scope, list[str]], room: Mapping[Scope, int]) -> None:
+        super().__init__(lambda scope: set(order[scope][: room[scope]]))
+        self._order = order
+
+    def place(self, meter: Meter, account: str, day: int, group: str) -> str:
+        """Give the group that an event counts in."""
+        scope = (account, meter.name, month_of(day))
+        order = self._order.get(scope, [])
+        return group if group in order[: meter.max_groups] else OVERFLOW
+
+
+def measure_all(events: Iterable[Event], view: MeterView) -> list[tuple[Event, list[Contribution]]]:
+    """Tell what events that are stored add, under the places of all meters that count at this moment."""
+    by_type: dict[str, list[Meter]] = {}
+    for places in view.counting().values():
+        for meter, _ in places:
+            by_type.setdefault(meter.event_type, []).append(meter)
+    measured = []
+    for event in events:
+        found = [contribution(meter, event) for meter in by_type.get(event.type, ())]
+        # What a meter cannot use came in before it did: see `Rebuilt.unusable`.
+        usable = [one for one in found if one is not None and not isinstance(one, EventProblem)]
+        measured.append((event, usable))
+    return measured
+
+
+def joined(
+    base: Mapping[Cell, tuple[int, Decimal]], fresh: Iterable[tuple[Cell, int, Decimal]]
+) -> dict[Cell, Decimal]:
+    """Join amounts up to some batch each with what later batches added."""
+    totals = {cell: amount for cell, (_, amount) in base.items()}
+    for cell, seq, amount in fresh:
+        known = base.get(cell)
+        if known is not None and seq <= known[0]:
+            continue
+        before = totals.get(cell)
+        aggregation = "max" if cell[1].startswith("max-") else "sum"
+        totals[cell] = amount if before is None else combine(aggregation, before, amount)  # type: ignore[arg-type]  # of the two
+    return totals

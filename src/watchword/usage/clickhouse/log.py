@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log of events in ClickHouse, and who was first of a key in it.
+
+A batch is one insert, hence one block, whole or not at all, with a number that is greater than those of all
+blocks before it and never changes. So the first event of a key is the one with the lowest number: whoever is
+told "stored" after looking can be beaten by nobody who comes later.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from watchword.usage.clickhouse.sessions import Row, Sessions
+from watchword.usage.events import Event
+from watchword.usage.stored import Kept, event_of_row
+
+_KEYS_AT_ONCE = 5000
+
+
+class Verdict(NamedTuple):
+    """What became of an insert: the number of its block, and the keys that it was first with."""
+
+    seq: int
+    won: frozenset[bytes]
+
+
+class EventLog:
+    """The events of one store."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Take the store's connections."""
+        self._sessions = sessions
+
+    def blocks_of(self, keys: Collection[bytes]) -> dict[bytes, int]:
+        """Give the block of the first event of each of these keys that is there."""
+        return {key: block for key, _, block, _ in self._first(keys, uuid.UUID(int=0))}
+
+    def append(self, events: Sequence[tuple[bytes, Event]]) -> Verdict:
+        """Insert a batch of distinct keys, durably, and tell which of its events were the first of theirs."""
+        token = uuid.uuid4()
+        rows = [(key, event.source, event.id, token, *_rest(event)) for key, event in events]
+        self._sessions.insert("event", rows)
+        first = self._first([key for key, _ in events], token)
+        verdict = Verdict(
+            max(mine for *_, mine in first), frozenset(key for key, batch, _, _ in first if batch == token)
+        )
+        beaten = [key.hex() for key, _ in events if key not in verdict.won]
+        if beaten:
+            # They count nowhere as they are. Away with them, for they would come first once those that beat
+            # them are given up as too old.
+            self._sessions.do("delete_beaten", keys=beaten, token=token)
+        return verdict
+
+    def kept(self, keys: Collection[bytes]) -> dict[bytes, Kept]:
+        """Give what stands for these keys."""
+        found: dict[bytes, Kept] = {}
+        for part in _parts(keys):
+            for key, *kept in self._sessions.rows("events_of_keys", keys=part):
+                found[bytes(key)] = tuple(kept)
+        return found
+
+    def first_events_of_block(self, seq: int) -> list[Event]:
+        """Give the events of a block that were the first of their keys."""
+        rows = self._sessions.rows("events_of_block", seq=seq)
+        blocks = self.blocks_of([bytes(row[0]) for row in rows])
+        return [event_of_row(row[1:8]) for row in rows if blocks[bytes(row[0])] == seq]
+
+    def those_there(self, seqs: Collection[int]) -> list[int]:
+        """Tell which of these numbers are blocks of events."""
+        if not seqs:
+            return []
+        return sorted(seq for (seq,) in self._sessions.rows("blocks_there", seqs=sorted(seqs)))
+
+    def last_block(self) -> int:
+        """Give the highest number of a block; 0 when there is none."""
+        ((seq,),) = self._sessions.rows("last_block")
+        return int(seq)
+
+    def by_account(self, upto: int, first_time: int) -> Iterator[Event]:
+        """Give the first events of their keys up to a block and from a time on, account by account."""
+        for row in self._sessions.stream("all_events", upto=upto, first=first_time):
+            yield event_of_row(row[1:8])
+
+    def after(self, cursor: str, limit: int) -> list[Row]:
+        """Give rows of first events by key: key, source, id, type, account, time and the rest."""
+        return list(self._sessions.rows("events_after", after=cursor, limit=limit))
+
+    def _first(self, keys: Collection[bytes], token: uuid.UUID) -> list[Row]:
+        found: list[Row] = []
+        for part in _parts(keys):
+            rows = self._sessions.rows("first_of_keys", keys=part, token=token)
+            found += [(bytes(key), batch, block, mine) for key, batch, block, mine in rows]
+        return found
+
+
+def _parts(keys: Collection[bytes]) -> Iterator[list[str]]:
+    texts = [key.hex() for key in keys]
+    for start in range(0, len(texts), _KEYS_AT_ONCE):
+        yield texts[start : start + _KEYS_AT_ONCE]
+
+
+def _rest(event: Event) -> tuple[object, ...]:
+    return (event.type, event.account, event.time, event.data_text, event.data_base64, event.extensions)
