@@ -25,6 +25,8 @@ from tests.controlplane import (
     start_cluster,
     start_etcd,
 )
+from tests.controlplane.audit import AuditLog
+from tests.shipped import user
 from watchword.trust.crds import definitions
 
 _HERE = Path(__file__).parent
@@ -75,11 +77,18 @@ def etcd(control_plane: Binaries, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="session")
+def audit_log(tmp_path_factory: pytest.TempPathFactory) -> AuditLog:
+    """What the webhook really asked of `cluster`, by the API server's own account."""
+    return AuditLog(tmp_path_factory.mktemp("audit"), [user("watchword-webhook")])
+
+
+@pytest.fixture(scope="session")
 def cluster(
-    control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory
+    control_plane: Binaries, etcd: Etcd, audit_log: AuditLog, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """An API server with kubeadm's default issuer and an RSA key."""
-    with start_cluster(tmp_path_factory.mktemp("cluster"), etcd=etcd, binaries=control_plane) as running:
+    folder = tmp_path_factory.mktemp("cluster")
+    with start_cluster(folder, etcd=etcd, binaries=control_plane, flags=audit_log.flags) as running:
         yield running
 
 

@@ -15,13 +15,6 @@ from typing import Any
 
 from tests.controlplane.certificates import write_private_file
 
-_POLICY = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
-}
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Access:
@@ -56,12 +49,18 @@ class Request:
 
 
 class AuditLog:
-    """The log of one API server; give its `flags` to `start_cluster`."""
+    """The log of one API server about some users; give its `flags` to `start_cluster`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         policy, self._path = folder / "audit-policy.json", folder / "audit.log"
-        write_private_file(policy, json.dumps(_POLICY).encode())
+        content = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": list(users)}, {"level": "None"}],
+        }
+        write_private_file(policy, json.dumps(content).encode())
         self.flags: Sequence[str] = (f"--audit-policy-file={policy}", f"--audit-log-path={self._path}")
 
     def requests(self, user: str) -> Iterator[Request]:

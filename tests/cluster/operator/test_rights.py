@@ -12,23 +12,20 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.controlplane import ApiError, Binaries, Cluster, Etcd, start_cluster, wait_until
-from tests.controlplane.audit import Access, AuditLog, rights
+from tests.controlplane.audit import AuditLog
 from tests.operator.keys.authority import Authority
 from tests.operator.keys.endpoint import always, answer, endpoint
 from tests.operatorprocess import LEASE, NAMESPACE, delete_lease, kubeconfig_of, running_operator
+from tests.shipped import access_of, rights_of, user
 from tests.trust.manifests import issuer, service, workload
 from watchword.trust.crds import KINDS, definitions
 
-INSTALL = Path(__file__).parents[3] / "manifests" / "install"
 ACCOUNT = "watchword-operator"
-USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 PLURALS = {kind.name: kind.plural for kind in KINDS}
 RBAC = "rbac.authorization.k8s.io"
 MERGE = "application/merge-patch+json"
@@ -36,28 +33,6 @@ MERGE = "application/merge-patch+json"
 DISCOVERY = ("/api", "/apis", "/version", "/openapi")
 
 Object = dict[str, Any]
-
-
-def shipped() -> list[Object]:
-    """What `kubectl apply -k manifests/install` gives the operator: account, roles and bindings."""
-    documents = [
-        document
-        for name in ("namespace.yaml", "watchword.yaml")
-        for document in yaml.safe_load_all((INSTALL / name).read_text())
-    ]
-    kinds = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-    names = {"Namespace": NAMESPACE}
-    return [
-        document
-        for kind in kinds
-        for document in documents
-        if document["kind"] == kind and document["metadata"]["name"] == names.get(kind, ACCOUNT)
-    ]
-
-
-def granted() -> frozenset[Access]:
-    """Every right that the shipped roles grant."""
-    return rights([rule for document in shipped() for rule in document.get("rules", ())])
 
 
 class Life:
@@ -176,14 +151,14 @@ def audit(
 ) -> Iterator[AuditLog]:
     """The audit log of a cluster in which the operator has lived a whole life under its own roles."""
     folder = tmp_path_factory.mktemp("rights")
-    log, authority = AuditLog(folder / "audit"), Authority()
+    log, authority = AuditLog(folder / "audit", [user(ACCOUNT)]), Authority()
     with ExitStack() as stack:
         cluster = stack.enter_context(
             start_cluster(folder / "cluster", etcd=etcd, binaries=control_plane, flags=log.flags)
         )
         for definition in definitions():
             cluster.apply(definition)
-        for document in shipped():
+        for document in access_of(ACCOUNT):
             cluster.apply(document)
         cluster.create_namespace("tuist")
         cluster.create_service_account("tuist", "atlas")
@@ -204,20 +179,20 @@ def audit(
 
 
 def test_nothing_that_it_asks_for_is_denied(audit: AuditLog) -> None:
-    requests = list(audit.requests(USER))
+    requests = list(audit.requests(user(ACCOUNT)))
     assert len(requests) > 100
     assert sorted({str(each.access) for each in requests if each.status in (401, 403)}) == []
 
 
 def test_nothing_that_it_may_do_goes_unused(audit: AuditLog) -> None:
-    used = {right for request in audit.requests(USER) for right in request.uses}
-    assert sorted(str(each) for each in granted() - used) == []
+    used = {right for request in audit.requests(user(ACCOUNT)) for right in request.uses}
+    assert sorted(str(each) for each in rights_of(ACCOUNT) - used) == []
 
 
 def test_it_asks_for_nothing_that_its_roles_do_not_name(audit: AuditLog) -> None:
     """What is allowed here by another role may be denied in the next cluster."""
-    used = {right for request in audit.requests(USER) for right in request.uses}
-    asked = used - granted()
+    used = {right for request in audit.requests(user(ACCOUNT)) for right in request.uses}
+    asked = used - rights_of(ACCOUNT)
     assert sorted(str(each) for each in asked if not each.resource.startswith(DISCOVERY)) == []
 
 
@@ -225,6 +200,8 @@ def test_in_its_own_namespace_it_touches_only_its_lease_and_the_secret_that_an_i
     audit: AuditLog,
 ) -> None:
     touched = {
-        (each.access.resource, each.name) for each in audit.requests(USER) if each.namespace == NAMESPACE
+        (each.access.resource, each.name)
+        for each in audit.requests(user(ACCOUNT))
+        if each.namespace == NAMESPACE
     }
     assert touched == {("leases", LEASE), ("secrets", "credential")}

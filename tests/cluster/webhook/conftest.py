@@ -17,13 +17,13 @@ import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.process import reserved_port, running, wait_until
 from tests.identity.tokens import signer
+from tests.shipped import access_of
 from tests.trust.manifests import issuer
 from watchword.trust.crds import definitions
 
 SYSTEM, CONFIGURATION = "watchword-system", "watchword-webhook"
 OPS_PORT = 9090
 API = "watchword.dev/v1alpha1"
-RBAC = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,60 +76,12 @@ def configuration(port: int) -> dict[str, Any]:
     }
 
 
-def rights() -> list[dict[str, Any]]:
-    """What the webhook may do, and nothing else."""
-    account = {"kind": "ServiceAccount", "name": "webhook", "namespace": SYSTEM}
-    rules = [
-        {
-            "apiGroups": ["watchword.dev"],
-            "resources": ["protectedservices", "trustedworkloads"],
-            "verbs": ["list", "watch"],
-        },
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
-        {
-            "apiGroups": ["admissionregistration.k8s.io"],
-            "resources": ["mutatingwebhookconfigurations"],
-            "resourceNames": [CONFIGURATION],
-            "verbs": ["get", "patch"],
-        },
-    ]
-    secrets = [
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
-        {
-            "apiGroups": [""],
-            "resources": ["secrets"],
-            "resourceNames": ["watchword-webhook-tls"],
-            "verbs": ["get", "update"],
-        },
-    ]
-    found: list[dict[str, Any]] = []
-    for kind, metadata, granted in (
-        ("ClusterRole", {"name": "test-webhook"}, rules),
-        ("Role", {"name": "test-webhook", "namespace": SYSTEM}, secrets),
-    ):
-        found.append({"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": granted})
-        found.append(
-            {
-                "apiVersion": f"{RBAC}/v1",
-                "kind": f"{kind}Binding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": RBAC, "kind": kind, "name": "test-webhook"},
-                "subjects": [account],
-            }
-        )
-    return found
-
-
 @pytest.fixture(scope="module")
 def installed(cluster: Cluster) -> Cluster:
     """A cluster with the CRDs, the webhook's rights, and an issuer."""
     for definition in definitions():
         cluster.apply(definition)
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": SYSTEM, "name": "webhook"}}
-    )
-    for each in rights():
+    for each in access_of(CONFIGURATION):
         cluster.apply(each)
     cluster.apply(issuer("webhook-test", signer("webhook-test")))
     return cluster
@@ -141,7 +93,7 @@ def running_webhook(
 ) -> Iterator[RunningWebhook]:
     """`watchword webhook` until the block ends; ready on entry."""
     token, log = folder / f"{name}.token", folder / f"{name}.log"
-    token.write_text(cluster.token(SYSTEM, "webhook", expiration_seconds=3600))
+    token.write_text(cluster.token(SYSTEM, CONFIGURATION, expiration_seconds=3600))
     command = [sys.executable, "-m", "watchword.cli.main", "webhook"]
     flags = {
         "--listen": f"127.0.0.1:{port}",

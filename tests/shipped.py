@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `kubectl apply -k manifests/install` gives a process: its account, its roles and their bindings.
+
+Tests that run under rights of their own making prove nothing about those that are installed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.controlplane.audit import Access, rights
+
+NAMESPACE = "watchword-system"
+_INSTALL = Path(__file__).parents[1] / "manifests" / "install"
+_KINDS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+
+
+def access_of(account: str) -> list[dict[str, Any]]:
+    """The objects that say what the ServiceAccount of this name is and may do, in an order that applies."""
+    documents = [
+        document
+        for name in ("namespace.yaml", "watchword.yaml")
+        for document in yaml.safe_load_all((_INSTALL / name).read_text())
+        if document is not None
+    ]
+    return [
+        document
+        for kind in _KINDS
+        for document in documents
+        if document["kind"] == kind and (kind == "Namespace" or document["metadata"]["name"] == account)
+    ]
+
+
+def rights_of(account: str) -> frozenset[Access]:
+    """Every right that its roles grant."""
+    return rights([rule for document in access_of(account) for rule in document.get("rules", ())])
+
+
+def user(account: str) -> str:
+    """The user that the API server knows it as."""
+    return f"system:serviceaccount:{NAMESPACE}:{account}"
