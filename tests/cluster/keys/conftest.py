@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.cluster.keys.contexts import write_contexts
 from tests.controlplane import Cluster
-from tests.controlplane.cluster import ADMINISTRATOR
 from watchword.cli.main import watchword
 from watchword.trust.crds import definitions
 from watchword.trust.heldkeys import HeldKey, held_to_status
@@ -48,25 +47,8 @@ def kubectl(
     kinds: Cluster, other_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Kubectl:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    clusters = {"here": kinds, "there": other_cluster}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": name,
-                "cluster": {"server": each.url, "certificate-authority": str(each.authority)},
-            }
-            for name, each in clusters.items()
-        ],
-        "users": [
-            {"name": name, "user": {"token": each.bearer(ADMINISTRATOR)}} for name, each in clusters.items()
-        ],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in clusters],
-        "current-context": "here",
-    }
     path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(content))
+    write_contexts(path, {"here": kinds, "there": other_cluster})
     return Kubectl(path)
 
 

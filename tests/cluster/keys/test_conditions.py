@@ -10,12 +10,13 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.keys.conftest import ISSUERS
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster
+from tests.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster
 from tests.identity.tokens import NOW, URL, Signer, b64, token
 from tests.operator.keys.authority import Authority
 from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
@@ -41,6 +42,7 @@ class Stage:
     operator: Replica
     there: Endpoint
     authority: str
+    folder: Path
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seconds: dict[str, int] = field(default_factory=dict)
 
@@ -124,7 +126,7 @@ def stage(control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPath
         kubeconfig = kubeconfig_of(cluster, folder / "operator")
         allowed = ("--allow-key-address", "127.0.0.0/8")
         with running_operator(kubeconfig, folder / "logs", *allowed) as operator:
-            yield Stage(cluster, operator, there, authority.pem, behaviours)
+            yield Stage(cluster, operator, there, authority.pem, folder / "cluster", behaviours)
 
 
 def _leave_overdue(cluster: Cluster, there: Endpoint, authority: str) -> None:
@@ -323,3 +325,53 @@ def test_keys_that_cannot_be_used_or_are_anothers_are_said(stage: Stage) -> None
     stage.says(second, "Ready/KeyConflict")
     stage.tells(second, "KeyConflict")
     stage.says(first, "Ready/KeysTrusted")
+
+
+def test_a_config_map_is_followed_and_its_absence_takes_no_key_away(stage: Stage) -> None:
+    a, b = keys("a", "b")
+    path = "/api/v1/namespaces/tuist/configmaps"
+
+    def write(*signers: Signer) -> None:
+        stage.cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"namespace": "tuist", "name": "trusted-keys"},
+                "data": {"jwks.json": jwks(*signers).decode()},
+            }
+        )
+
+    name = f"issuer-{next(_numbers)}"
+    source = {"configMap": {"namespace": "tuist", "name": "trusted-keys"}}
+    stage.create(name, {"issuer": URL, "keys": source})
+    stage.says(name, "KeysFresh/Unreachable", "Ready/KeysUnavailable")
+    write(a)
+    stage.says(name, "KeysFresh/Fetched", "Ready/KeysTrusted")
+    write(a, b)
+    expected = {a.kid: "Active", b.kid: "Active"}
+    stage.operator.wait_until(lambda: stage.states(name) == expected, "an edit is followed")
+    stage.cluster.request("DELETE", f"{path}/trusted-keys")
+    stage.says(name, "KeysFresh/Unreachable", "Ready/KeysTrusted")
+    assert stage.states(name) == expected
+    write(a)
+    stage.says(name, "KeysFresh/Fetched", "RotationSettled/KeysRetiring")
+
+
+def test_this_clusters_own_keys_are_followed_over_a_restart_of_its_api_server(stage: Stage) -> None:
+    name = f"issuer-{next(_numbers)}"
+    stage.create(name, {"issuer": URL, "keys": {"cluster": {}}})
+    stage.says(name, "KeysFresh/Fetched", "Ready/KeysTrusted")
+    (first,) = stage.states(name)
+    fresh, published = SigningKey("RS256"), stage.folder / "service-account.pub"
+    old = published.read_bytes()
+    fresh.write_private(stage.folder / "service-account.key")
+    fresh.write_public(published)
+    published.write_bytes(published.read_bytes() + old)
+    stage.cluster.program.kill()
+    stage.cluster.program.start()
+    # What counts as an answer is edited: the operator asks at once, not in a minute.
+    stage.edit(name, algorithms=["RS256", "ES256"])
+    expected = {first: "Active", fresh.key_id: "Active"}
+    stage.operator.wait_until(
+        lambda: stage.states(name) == expected, "the new key is trusted", timeout_seconds=120
+    )

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.keys.conftest import ISSUERS
+from tests.cluster.keys.contexts import write_contexts
 from tests.cluster.keys.rotating import RotatingCluster
 from tests.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster, wait_until
-from tests.controlplane.cluster import ADMINISTRATOR
 from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
 from tests.trust.manifests import service, workload
 from watchword.identity import Refusal, load_jwks, verify
@@ -127,7 +127,7 @@ def place(control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPath
         tuist.create_namespace("tuist")
         give_back_lease(tuist)
         shutil.copy(atlas.authority, folders["work"] / "atlas-ca.crt")
-        _write_contexts(folders["work"] / "config", {"tuist": tuist, "atlas": atlas})
+        write_contexts(folders["work"] / "config", {"tuist": tuist, "atlas": atlas})
         kubeconfig = kubeconfig_of(tuist, folders["work"] / "operator")
         with running_operator(kubeconfig, folders["work"], "--allow-key-address", "127.0.0.0/8") as operator:
             tuist.apply(service())
@@ -157,23 +157,6 @@ def _deployment() -> dict[str, Any]:
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
-
-
-def _write_contexts(path: Path, clusters: dict[str, Cluster]) -> None:
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": name, "cluster": {"server": each.url, "certificate-authority": str(each.authority)}}
-            for name, each in clusters.items()
-        ],
-        "users": [
-            {"name": name, "user": {"token": each.bearer(ADMINISTRATOR)}} for name, each in clusters.items()
-        ],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in clusters],
-        "current-context": next(iter(clusters)),
-    }
-    path.write_text(json.dumps(content))
 
 
 def test_the_guide_to_rotation_does_what_it_says(place: Place) -> None:
