@@ -53,11 +53,13 @@ class Standing:
     gate_proxy: TcpProxy
     gate: Gate
     _stack: ExitStack
+    replicas: list[Replica] = field(default_factory=list)
     _names: Iterator[int] = field(default_factory=itertools.count)
 
     def operator(self, name: str, *flags: str) -> Replica:
         """A further replica, through the proxy, until the installation ends."""
-        return self._stack.enter_context(self.running(name, *flags))
+        self.replicas.append(self._stack.enter_context(self.running(name, *flags)))
+        return self.replicas[-1]
 
     @contextmanager
     def running(self, name: str, *flags: str) -> Iterator[Replica]:

@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.operator.operated import OPERATOR_USER, Operated, audit_flags
 from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, start_etcd
 from tests.faults.standing import Standing, standing
-from tests.operatorprocess import give_back_lease, kubeconfig_of, running_operator
+from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
 from watchword.trust.crds import definitions
 
 
@@ -103,3 +103,9 @@ def operated(
         here.apply(issuer)
         here.wait_for(issuer, "Ready/KeysTrusted")
         yield here
+
+
+@pytest.fixture
+def leader(installation: Standing) -> Replica:
+    """The one operator of `installation`."""
+    return installation.replicas[0]
