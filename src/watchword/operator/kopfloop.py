@@ -104,7 +104,7 @@ class KopfWatches:
         # That it is not on the main thread is meant; and each attempt of each watch need not be a line: the
         # same kinds are followed beside kopf (following.py), which tells of trouble once.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-        logging.getLogger("kopf._cogs.clients.api").setLevel(logging.CRITICAL)
+        logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
         self._older = asyncio.all_tasks()
         self._roots = await kopf.spawn_tasks(
             registry=self._registry,

@@ -72,6 +72,8 @@ class Health:
             document["why"] = "nobody leads yet; a new Lease takes 10 seconds"
         else:
             document["ready"] = True
+        if term is not None and term.warnings:
+            document["warnings"] = [f"{each.detail}. Remedy: {each.remedy}" for each in term.warnings]
         if term is not None:
             document["watches"] = {name: round(age, 1) for name, age in sorted(term.ages().items())}
         return (200 if document["ready"] else 503), document

@@ -23,6 +23,7 @@ from watchword.operator.election import Elector, Leadership
 from watchword.operator.leases import ApiLeases
 from watchword.operator.metrics import OperatorMetrics
 from watchword.operator.ops import Health, ops_app
+from watchword.operator.schema import SchemaChanged
 from watchword.operator.settings import OperatorSettings
 from watchword.operator.term import Term, Work
 from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
@@ -118,8 +119,10 @@ class _Process:
         return self._pause_after(ended.exception())
 
     def _pause_after(self, error: BaseException | None) -> float:
-        if error is None:
+        if error is None or isinstance(error, SchemaChanged):
             self._failures = 0
+            if error is not None:
+                LOGGER.warning("everything is read anew", extra={"why": str(error)})
             return 0.0
         pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1

@@ -13,17 +13,19 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import kopf
-import uvloop
 
 from watchword.operator.connection import Connection
 from watchword.operator.hearing import Ears
 from watchword.operator.kopfloop import KopfWatches
-from watchword.operator.preflight import WATCHED, Obstacle, find_obstacle
+from watchword.operator.preflight import WATCHED, Obstacle, look
+from watchword.operator.schema import watch_for_change
 from watchword.process.logs import LOGGER
 
 _LOOK_AGAIN_SECONDS: Final = 2.0
 _BEAT_SECONDS: Final = 1.0
 _FIRST_WORD_SECONDS: Final = 60.0
+# An API server needs a moment to serve a CRD as it was changed, and there may be several of them.
+_SETTLE_SECONDS: Final = 3.0
 # The name under which the term's own loop is heard, beside the watches.
 LOOP: Final = "loop"
 
@@ -54,6 +56,8 @@ class Term:
     def __init__(self, work: Work, connection: Connection, *, window_seconds: int) -> None:
         """Prepare a term of some work."""
         self.obstacle: Obstacle | None = None
+        self.warnings: tuple[Obstacle, ...] = ()
+        self._generations: Mapping[str, int] = {}
         self._work, self._connection, self._window = work, connection, window_seconds
         # Long after kopf should have made a silent request anew (kopfloop.py).
         self.silence_seconds = 2.0 * window_seconds + 30
@@ -89,7 +93,8 @@ class Term:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            # Not uvloop: at the end of a term it calls each aborted TLS connection a fatal error.
+            with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
                 runner.run(self._live())
         except BaseException as error:  # noqa: BLE001 - told to whoever waits for the end
@@ -111,11 +116,16 @@ class Term:
             return
         self._ears = Ears([*WATCHED, LOOP])
         listening = asyncio.create_task(self._listen())
+        # Begun before any watch of the kinds: what changes after this is noticed.
+        schemas = watch_for_change(
+            self._connection.endpoint(), self._generations, window_seconds=self._window
+        )
+        unchanged = asyncio.create_task(schemas)
         registry = self._work.registry()
         work = asyncio.create_task(self._work.run())
         self._is_working = True
         kopf_watches = KopfWatches(registry, self._connection, self._ears, window_seconds=self._window)
-        ends: set[asyncio.Task[Any]] = {stopped, listening, work}
+        ends: set[asyncio.Task[Any]] = {stopped, listening, unchanged, work}
         try:
             await kopf_watches.start()
             ends.add(asyncio.create_task(kopf_watches.watch()))
@@ -123,14 +133,17 @@ class Term:
         finally:
             work.cancel()
             await asyncio.wait({work})
+            if unchanged.done():
+                # Still leading, and writing nothing: another would read too early, and the old schema again.
+                await asyncio.wait({stopped}, timeout=_SETTLE_SECONDS)
             self.idle.set_result(None)
             for each in ends:
                 each.cancel()
             await asyncio.wait(ends)
             await kopf_watches.end()
-        for each in ends:
+        for each in (unchanged, *ends):
             if not each.cancelled() and (error := each.exception()) is not None:
-                raise error
+                raise _first_of(error)
         if not self._stop.is_set():
             raise RuntimeError("the work of a term ended by itself")
 
@@ -138,11 +151,13 @@ class Term:
         """Whether there is work to begin; False: stopped before that."""
         async with self._connection.session() as session:
             while not self._stop.is_set():
-                obstacle = await find_obstacle(session, self._connection.server)
+                obstacle, self.warnings, self._generations = await look(session, self._connection.server)
                 if obstacle is None:
                     if self.obstacle is not None:
                         LOGGER.info("what was missing is there now")
                     self.obstacle = None
+                    for each in self.warnings:
+                        LOGGER.warning(each.detail, extra={"remedy": each.remedy})
                     return True
                 if obstacle != self.obstacle:
                     LOGGER.warning("waiting", extra={"why": obstacle.detail, "remedy": obstacle.remedy})
@@ -160,3 +175,10 @@ class Term:
             for name, age in silent.items():
                 raise SilentWatch(f"the watch of {name} has said nothing for {age:.0f} s")
             await asyncio.sleep(_BEAT_SECONDS)
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """What went wrong first inside of task groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -18,7 +18,7 @@ TOY = (sys.executable, "-m", "tests.cluster.operator.toy")
 def test_it_waits_for_them_says_so_and_goes_on_by_itself(own_cluster: Cluster, tmp_path: Path) -> None:
     give_back_lease(own_cluster)
     with running_operator(own_cluster.kubeconfig, tmp_path, command=TOY) as replica:
-        replica.wait_until(lambda: "not served" in replica.ready().get("why", ""), "it says so")
+        replica.wait_until(lambda: "not in this cluster" in replica.ready().get("why", ""), "it says so")
         document = replica.ready()
         for plural in ("clustertrustedissuers", "protectedservices", "trustedworkloads"):
             assert f"{plural}.watchword.dev" in document["why"]

@@ -235,8 +235,11 @@ def test_an_operator_without_rights_says_which_and_goes_on_once_it_has_them(
     with start("poor", kubeconfig=kubeconfig_of(crd_cluster, tmp_path / "poor", bearer=token)) as replica:
         replica.wait_until(lambda: "does not let" in replica.ready().get("why", ""), "it says so")
         assert f"Lease {NAMESPACE}/watchword-operator" in replica.ready()["why"]
-        assert "rbac.yaml" in replica.ready()["remedy"]
+        assert "RoleBinding" in replica.ready()["remedy"]
         _grant(crd_cluster, "leases", account, [_rule("coordination.k8s.io", "leases", "*")])
+        replica.wait_until(lambda: "get the CRD" in replica.ready().get("why", ""), "the next")
+        definitions = [_rule("apiextensions.k8s.io", "customresourcedefinitions", "get", "list", "watch")]
+        _grant(crd_cluster, "definitions", account, definitions)
         replica.wait_until(lambda: "list clustertrustedissuers" in replica.ready().get("why", ""), "the next")
         assert replica.health().status_code == httpx.codes.OK
         rules = [_rule("watchword.dev", "*", "list", "watch"), _rule("", "namespaces", "list", "watch")]
