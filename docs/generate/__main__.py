@@ -17,6 +17,7 @@ from docs.generate import (
     reasons,
     resources,
     snippets,
+    usage,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "conditions.md": conditions.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
+    "usage-openapi.json": usage.page,
 }
 MANIFESTS: Mapping[str, Callable[[], str]] = {
     f"crds/{name}": partial(crds.page, kind) for name, kind in crds.FILES.items()

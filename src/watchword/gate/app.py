@@ -16,7 +16,8 @@ from watchword.gate.answers import Allowed, Answer, problem
 from watchword.gate.engine import Engine
 from watchword.gate.inquiry import Inquiry, read_inquiry
 from watchword.gate.protocol import raw_target
-from watchword.gate.usage_api import UsageApi, body_too_large
+from watchword.gate.usage_answers import body_too_large
+from watchword.gate.usage_api import METHODS, UsageApi
 from watchword.identity import Reason, Refusal
 from watchword.usage import MAX_BODY_BYTES
 
@@ -93,13 +94,12 @@ class GateApp:
             return problem(
                 404, "There is nothing at this path.", "This gate serves /authz and the usage read model."
             )
-        kind, account = found
-        wanted = "POST" if kind == "events" else "GET"
+        wanted = METHODS[found.kind]
         if request.method != wanted:
             allow = [(b"allow", wanted.encode())]
             return problem(405, "The method is not allowed here.", f"Use {wanted}.", allow)
-        if kind == "account":
-            return await self._usage.read(headers, account, target)
+        if wanted == "GET":
+            return await self._usage.read(found, headers, target)
         try:
             return await self._usage.write(headers, lambda: _body(request, self._body_seconds))
         except _BodyTooLargeError:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ops port: is it alive, is it ready and if not why not, and what has it counted.
 
-Three paths to read, none to change anything: a shut-down or admin endpoint here would be one for everybody
+Four paths to read, none to change anything: a shut-down or admin endpoint here would be one for everybody
 who reaches the pod (CVE-2024-40632).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -18,6 +18,9 @@ from watchword.gate.keeper import Keeper
 
 if TYPE_CHECKING:
     from watchword.gate.live import LiveSource
+
+
+DEFAULT_BASE_PATH: Final = "/api/internal"
 
 
 class Readiness:
@@ -82,11 +85,19 @@ def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def usage_document(_: Request) -> Response:
+        # Imported here: most gates are never asked for it.
+        from watchword.gate.openapi import openapi
+
+        active = engine.active
+        return JSONResponse(openapi(active.ruleset.usage_base_path if active else DEFAULT_BASE_PATH))
+
     app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
+            Route("/openapi.json", usage_document, methods=["GET"]),
         ]
     )
     # A redirect would be made from Host, which is the caller's word.

@@ -71,9 +71,12 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     engine = Engine(metrics, audit=audit, audit_level=settings.audit)
     try:
         store = open_store(settings.usage_dsn)
+        # A file takes one thread at a time: a second opening of it is read while the first one is written.
+        is_file = store.threads == 1 and not settings.usage_dsn.endswith(":memory:")
+        reader = open_store(settings.usage_dsn) if is_file else None
     except StoreError as error:
         raise CannotStart(f"--usage-dsn: {error.detail}. Remedy: {error.remedy}") from None
-    usage = UsageApi(engine, store)
+    usage = UsageApi(engine, store, reader=reader)
 
     counting: set[asyncio.Task[None]] = set()
 
@@ -96,7 +99,11 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     draining = Draining(app)
     gate = _server(draining, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
-    work = [_follow(keeper.follow(source, may_lag=live is not None)), _follow(_summaries(engine))]
+    work = [
+        _follow(keeper.follow(source, may_lag=live is not None)),
+        _follow(_summaries(engine)),
+        _follow(usage.keep_times()),
+    ]
     if live is not None:
         work.append(_follow(keeper.follow(live, "API server")))
     if certificate is not None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from watchword.trust.bundle import Bundle, BundleProblem, decode_bundle, encode_bundle, pack_bundle, seal
-from watchword.trust.grants import authorize
+from watchword.trust.grants import EVERY, authorize
 from watchword.trust.problems import Problem, ProblemReason
 from watchword.trust.routes import AmbiguousTargetError, RouteMatch, RouteTable, split_target
 from watchword.trust.ruleset import Ruleset, load
@@ -46,6 +46,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "API_GROUP",
     "API_VERSION",
+    "EVERY",
     "AmbiguousTargetError",
     "Bundle",
     "BundleProblem",

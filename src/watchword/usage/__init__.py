@@ -9,6 +9,13 @@ package prevents.
 
 from watchword.usage.dsn import open_store
 from watchword.usage.events import FUTURE_SKEW_SECONDS, MAX_ACCOUNT_CHARACTERS, Event, account_flaw
+from watchword.usage.manyaccounts import (
+    MAX_ACCOUNTS,
+    AccountsQuery,
+    parse_accounts_query,
+    render_accounts,
+    render_meters,
+)
 from watchword.usage.messages import (
     BATCHED,
     MAX_BATCH_EVENTS,
@@ -44,6 +51,7 @@ from watchword.usage.store import (
 __all__ = [
     "BATCHED",
     "FUTURE_SKEW_SECONDS",
+    "MAX_ACCOUNTS",
     "MAX_ACCOUNT_CHARACTERS",
     "MAX_BATCH_EVENTS",
     "MAX_BODY_BYTES",
@@ -51,6 +59,7 @@ __all__ = [
     "MAX_GROUP_ENTRIES",
     "MAX_PERIOD_DAYS",
     "STRUCTURED",
+    "AccountsQuery",
     "Aggregation",
     "BodyProblem",
     "Difference",
@@ -75,9 +84,12 @@ __all__ = [
     "encode",
     "measure",
     "open_store",
+    "parse_accounts_query",
     "parse_events",
     "parse_pointer",
     "parse_query",
     "render",
+    "render_accounts",
+    "render_meters",
     "too_large",
 ]

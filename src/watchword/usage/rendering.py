@@ -7,7 +7,7 @@ page. Numbers are exact: whole ones as integers, others with all their digits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -52,10 +52,13 @@ def render(query: UsageQuery, answer: UsageAnswer, meters: Sequence[Meter]) -> d
     return document
 
 
-def too_large(answer: UsageAnswer) -> QueryProblem | None:
-    """Say that an answer has more groups than one answer may have, or None."""
+def too_large(answers: Iterable[UsageAnswer]) -> QueryProblem | None:
+    """Say that answers have more groups together than one may have, or None."""
     entries = sum(
-        len(groups) for split in (answer.groups, *answer.window_groups) for groups in split.values()
+        len(groups)
+        for answer in answers
+        for split in (answer.groups, *answer.window_groups)
+        for groups in split.values()
     )
     if entries <= MAX_GROUP_ENTRIES:
         return None

@@ -39,8 +39,12 @@ class StoreUnavailable(StoreError):
     again.
 
     When the answer to a commit was lost, the events may have been stored all the same; sending them again is
-    safe.
+    safe. `is_away`: the engine could not be reached at all, so that asking again at once is of no use.
     """
+
+    def __init__(self, detail: str, remedy: str, *, is_away: bool = False) -> None:
+        super().__init__(detail, remedy)
+        self.is_away = is_away
 
 
 class MetersChanged(StoreError):

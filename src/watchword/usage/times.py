@@ -106,6 +106,11 @@ def next_month(day: date) -> date:
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
+def moment(seconds: int) -> str:
+    """Give a point in time, in seconds since the epoch, in RFC 3339."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def midnight(day: date) -> str:
     """Give the start of a UTC day in RFC 3339, as the read model writes it."""
     return f"{day.isoformat()}T00:00:00Z"

@@ -197,7 +197,9 @@ def _code(error: Exception) -> int | None:
 def _meaning(error: Exception) -> StoreError:
     code = _code(error)
     if code is None:
-        return StoreUnavailable("ClickHouse is away", f"see that the server can be reached; then {_AGAIN}")
+        return StoreUnavailable(
+            "ClickHouse is away", f"see that the server can be reached; then {_AGAIN}", is_away=True
+        )
     if code in _REFUSED:
         return StoreRefused(
             f"ClickHouse refuses us (code {code})",

@@ -163,5 +163,8 @@ def _meaning(error: Exception) -> StoreError:
         return StoreUnavailable(
             "PostgreSQL does not let us in",
             f"see its log: the database and its user must be there, with room for connections; then {_AGAIN}",
+            is_away=True,
         )
-    return StoreUnavailable("PostgreSQL is away", f"see that the server can be reached; then {_AGAIN}")
+    return StoreUnavailable(
+        "PostgreSQL is away", f"see that the server can be reached; then {_AGAIN}", is_away=True
+    )
