@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes in and out of the usage endpoints, as JSON Schema.
 
-Answers are closed (`additionalProperties: false`): a member that is not written down here fails the tests, and
+Answers are closed (`additionalProperties: false`): a member that is not written down fails the tests, and
 cannot become something that a caller relies on by accident.
 """
 
