@@ -162,7 +162,7 @@ def _of_events() -> Json:
         "summary": "CloudEvents 1.0 in",
         "description": "Scope `account:usage:write` for each event's account. An event is known by its "
         "source and id: sent again it is a duplicate, and counts once. A 2xx is said after the events are on "
-        "disk; after a 429, a 503 or no answer, send the same again. Binary mode (ce-* headers) is taken too. "
+        "disk; after a 429, a 503 or no answer, send the same again. Binary mode (ce-* headers) too. "
         f"At most {MAX_BODY_BYTES} bytes, {MAX_BATCH_EVENTS} events and {MAX_EVENT_BYTES} bytes an event.",
         "requestBody": {"required": True, "content": {STRUCTURED: event, BATCHED: batch}},
         "responses": _answers(
