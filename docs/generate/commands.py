@@ -10,6 +10,15 @@ from watchword.cli.main import COMMANDS, watchword
 _WIDTH: Mapping[str, int] = {"terminal_width": 100, "max_content_width": 100}
 
 
+def _of_group(group: click.Group, context: click.Context) -> list[str]:
+    lines: list[str] = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name) or group
+        text = command.get_help(click.Context(command, context, name, **_WIDTH))
+        lines += ["", f"### {context.info_name} {name}", "", "```text", text.rstrip(), "```"]
+    return lines
+
+
 def page() -> str:
     """The page's text."""
     lines = [
@@ -25,4 +34,6 @@ def page() -> str:
             command = watchword.get_command(parent, name) or watchword
             text = command.get_help(click.Context(command, parent, name, **_WIDTH))
             lines += ["", f"## {name}", "", "```text", text.rstrip(), "```"]
+            if isinstance(command, click.Group):
+                lines += _of_group(command, click.Context(command, parent, name, **settings))
     return "\n".join(lines) + "\n"

@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "approve": ("watchword.cli.approve", "Approve keys that an issuer serves and nobody trusts yet."),
     "revoke": ("watchword.cli.revoke", "Take trust back: of a key, a token, a pod, a ServiceAccount."),
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
+    "usage": ("watchword.cli.usage", "See to a usage store: show, import, export, check, rebuild."),
     "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
     "completion": ("watchword.cli.completion", "Print a shell's completion script."),
 }

@@ -111,6 +111,11 @@ def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def instant(microseconds: int) -> str:
+    """Give a point in time, in microseconds since the epoch, in RFC 3339 with all its digits."""
+    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
+
+
 def midnight(day: date) -> str:
     """Give the start of a UTC day in RFC 3339, as the read model writes it."""
     return f"{day.isoformat()}T00:00:00Z"
