@@ -179,7 +179,7 @@ class Onlooker:
     def __init__(self, gate: Gate, *, trusted: tuple[str, ...], strangers: tuple[str, ...]) -> None:
         self.wrong: list[str] = []
         self.asked = 0
-        self._gate, self._trusted, self._strangers = gate, trusted, strangers
+        self._gate, self._trusted, self.strangers = gate, trusted, strangers
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="onlooker")
 
@@ -204,4 +204,4 @@ class Onlooker:
 
     def _expectations(self) -> Iterator[tuple[str, bool]]:
         yield from ((token, True) for token in self._trusted)
-        yield from ((token, False) for token in self._strangers)
+        yield from ((token, False) for token in self.strangers)
