@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword.identity import Grant, Identity, Refusal
-from watchword.trust import RouteMatch, RouteTable, authorize
+from watchword.trust import AmbiguousTargetError, RouteMatch, RouteTable, authorize, split_target
 from watchword.trust.specs import Route
 
 TABLE = RouteTable(
@@ -99,6 +99,19 @@ def test_no_target_crashes_and_no_match_hides_a_separator(raw: bytes) -> None:
         assert match.account
         assert not set(match.account) & set("/\\%;?#\x00")
         assert match.account not in {".", ".."}
+
+
+def read(target: bytes) -> tuple[str, ...] | str:
+    try:
+        return split_target(target)
+    except AmbiguousTargetError as problem:
+        return str(problem)
+
+
+@given(st.text("ab./-_~:@,=+()*'&$!", max_size=12))
+def test_a_path_that_needs_no_decoding_is_read_like_one_that_does(path: str) -> None:
+    # The query decides nothing, and one encoded letter has the same path decoded segment by segment.
+    assert read(f"/{path}a".encode()) == read(f"/{path}%61".encode()) == read(f"/{path}a?%zz//..".encode())
 
 
 @pytest.mark.parametrize(

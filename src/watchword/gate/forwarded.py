@@ -60,17 +60,18 @@ def original_request(
     pair = _PAIRS.get(path)
     if pair is None:
         return None
-    said = {name: [value for key, value in headers if key == name] for name in pair}
-    for name, values in said.items():
+    methods = [value for key, value in headers if key == pair[0]]
+    targets = [value for key, value in headers if key == pair[1]]
+    for name, values in zip(pair, (methods, targets), strict=True):
         if len(values) != 1 or not values[0]:
             title = name.decode().title()
             amount = "no" if not values or not values[0] else "more than one"
             hint = f"Have the proxy set {title} on the request to {path.decode()}, exactly once."
             return Refusal(Reason.NO_ROUTE, f"The request carries {amount} {title}.", hint)
-    if _NO_TARGET.search(said[pair[1]][0]):
+    if _NO_TARGET.search(targets[0]):
         title = pair[1].decode().title()
         return Refusal(Reason.NO_ROUTE, f"{title} holds white space or a control character.")
     try:
-        return Asked(said[pair[0]][0].decode("ascii"), said[pair[1]][0])
+        return Asked(methods[0].decode("ascii"), targets[0])
     except UnicodeDecodeError:
         return Refusal(Reason.NO_ROUTE, "The forwarded method is not ASCII.")

@@ -17,6 +17,10 @@ from watchword.identity import Reason, Refusal
 
 MAX_TARGET_BYTES: Final = 8 * 1024
 _CAPTURE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}")
+# Unreserved characters and delimiters that have no meaning in a path (RFC 3986, section 3.3), and the slash.
+_PLAIN: Final = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,=:@/]*")
+_DOTS: Final = frozenset({".", ".."})
+_DOT_SEGMENT: Final = "the path holds a dot segment"
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # After one decoding: separators that some parsers honor, a second encoding, other parts of a URL.
 _AMBIGUOUS: Final = frozenset("/\\%;?#")
@@ -72,9 +76,15 @@ def split_target(target: bytes) -> tuple[str, ...]:
     path = target.partition(b"?")[0]
     if not path.startswith(b"/"):
         raise AmbiguousTargetError("the target does not start with a slash")
-    if _BAD_ESCAPE.search(path):
+    if _PLAIN.fullmatch(path):
+        # Most paths: nothing to decode, and no character that some parser takes for anything else.
+        segments = tuple(path[1:].decode("ascii").split("/"))
+        if not _DOTS.isdisjoint(segments):
+            raise AmbiguousTargetError(_DOT_SEGMENT)
+    elif _BAD_ESCAPE.search(path):
         raise AmbiguousTargetError("the path holds a percent sign that starts no encoded byte")
-    segments = tuple(_decode(segment) for segment in path[1:].split(b"/"))
+    else:
+        segments = tuple(_decode(segment) for segment in path[1:].split(b"/"))
     # One empty last segment is a trailing slash, which a template may have.
     if "" in segments[:-1]:
         raise AmbiguousTargetError("the path holds an empty segment")
@@ -86,8 +96,8 @@ def _decode(raw: bytes) -> str:
         segment = unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
         raise AmbiguousTargetError("a segment is not UTF-8") from None
-    if segment in {".", ".."}:
-        raise AmbiguousTargetError("the path holds a dot segment")
+    if segment in _DOTS:
+        raise AmbiguousTargetError(_DOT_SEGMENT)
     if not _AMBIGUOUS.isdisjoint(segment):
         raise AmbiguousTargetError("a segment holds one of / \\ % ; ? # once it is decoded")
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in segment):
@@ -173,7 +183,7 @@ class RouteTable:
 
 def _fits(template: tuple[str | None, ...], segments: tuple[str, ...]) -> bool:
     # A capture never stands for nothing: `/accounts//usage` has no account.
-    return all(
-        bool(segment) if wanted is None else wanted == segment
-        for wanted, segment in zip(template, segments, strict=True)
-    )
+    for wanted, segment in zip(template, segments, strict=True):
+        if not segment if wanted is None else wanted != segment:
+            return False
+    return True
