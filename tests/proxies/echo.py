@@ -110,6 +110,25 @@ def tap(gate_address: str) -> Iterator[Server]:
         yield server
 
 
+_ENVOY = "/authz/envoy"
+
+
+def told(asked: Seen) -> tuple[str, str]:
+    """The method and target that a proxy told the gate; raises ValueError when it told one of them twice."""
+    if asked.target.startswith(f"{_ENVOY}/"):
+        return asked.method, asked.target.removeprefix(_ENVOY)
+    said = [
+        [
+            value
+            for name, value in asked.headers
+            if name.lower() in {f"x-original-{what}", f"x-forwarded-{what}"}
+        ]
+        for what in ("method", "uri")
+    ]
+    [method], [target] = said
+    return method, target
+
+
 def _folded(name: str) -> str:
     # What CGI, WSGI and PHP make of a name: every character but letters and digits becomes an underscore.
     return "".join(each if each.isalnum() else "_" for each in name.lower())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nginx, Caddy and Traefik as processes, each on the very configuration file that the how-to shows.
+"""nginx, Caddy, Traefik and Envoy as processes, each on the very configuration file that the how-to shows.
 
 The files name plain addresses, so that they read like a real setup; here each address is replaced by the one
 of this run. A file that does not hold them is an error: a test of some other configuration proves nothing.
@@ -21,7 +21,7 @@ from tests.controlplane.process import reserved_port, running
 from tests.proxies.echo import Headers, Server
 
 HERE = Path(__file__).parent
-PROXIES = ("nginx", "caddy", "traefik")
+PROXIES = ("nginx", "caddy", "traefik", "envoy")
 _LISTEN, _GATE, _APP = "127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:3000"
 
 
@@ -148,8 +148,24 @@ def _traefik(program: str, folder: Path, places: dict[str, str]) -> Sequence[str
     return [program, f"--configFile={main}"]
 
 
+def _envoy(program: str, folder: Path, places: dict[str, str]) -> Sequence[str]:
+    # Envoy's own file has an address and a port as two fields.
+    apart = {
+        _as_envoy_says(shown): _as_envoy_says(places[shown].removeprefix("http://"))
+        for shown in (_LISTEN, _GATE, _APP)
+    }
+    site = _configured("envoy.yaml", folder, {**apart, f"http://{_GATE}": f"http://{places[_GATE]}"})
+    return [program, "-c", str(site), "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart"]
+
+
+def _as_envoy_says(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return f"{{address: {host}, port_value: {port}}}"
+
+
 _COMMANDS: dict[str, Callable[[str, Path, dict[str, str]], Sequence[str]]] = {
     "nginx": _nginx,
     "caddy": _caddy,
     "traefik": _traefik,
+    "envoy": _envoy,
 }

@@ -13,6 +13,7 @@ import pytest
 
 from tests.gateprocess import USAGE_PATH
 from tests.proxies.callers import bearer
+from tests.proxies.echo import told
 from tests.proxies.front import Front
 
 # Pieces that one parser keeps and another one mends, put before, into and after a path that is allowed.
@@ -119,11 +120,7 @@ def test_the_app_is_reached_only_on_the_path_that_the_gate_allowed(front: Front,
         except ConnectionError:
             assert not front.app.seen, target
             continue
-        allowed = [
-            (_told(asked.headers, "Method"), _told(asked.headers, "Uri"))
-            for asked in front.gate.seen
-            if asked.status == 200
-        ]
+        allowed = [told(asked) for asked in front.gate.seen if asked.status == 200]
         arrived = [(seen.method, seen.target) for seen in front.app.seen]
         reached += len(arrived)
         # `OPTIONS *` is about the server itself; Caddy and Traefik answer it (RFC 9110, section 9.3.7).
@@ -143,12 +140,3 @@ def test_an_ambiguous_path_never_reaches_the_app_unmended(front: Front, target: 
     front.send("GET", target, bearer("reader"))
 
     assert target not in [seen.target for seen in front.app.seen]
-
-
-def _told(headers: list[tuple[str, str]], what: str) -> str:
-    [value] = [
-        value
-        for name, value in headers
-        if name.lower() in {f"x-original-{what}".lower(), f"x-forwarded-{what}".lower()}
-    ]
-    return value

@@ -12,7 +12,7 @@ import pytest
 from tests.gateprocess import USAGE_PATH, issuer, running_gate, service, workload, write_bundle
 from tests.identity.tokens import signer
 from tests.proxies.callers import ISSUER, bearer
-from tests.proxies.echo import Server, tap, toy_app
+from tests.proxies.echo import Server, tap, told, toy_app
 from tests.proxies.front import Front, start_proxy
 
 IDENTITY_HEADERS = (
@@ -212,18 +212,26 @@ def test_a_caller_cannot_choose_what_is_decided(
 
 
 def test_the_gate_is_told_one_method_and_one_path_and_they_are_the_real_ones(front: Front) -> None:
-    kind = "X-Original" if front.name == "nginx" else "X-Forwarded"
+    own = "X-Original" if front.name == "nginx" else "X-Forwarded"
 
-    front.send("GET", USAGE_PATH, bearer("reader"), f"{kind}-Uri: /open", f"{kind}-Method: POST")
+    front.send("GET", USAGE_PATH, bearer("reader"), f"{own}-Uri: /open", f"{own}-Method: POST")
 
     [asked] = front.gate.seen
-    assert asked.target == f"/authz/{front.name}"
-    assert [value for name, value in asked.headers if name.lower() == f"{kind}-Uri".lower()] == [USAGE_PATH]
-    assert [value for name, value in asked.headers if name.lower() == f"{kind}-Method".lower()] == ["GET"]
+    assert asked.target.startswith(f"/authz/{front.name}")
+    assert told(asked) == ("GET", USAGE_PATH)
 
 
 @pytest.mark.parametrize(
-    "path", ["/.watchword", "/%2ewatchword", "/authz", "/authz/nginx", "/authz/caddy", "/authz/traefik"]
+    "path",
+    [
+        "/.watchword",
+        "/%2ewatchword",
+        "/authz",
+        "/authz/nginx",
+        "/authz/caddy",
+        "/authz/traefik",
+        "/authz/envoy",
+    ],
 )
 def test_the_gates_own_paths_are_not_open_through_the_proxy(front: Front, path: str) -> None:
     answer = front.send("GET", path, bearer("reader"))
@@ -276,5 +284,7 @@ def test_a_gate_that_is_not_ready_is_said_to_be_so(proxy: str, tmp_path: Path) -
     ):
         answer = front.send("GET", USAGE_PATH, bearer("reader"))
 
-        assert (answer.status, answer.values("X-Watchword-Reason")) == (503, ["not_ready"])
+        # Envoy takes every 5xx of a gate for none, and says its own.
+        reason = [] if proxy == "envoy" else ["not_ready"]
+        assert (answer.status, answer.values("X-Watchword-Reason")) == (503, reason)
         assert not app.seen
