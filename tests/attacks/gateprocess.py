@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +82,17 @@ def read(link: socket.socket) -> Response:
 
 
 @contextlib.contextmanager
-def running_gate(folder: Path, bundle: bytes | None) -> Iterator[Gate]:
-    """Start a gate on a bundle (None: there is no file), and stop it at the end."""
-    path, said = folder / "bundle.json", folder / "said.log"
+def running_gate(folder: Path, bundle: bytes | None, under: Sequence[str] = ()) -> Iterator[Gate]:
+    """Start a gate on a bundle (None: there is no file), and stop it at the end.
+
+    `under` is a command that runs another one in its own process, such as a tracer.
+    """
+    path, said, dsn = folder / "bundle.json", folder / "said.log", f"sqlite:///{folder}/usage.db"
     if bundle is not None:
         path.write_bytes(bundle)
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.attacks.gateprocess", str(path), f"sqlite:///{folder}/usage.db"],
+            [*under, sys.executable, "-m", "tests.attacks.gateprocess", str(path), dsn],
             cwd=ROOT,
             stdout=output,
             stderr=output,

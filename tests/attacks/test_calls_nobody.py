@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No request makes the gate call anyone: a listener counts, and a tracer lists what the gate's process calls.
+
+Other verifiers fetch keys on an unknown `kid` or on each bad signature, so that a stranger with a loop of bad
+tokens has them flood somebody's API server. Here every address that a token or a request can name is that of a
+listener, which would gladly answer, and is never asked.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.gateprocess import Gate, read, running_gate
+from tests.gateprocess import issuer, service, workload, write_bundle
+from tests.identity import tokens
+from tests.identity.tokens import Signer, signer
+
+TIMES = 20
+EVENTS = "/api/internal/usage/events"
+
+
+class Listener:
+    """Serves the keys at every path, and counts who comes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._body, self.calls = body, 0
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                link, _ = self._socket.accept()
+            except OSError:
+                return
+            self.calls += 1
+            with contextlib.suppress(OSError), link:
+                link.recv(65536)
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                link.sendall(head % len(self._body) + self._body)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[Listener]:
+    serving = Listener(json.dumps({"keys": [signer().jwk, signer("stranger").jwk]}).encode())
+    yield serving
+    serving.close()
+
+
+def token(listener: Listener, by: Signer | None = None, **changes: object) -> bytes:
+    now = int(time.time())
+    times = {"iat": now - 60, "nbf": now - 60, "exp": now + 600, "iss": listener.url}
+    return tokens.token(by, **(times | changes))  # type: ignore[arg-type]  # claims of any type
+
+
+def with_header(listener: Listener, by: Signer, **members: object) -> bytes:
+    header = {"alg": by.algorithm, "kid": by.kid, **members}
+    return token(listener, by, header=header)
+
+
+def hostile(listener: Listener) -> dict[str, tuple[int, bytes]]:
+    """Requests by name, each with the status that it gets: all of them name the listener."""
+    url, pinned, stranger = listener.url, signer(), signer("stranger")
+    good = token(listener)
+    bearer = b"Authorization: Bearer "
+
+    def request(given: bytes, *lines: str, target: str = "/authz", method: str = "GET") -> bytes:
+        head = [f"{method} {target} HTTP/1.1", f"Host: {url.removeprefix('http://')}", *lines]
+        return "\r\n".join(head).encode() + b"\r\n" + bearer + given + b"\r\n\r\n"
+
+    forwarded = (
+        f"X-Original-URI: {url}/openid/v1/jwks",
+        "X-Original-Method: GET",
+        f"Forwarded: for={url};host={url}",
+        f"X-Forwarded-Host: {url}",
+        f"X-Forwarded-For: {url}",
+    )
+    by_name = {
+        "a good token of an issuer that lives there": (200, request(good)),
+        "a bad signature": (401, request(good[:-8] + b"AAAAAAAA")),
+        "an unknown key that is served there": (401, request(token(listener, stranger))),
+        "another issuer that lives there": (401, request(token(listener, iss=f"{url}/other"))),
+        "an absolute target": (404, request(good, target=f"{url}/authz")),
+        "a forwarded address": (403, request(good, *forwarded, target="/authz/nginx")),
+        "a path that is one": (403, request(good, target=f"/authz/envoy/{url}")),
+    }
+    for member in ("jku", "x5u", "jwk", "x5c", "kid", "iss", "aud"):
+        own = request(with_header(listener, stranger, **{member: f"{url}/{member}"}))
+        by_name[f"{member} in a stranger's token"] = (401, own)
+        if member not in {"kid", "iss", "aud"}:
+            theirs = request(with_header(listener, pinned, **{member: f"{url}/{member}"}))
+            by_name[f"{member} in a signed token"] = (401, theirs)
+    return by_name
+
+
+def bombard(gate: Gate, listener: Listener) -> None:
+    """Send each hostile request many times, on one connection and on its own."""
+    for name, (status, request) in hostile(listener).items():
+        with gate.connection() as link:
+            for _ in range(TIMES):
+                link.sendall(request)
+                assert read(link).status == status, name
+    flood = [token(listener, signer("stranger"), jti=str(number)) for number in range(100)]
+    with gate.connection() as link:
+        for given in flood:
+            link.sendall(b"GET /authz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + given + b"\r\n\r\n")
+            assert read(link).status == 401
+
+
+def bundle(folder: Path, listener: Listener) -> bytes:
+    path = write_bundle(
+        folder / "made.json",
+        issuer("atlas-production", {"keys": [signer().jwk]}, iss=listener.url),
+        service(),
+        workload("atlas", "atlas-production", ("atlas-production", "atlas")),
+    )
+    return path.read_bytes()
+
+
+def test_no_request_makes_the_gate_call_a_listener_that_it_names(tmp_path: Path, listener: Listener) -> None:
+    with running_gate(tmp_path, bundle(tmp_path, listener)) as gate:
+        bombard(gate, listener)
+    assert listener.calls == 0
+    # The listener does count: otherwise none of this would have shown anything.
+    socket.create_connection(("127.0.0.1", int(listener.url.rpartition(":")[2]))).close()
+    wait_for(lambda: listener.calls == 1)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_gate_opens_no_connection_and_sends_no_packet_at_all(tmp_path: Path, listener: Listener) -> None:
+    program = shutil.which("strace")
+    if program is None:
+        assert os.environ.get("WATCHWORD_REQUIRE_STRACE") != "1", "strace is not installed"
+        pytest.skip("STRACE IS NOT INSTALLED")
+    trace = tmp_path / "trace"
+    # With -D the gate is our own child, and the tracer its grandchild.
+    under = [program, "-D", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,execveat", "-o"]
+    with running_gate(tmp_path, bundle(tmp_path, listener), [*under, str(trace)]) as gate:
+        bombard(gate, listener)
+    calls = trace.read_text().splitlines()
+    # The one program that was started is the gate; whatever goes to an address says its family.
+    assert len([each for each in calls if "execve" in each]) == 1
+    assert [each for each in calls if "sa_family" in each] == []
