@@ -2,8 +2,8 @@
 """No request makes the gate call anyone: a listener counts, and a tracer lists what the gate's process calls.
 
 Other verifiers fetch keys on an unknown `kid` or on each bad signature, so that a stranger with a loop of bad
-tokens has them flood somebody's API server. Here every address that a token or a request can name is that of a
-listener, which would gladly answer, and is never asked.
+tokens has them flood somebody's API server. Here every address that a token or a request can name is a
+listener's, which would gladly answer, and is never asked.
 """
 
 import contextlib
