@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -88,7 +89,8 @@ class PostgresServer:
         """SIGKILL the server and every process of it, as a node that dies does."""
         assert self._process is not None
         for child in _children(self._process.pid):
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(child, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
 

@@ -87,7 +87,8 @@ class _Folded:
         meter = self._meters.get(name)
         if meter is None:
             return
-        for place in {0, bisect_right(self._window_starts, day)}:
+        places = (0, bisect_right(self._window_starts, day)) if self._window_starts else (0,)
+        for place in places:
             _combine(self.totals[place], name, meter, amount)
             if name in self._places:
                 _combine(self.groups[place].setdefault(name, {}), self._group(name, group), meter, amount)

@@ -99,6 +99,7 @@ def definition(meter: Meter) -> str:
     return msgspec.json.encode(counted).decode()
 
 
+@lru_cache(maxsize=512)
 def meter_of_definition(text: str) -> Meter:
     """Read back what `definition` wrote."""
     return msgspec.json.decode(text, type=Meter)

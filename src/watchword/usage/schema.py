@@ -72,9 +72,12 @@ CREATE_EXPECTED: Final = (
 )
 
 INSERT_EVENT: Final = """INSERT INTO event (source, id, type, account, time, data, data_base64, extensions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, id) DO NOTHING"""
-EVENT_BY_KEY: Final = """SELECT type, account, time, data, data_base64, extensions
-    FROM event WHERE source = ? AND id = ?"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+# The keys come as one JSON array of pairs; CROSS JOIN makes SQLite look each of them up.
+EVENTS_BY_KEY: Final = """SELECT e.source, e.id, e.type, e.account, e.time,
+        e.data, e.data_base64, e.extensions
+    FROM json_each(?) AS k CROSS JOIN event AS e
+        ON e.source = json_extract(k.value, '$[0]') AND e.id = json_extract(k.value, '$[1]')"""
 ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM event"
 # By key, in pages: NULLs first does not arise, both are NOT NULL.
 EVENTS_AFTER: Final = """SELECT source, id, type, account, time, data, data_base64, extensions FROM event
@@ -153,22 +156,25 @@ COMPARE_ACCOUNTS: Final = """
 class Target(NamedTuple):
     """The statements that add a tally to one pair of tables."""
 
-    amount: str
-    set_amount: str
+    add_amount: str
+    raise_amount: str
     insert_value: str
 
 
+# `exact_sum` and `exact_max` are functions of ours (sqlitefile): SQLite's own would go through binary floats.
 STORED: Final = Target(
-    "SELECT amount FROM main.rollup WHERE account = ? AND day = ? AND meter = ? AND grp = ?",
-    """INSERT INTO main.rollup (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = excluded.amount""",
+    """INSERT INTO main.rollup AS r (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = exact_sum(r.amount, excluded.amount)""",
+    """INSERT INTO main.rollup AS r (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = exact_max(r.amount, excluded.amount)""",
     """INSERT INTO main.distinct_value (account, day, meter, grp, value) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING""",
 )
 EXPECTED: Final = Target(
-    "SELECT amount FROM temp.expected_rollup WHERE account = ? AND day = ? AND meter = ? AND grp = ?",
-    """INSERT INTO temp.expected_rollup (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = excluded.amount""",
+    """INSERT INTO temp.expected_rollup AS r (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = exact_sum(r.amount, excluded.amount)""",
+    """INSERT INTO temp.expected_rollup AS r (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = exact_max(r.amount, excluded.amount)""",
     """INSERT INTO temp.expected_value (account, day, meter, grp, value) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING""",
 )

@@ -35,7 +35,7 @@ from watchword.usage.sqliterollups import (
     state_of,
 )
 from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, duplicate, past_keeping
+from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, Batch, Kept, Key, past_keeping
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
@@ -68,26 +68,25 @@ class SQLiteStore:
         with self._transaction("BEGIN IMMEDIATE"):
             self._require_in_force(counted)
             first_day = events_from(self._connection)
+            problems = [
+                past_keeping(event, first_day) or (found if isinstance(found, EventProblem) else None)
+                for event, found in measured
+            ]
+            batch = Batch(events, problems)
+            # Nobody else writes until the end of this transaction: what is not there now is new.
+            existing = self._kept(batch.keys)
+            stored = sorted(place for key, place in batch.first.items() if key not in existing)
+            self._connection.executemany(schema.INSERT_EVENT, [_row(events[place]) for place in stored])
             admission = admission_of(self._connection)
             tally = Tally(admission)
-            outcomes: list[Outcome] = []
-            accounts: set[str] = set()
-            for event, contributions in measured:
-                refused = past_keeping(event, first_day)
-                if refused is not None or isinstance(contributions, EventProblem):
-                    problem = refused or contributions
-                    assert isinstance(problem, EventProblem)  # noqa: S101 - narrows what the line above says
-                    outcomes.append(self._refusal(event, problem))
-                elif self._insert(event):
-                    tally.add(event, contributions)
-                    accounts.add(event.account)
-                    outcomes.append(Outcome(event.index, "stored"))
-                else:
-                    outcomes.append(self._duplicate(event))
-            self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in sorted(accounts)])
+            for event, contributions in (measured[place] for place in stored):
+                assert not isinstance(contributions, EventProblem)  # noqa: S101 - those are not stored
+                tally.add(event, contributions)
+            accounts = sorted({events[place].account for place in stored})
+            self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in accounts])
             admit(self._connection, admission)
             add(self._connection, tally, schema.STORED)
-        return outcomes
+        return batch.outcomes(set(stored), existing)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query from one snapshot; None for an unknown account."""
@@ -220,31 +219,11 @@ class SQLiteStore:
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[_Row]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _insert(self, event: Event) -> bool:
-        cursor = self._connection.execute(
-            schema.INSERT_EVENT,
-            (
-                event.source,
-                event.id,
-                event.type,
-                event.account,
-                event.time,
-                event.data_text,
-                event.data_base64,
-                event.extensions,
-            ),
-        )
-        return cursor.rowcount == 1
-
-    def _refusal(self, event: Event, problem: EventProblem) -> Outcome:
-        # An event that was stored under earlier meters and is sent again is not lost: say so, not "refused".
-        if not self._rows(schema.EVENT_BY_KEY, (event.source, event.id)):
-            return Outcome(event.index, "refused", problem=problem)
-        return self._duplicate(event)
-
-    def _duplicate(self, event: Event) -> Outcome:
-        (row,) = self._rows(schema.EVENT_BY_KEY, (event.source, event.id))
-        return duplicate(event, row)
+    def _kept(self, keys: Iterable[Key]) -> dict[Key, Kept]:
+        asked = json.dumps(sorted(keys))
+        return {
+            (source, name): tuple(kept) for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (asked,))
+        }
 
     def _counter(self, account: str) -> Any:
         def count(span: DistinctSpan) -> Iterable[Row]:
@@ -274,6 +253,19 @@ class SQLiteStore:
                 "the store keeps its rollups by other meters than these",
                 "put the newer meters in force (use_meters), or try again once this gate has them",
             )
+
+
+def _row(event: Event) -> _Row:
+    return (
+        event.source,
+        event.id,
+        event.type,
+        event.account,
+        event.time,
+        event.data_text,
+        event.data_base64,
+        event.extensions,
+    )
 
 
 def _typed(rows: Iterable[_Row]) -> list[Row]:

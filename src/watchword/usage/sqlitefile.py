@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from decimal import Decimal
 from typing import Final
 
 from watchword.usage import schema
+from watchword.usage.meters import EXACT, plain
 from watchword.usage.store import StoreRefused, StoreUnavailable
 
 _MEMORY: Final = ":memory:"
@@ -62,6 +64,14 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     )
 
 
+def _exact_sum(one: str, other: str) -> str:
+    return plain(EXACT.add(Decimal(one), Decimal(other)))
+
+
+def _exact_max(one: str, other: str) -> str:
+    return max(one, other, key=Decimal)
+
+
 def _connect(place: str, busy_timeout_seconds: float) -> sqlite3.Connection:
     try:
         if place != _MEMORY:
@@ -91,6 +101,8 @@ def _prepare(connection: sqlite3.Connection, place: str, busy_timeout_seconds: f
         _use_log(connection, place, busy_timeout_seconds)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        connection.create_function("exact_sum", 2, _exact_sum, deterministic=True)
+        connection.create_function("exact_max", 2, _exact_max, deterministic=True)
         connection.execute("BEGIN IMMEDIATE")
         version = _version(connection, place)
         if version != schema.SCHEMA_VERSION:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final
 
 from watchword.usage import schema
 from watchword.usage.events import Event
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.meters import plain
-from watchword.usage.rollups import MeterSet, Tally, combine
+from watchword.usage.rollups import MeterSet, Tally
 from watchword.usage.store import Rebuilt
 from watchword.usage.stored import EVENTS_FROM, METERS
 from watchword.usage.strictjson import read_trusted
@@ -27,16 +26,16 @@ _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory 
 
 def add(connection: sqlite3.Connection, tally: Tally, target: schema.Target) -> None:
     """Add a tally to the target's tables."""
+    added: list[tuple[object, ...]] = []
+    raised: list[tuple[object, ...]] = []
     for key, (meter, amount) in tally.amounts.items():
-        row = connection.execute(target.amount, key).fetchone()
-        total = amount if row is None else combine(meter.aggregation, Decimal(row[0]), amount)
-        connection.execute(target.set_amount, (*key, plain(total)))
+        (raised if meter.aggregation == "max" else added).append((*key, plain(amount)))
     for key, values in tally.distinct.items():
         cursor = connection.executemany(target.insert_value, [(*key, value) for value in sorted(values)])
         if cursor.rowcount > 0:
-            row = connection.execute(target.amount, key).fetchone()
-            count = cursor.rowcount + (0 if row is None else int(row[0]))
-            connection.execute(target.set_amount, (*key, str(count)))
+            added.append((*key, str(cursor.rowcount)))
+    connection.executemany(target.add_amount, added)
+    connection.executemany(target.raise_amount, raised)
 
 
 def recompute(

@@ -157,6 +157,7 @@ _TEXTS: Final = {
     "admitted": """SELECT account, meter, month, grp FROM DB.admission
         WHERE account IN {accounts:Array(String)} AND meter IN {meters:Array(String)}
         ORDER BY _block_number, _block_offset""",
+    "accounts_known": "SELECT DISTINCT name FROM DB.account WHERE name IN {accounts:Array(String)}",
     "accounts_after": """SELECT DISTINCT name FROM DB.account WHERE name > {after:String}
         ORDER BY name LIMIT {limit:UInt32}""",
     "cells": """
@@ -188,8 +189,6 @@ _READ: Final = {
             FROM DB.meter_change
         UNION ALL SELECT 'mark', '', max(value), 0, name, '', 0, toDecimal256(0, 30), ''
             FROM DB.mark GROUP BY name
-        UNION ALL SELECT DISTINCT 'account', name, 0, 0, '', '', 0, toDecimal256(0, 30), ''
-            FROM DB.account WHERE name IN {accounts:Array(String)}
         UNION ALL SELECT 'base', account, day, 0, meter, grp, max(upto), argMax(amount, upto), ''
             FROM DB.rollup WHERE $PERIOD GROUP BY account, meter, day, grp
         UNION ALL SELECT 'fresh', account, day, 0, meter, grp, seq, any(amount), ''

@@ -96,7 +96,11 @@ class ClickHouseStore:
             answers = _Answers(self._sessions.rows(name, **parameters))
             self._has_distinct = answers.has_distinct
             if asked_values or not answers.has_distinct:
-                return answers.answers(query)
+                # Who has amounts is known; whether the others are known is asked for those only.
+                known = answers.accounts
+                if others := [name for name in accounts if name not in known]:
+                    known |= {name for (name,) in self._sessions.rows("accounts_known", accounts=others)}
+                return answers.answers(query, [name for name in accounts if name in known])
             asked_values = True
 
     def accounts_after(self, account: str, limit: int) -> list[str]:
@@ -323,15 +327,12 @@ class _Answers:
         self._base: dict[str, dict[Any, tuple[int, Decimal]]] = {}
         self._fresh: dict[str, list[tuple[Any, int, Decimal]]] = {}
         self._counts: dict[tuple[Any, ...], list[tuple[int, str, str, Decimal]]] = {}
-        self._known: list[str] = []
         for kind, account, first, last, meter, group, seq, amount, text in found:
             cell = (account, meter, first, group)
             if kind == "change":
                 changes.append((last, (meter, group, text, first)))
             elif kind == "mark":
                 marks.append((meter, first))
-            elif kind == "account":
-                self._known.append(account)
             elif kind == "base":
                 self._base.setdefault(account, {})[cell] = (seq, amount)
             elif kind == "fresh":
@@ -347,7 +348,12 @@ class _Answers:
         entries = self._view.ready.by_name() if self._view.ready is not None else {}
         return any(meter.aggregation == "unique_count" for meter, _ in entries.values())
 
-    def answers(self, query: UsageQuery) -> dict[str, UsageAnswer]:
+    @property
+    def accounts(self) -> set[str]:
+        """The accounts that have amounts in the period."""
+        return self._base.keys() | self._fresh.keys() | {place[1] for place in self._counts}
+
+    def answers(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
         """Give the accounts' answers."""
         entries = self._view.ready.by_name() if self._view.ready is not None else {}
         names = {entry.place: name for name, (_, entry) in entries.items()}
@@ -357,7 +363,7 @@ class _Answers:
             account: fold(
                 query, meters, self._rows(account, names), self._counter(account, names), first_days
             )
-            for account in self._known
+            for account in accounts
         }
 
     def _rows(self, account: str, names: Mapping[str, str]) -> list[AmountRow]:

@@ -26,9 +26,28 @@ _FETCH_ROWS: Final = 10_000
 Statement = Callable[[str], bytes]
 
 
-def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Turn rows into lists of columns, as `unnest` takes them."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[str]:
+    """Turn rows into columns, as `unnest` takes them: each one text, in PostgreSQL's form of an array.
+
+    The driver's own way costs more than the server's work on them. They are parameters all the same.
+    """
+    return [_array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * width
+
+
+def _array(values: Sequence[Any]) -> str:
+    """Write an array (PostgreSQL, "Array Input and Output Syntax"), every element quoted: each is itself."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
+    text = str(value)
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def add(connection: Connection, statement: Statement, tally: Tally) -> None:

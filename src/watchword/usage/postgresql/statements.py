@@ -7,6 +7,7 @@ checked to be a plain identifier. No text of an event, a meter or a query is eve
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 EXPECTED: Final = "pg_temp.expected_"
@@ -69,31 +70,6 @@ _TEXTS: Final = {
     "raise_amounts": """INSERT INTO {t}rollup AS r (account, day, meter, grp, amount)
         SELECT * FROM unnest(%s::text[], %s::integer[], %s::text[], %s::text[], %s::numeric[])
         ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = greatest(r.amount, excluded.amount)""",
-    # One statement is one snapshot and one way there and back: the meters, which of the accounts are known,
-    # their amounts, and the distinct values of each span.
-    "read": """
-        SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
-                name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
-            FROM {s}meter
-        UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
-            FROM {s}account WHERE name = ANY(%(accounts)s)
-        UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
-            FROM {s}rollup WHERE account = ANY(%(accounts)s) AND day >= %(start)s AND day < %(end)s
-        UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
-            FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
-            JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
-            GROUP BY d.account, s.first, s.last, d.meter
-        UNION ALL SELECT 'group', d.account, s.first, s.last, d.meter, d.grp, count(DISTINCT d.digest), NULL
-            FROM unnest(%(group_firsts)s::integer[], %(group_lasts)s::integer[]) AS s (first, last)
-            JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
-            GROUP BY d.account, s.first, s.last, d.meter, d.grp
-        UNION ALL SELECT 'day', d.account, d.day, 0, d.meter, '', count(DISTINCT d.digest), NULL
-            FROM {s}distinct_value d
-            WHERE %(by_day)s AND d.account = ANY(%(accounts)s)
-                AND d.day >= %(start)s AND d.day < %(end)s
-            GROUP BY d.account, d.day, d.meter""",
     "create_expected_rollup": """CREATE TEMP TABLE expected_rollup (
         account text COLLATE "C", day integer, meter text COLLATE "C", grp text COLLATE "C",
         amount numeric NOT NULL, PRIMARY KEY (account, day, meter, grp)) ON COMMIT DROP""",
@@ -127,6 +103,36 @@ _TEXTS: Final = {
             LIMIT %s""",
 }
 
+# One statement is one snapshot and one way there and back: the meters, which of the accounts are known, their
+# amounts; and, where meters count distinct values, those of each span.
+_READ: Final = {
+    "amounts": """
+        SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
+                name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
+            FROM {s}meter
+        UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
+            FROM {s}account WHERE name = ANY(%(accounts)s)
+        UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
+            FROM {s}rollup WHERE account = ANY(%(accounts)s) AND day >= %(start)s AND day < %(end)s""",
+    "values": """
+        UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
+            FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
+            JOIN {s}distinct_value d
+                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+            GROUP BY d.account, s.first, s.last, d.meter""",
+    "days": """
+        UNION ALL SELECT 'day', d.account, d.day, 0, d.meter, '', count(DISTINCT d.digest), NULL
+            FROM {s}distinct_value d
+            WHERE d.account = ANY(%(accounts)s) AND d.day >= %(start)s AND d.day < %(end)s
+            GROUP BY d.account, d.day, d.meter""",
+    "groups": """
+        UNION ALL SELECT 'group', d.account, s.first, s.last, d.meter, d.grp, count(DISTINCT d.digest), NULL
+            FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
+            JOIN {s}distinct_value d
+                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+            GROUP BY d.account, s.first, s.last, d.meter, d.grp""",
+}
+
 
 class Statements:
     """The statements for one schema: `statements["read"]`."""
@@ -135,6 +141,10 @@ class Statements:
         """Take a schema's name that was checked to be a plain identifier."""
         stored = f'"{schema}".'
         self._stored = {name: text.format(s=stored, t=stored).encode() for name, text in _TEXTS.items()}
+        for values, days, groups in product((False, True), repeat=3):
+            parts = {"values": values, "days": values and days, "groups": values and groups}
+            text = _READ["amounts"] + "".join(each for name, each in _READ.items() if parts.get(name))
+            self._stored[read_name(values=values, days=days, groups=groups)] = text.format(s=stored).encode()
         self._expected = {name: text.format(s=stored, t=EXPECTED).encode() for name, text in _TEXTS.items()}
 
     def __getitem__(self, name: str) -> bytes:
@@ -143,3 +153,8 @@ class Statements:
     def expected(self, name: str) -> bytes:
         """Give the statement on the tables that a check fills."""
         return self._expected[name]
+
+
+def read_name(*, values: bool, days: bool, groups: bool) -> str:
+    """Give the name of the question for amounts: with distinct values, those by day, those by group."""
+    return f"read {values:d}{days:d}{groups:d}"

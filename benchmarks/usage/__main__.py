@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.usage`: run it, print the tables; with --write put them into the page."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.table import markdown
+from benchmarks.usage.engines import ENGINES, Engine
+from benchmarks.usage.load import ACCOUNTS, METERS, MONTH, batch
+from watchword.usage import BATCHED, UsageQuery, parse_events
+from watchword.usage.times import day_number
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance-usage.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+class Result(msgspec.Struct):
+    """One engine at one size."""
+
+    engine: str
+    events: int
+    batch: int
+    fill_seconds: float
+    rate: float
+    bare_rate: float
+    p50: float
+    p99: float
+    bare_p50: float
+    bare_p99: float
+
+
+def main() -> None:
+    """Measure what the flags say."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.usage", description=__doc__)
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        type=int,
+        default=[1_000_000],
+        help="events in the store, e.g. 1000000 10000000",
+    )
+    parser.add_argument("--batch", nargs="+", type=int, default=[1000], help="events in one transaction")
+    parser.add_argument("--batches", type=int, default=40, help="batches that are measured")
+    parser.add_argument("--reads", type=int, default=400, help="reads that are measured")
+    parser.add_argument(
+        "--results", type=Path, help="a file of results to add to, so that sizes can be run one by one"
+    )
+    parser.add_argument("--write", action="store_true", help=f"put all results into {PAGE.name}")
+    arguments = parser.parse_args()
+    results: list[Result] = []
+    if arguments.results and arguments.results.exists():
+        results = msgspec.json.decode(arguments.results.read_bytes(), type=list[Result])
+    for name in arguments.engines:
+        for size in arguments.events:
+            results = [r for r in results if (r.engine, r.events) != (ENGINES[name].name, size)]
+            results += measure(ENGINES[name](), size, arguments.batch, arguments.batches, arguments.reads)
+            print(table(results[-len(arguments.batch) :]), flush=True)
+            if arguments.results:
+                arguments.results.write_bytes(msgspec.json.encode(results))
+    text = page(results)
+    print(text)
+    if arguments.write:
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+
+
+def measure(engine: Engine, size: int, batches: Sequence[int], count: int, reads: int) -> list[Result]:
+    """Fill an engine, then read and write, each beside the bare one, in turns."""
+    try:
+        begin = time.perf_counter()
+        engine.fill(size)
+        filled = time.perf_counter() - begin
+        ours, bare = reading(engine, reads)
+        found = []
+        for events in batches:
+            rate, bare_rate = writing(engine, events, max(4, count * 1000 // max(1000, events)))
+            found.append(
+                Result(
+                    engine.name,
+                    size,
+                    events,
+                    filled,
+                    rate,
+                    bare_rate,
+                    *(quantile(each, q) for each in (ours, bare) for q in (0.5, 0.99)),
+                )
+            )
+        return found
+    finally:
+        engine.close()
+
+
+def writing(engine: Engine, size: int, count: int) -> tuple[float, float]:
+    """Events a second into the store, and bare, one batch of each in turns; medians of the batches."""
+    chance = random.Random(size)
+    ours, bare = [], []
+    for number in range(count + 2):
+        mine, other = batch(chance, size), batch(chance, size)
+        one = timed(lambda mine=mine: engine.store.ingest(mine, METERS))
+        two = timed(lambda other=other: engine.bare_insert(other))
+        if number >= 2:  # the first ones open connections and fill caches
+            ours.append(one)
+            bare.append(two)
+    # Means, not medians: what a batch puts off (folding, checkpoints) is paid by a later one.
+    return size / statistics.fmean(ours), size / statistics.fmean(bare)
+
+
+def reading(engine: Engine, count: int) -> tuple[list[float], list[float]]:
+    """Seconds of reads of one account's month, and of the bare selects of the same rows, in turns."""
+    chance = random.Random(count)
+    start, end = (day_number(day) for day in MONTH)
+    ours, bare = [], []
+    for number in range(count + 10):
+        account = f"account-{chance.randrange(ACCOUNTS)}"
+        one = timed(lambda account=account: engine.store.read(UsageQuery(account, *MONTH)))
+        two = timed(lambda account=account: engine.bare_read(account, start, end))
+        if number >= 10:
+            ours.append(one)
+            bare.append(two)
+    return ours, bare
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that work takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that this share of values is not above, in seconds."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as a Markdown table."""
+    head = [
+        "engine",
+        "events there",
+        "batch",
+        "in, events/s",
+        "bare",
+        "ratio",
+        "read p50",
+        "p99",
+        "bare p50",
+        "p99",
+        "ratio of p50",
+    ]
+    rows = [
+        (
+            r.engine,
+            f"{r.events:,}",
+            f"{r.batch:,}",
+            f"{r.rate:,.0f}",
+            f"{r.bare_rate:,.0f}",
+            f"**{r.rate / r.bare_rate:.2f}**",
+            f"{r.p50 * 1000:.2f} ms",
+            f"{r.p99 * 1000:.2f} ms",
+            f"{r.bare_p50 * 1000:.2f} ms",
+            f"{r.bare_p99 * 1000:.2f} ms",
+            f"**{r.p50 / r.bare_p50:.2f}**",
+        )
+        for r in sorted(results, key=lambda r: (r.engine, r.batch, r.events))
+    ]
+    return markdown(head, rows)
+
+
+def page(results: Sequence[Result]) -> str:
+    """All that goes between the markers."""
+    growth = []
+    first = {(r.engine, r.events): r for r in results}
+    for (engine, events), later in sorted(first.items()):
+        before = first.get((engine, events // 10))
+        if before is not None:
+            # Measured in different minutes of a shared machine: the bare read beside each says what that did.
+            ratio = (later.p50 / later.bare_p50) / (before.p50 / before.bare_p50)
+            growth.append(
+                (engine, f"{before.events:,} to {events:,}", f"{later.p50 / before.p50:.2f}", f"{ratio:.2f}")
+            )
+    lines = [
+        f"Python {platform.python_version()}, {platform.machine()}; {ACCOUNTS:,} accounts, a year, two meters.",
+        "",
+        table(results),
+    ]
+    if growth:
+        head = ["engine", "growth", "read p50, times", "beside the bare read, times"]
+        lines += ["", markdown(head, growth)]
+    lines += [
+        "",
+        f"Reading a body of 1000 events (`parse_events`, before any store): {_parsing():,.0f} events/s.",
+    ]
+    return "\n".join(lines)
+
+
+def _parsing() -> float:
+    one = (
+        '{"specversion":"1.0","id":"%d","source":"/ci","type":"cache.hit","subject":"acme",'
+        '"time":"2026-11-03T10:00:00Z","data":{"bytes":%d}}'
+    )
+    body = ("[" + ",".join(one % (n, n) for n in range(1000)) + "]").encode()
+    headers = [(b"content-type", BATCHED.encode())]
+    return 1000 / min(timed(lambda: parse_events(body, headers, 1_800_000_000.0)) for _ in range(10))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each engine as the benchmark uses it: its store, its own fill, and the bare insert and read beside it.
+
+The fill is made by the engine itself (a hundred million events through Python would take the day): events
+over a year and the amounts that they come to. Bare means: the engine's own batch insert into the same table
+with the same keys, and its own select of the same rows by their index; no keys are looked up, nothing is
+added up, nothing is answered.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR_DAYS
+from tests.usage.clickhouseserver import ClickHouseServer
+from tests.usage.postgresserver import PostgresServer
+from watchword.usage import Event, UsageStore, open_store
+from watchword.usage.postgresql.rollups import columns
+from watchword.usage.stored import digest_of
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+class Engine(Protocol):
+    """One engine under measurement."""
+
+    name: str
+    store: UsageStore
+
+    def fill(self, events: int) -> None:
+        """Bring the store to about so many events."""
+        ...
+
+    def bare_insert(self, events: Sequence[Event]) -> None:
+        """Insert a batch, durably, and no more."""
+        ...
+
+    def bare_read(self, account: str, start: int, end: int) -> int:
+        """Select an account's amounts of some days by their index; the number of rows."""
+        ...
+
+    def close(self) -> None:
+        """Stop it and take its data away."""
+        ...
+
+
+def _row(event: Event) -> tuple[Any, ...]:
+    return (
+        event.source,
+        event.id,
+        event.type,
+        event.account,
+        event.time,
+        event.data_text,
+        event.data_base64,
+        event.extensions,
+    )
+
+
+class SQLite:
+    """The embedded store."""
+
+    name = "SQLite"
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ww-bench-")
+        path = Path(self._folder.name) / "usage.db"
+        self.store = open_store(f"sqlite:///{path}")
+        self.store.use_meters(METERS)
+        self._bare = sqlite3.connect(path, isolation_level=None, timeout=60)
+        self._bare.execute("PRAGMA synchronous = FULL")
+
+    def fill(self, events: int) -> None:
+        run = self._bare.execute
+        run("PRAGMA cache_size = -400000")
+        run("BEGIN IMMEDIATE")
+        run(
+            """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
+            INSERT INTO event (source, id, type, account, time, data)
+            SELECT '/fill', 'f' || i, 'cache.hit', 'account-' || (i % ?),
+                (? + (i / ?) * 101 % ?) * 86400000000 + i % 86400, '{"bytes":' || (i % 1000) || '}' FROM n""",
+            (events, ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS),
+        )
+        run("INSERT OR IGNORE INTO account SELECT DISTINCT account FROM event")
+        for meter, amount in (
+            (HITS.name, "count(*)"),
+            (BYTES.name, "sum(CAST(substr(data, 10) AS INTEGER))"),
+        ):
+            run(
+                f"""INSERT INTO rollup SELECT account, time / 86400000000, ?, '', CAST({amount} AS TEXT)
+                FROM event GROUP BY 1, 2""",  # noqa: S608 - constants of the line above
+                (meter,),
+            )
+        run("COMMIT")
+        run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def bare_insert(self, events: Sequence[Event]) -> None:
+        self._bare.execute("BEGIN IMMEDIATE")
+        self._bare.executemany(
+            """INSERT INTO event (source, id, type, account, time, data, data_base64, extensions)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+            [_row(event) for event in events],
+        )
+        self._bare.execute("COMMIT")
+
+    def bare_read(self, account: str, start: int, end: int) -> int:
+        rows = self._bare.execute(
+            "SELECT day, meter, grp, amount FROM rollup WHERE account = ? AND day >= ? AND day < ?",
+            (account, start, end),
+        )
+        return len(rows.fetchall())
+
+    def close(self) -> None:
+        self.store.close()
+        self._bare.close()
+        self._folder.cleanup()
+
+
+class PostgreSQL:
+    """A server of its own, with its durable defaults."""
+
+    name = "PostgreSQL"
+
+    def __init__(self) -> None:
+        import psycopg
+
+        self._server = PostgresServer({"shared_buffers": "512MB", "max_wal_size": "4GB", "work_mem": "256MB"})
+        self._server.start()
+        self.store = open_store(self._server.dsn())
+        self.store.use_meters(METERS)
+        self._bare = psycopg.connect(self._server.conninfo(), autocommit=True)
+        self._bare.execute("SET search_path TO watchword_usage")
+
+    def fill(self, events: int) -> None:
+        run = self._bare.execute
+        run(
+            """INSERT INTO event (key, source, id, type, account, time, data)
+            SELECT decode(md5(i::text) || substr(md5('k' || i), 1, 8), 'hex'), '/fill', 'f' || i, 'cache.hit',
+                'account-' || (i %% %s), (%s + (i / %s) * 101 %% %s) * 86400000000 + i %% 86400,
+                '{"bytes":' || (i %% 1000) || '}'
+            FROM generate_series(0::bigint, %s) AS i""",
+            [ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS, events - 1],
+        )
+        run("INSERT INTO account SELECT DISTINCT account FROM event ON CONFLICT DO NOTHING")
+        run(
+            """INSERT INTO rollup SELECT account, (time / 86400000000)::integer, m, '', CASE m WHEN %s
+                THEN count(*) ELSE sum(substr(data, 10, length(data) - 10)::integer) END
+            FROM event, unnest(%s::text[]) AS m GROUP BY 1, 2, 3""",
+            [HITS.name, [HITS.name, BYTES.name]],
+        )
+        run("VACUUM (ANALYZE) event")
+        run("VACUUM (ANALYZE) rollup")
+        run("CHECKPOINT")
+
+    def bare_insert(self, events: Sequence[Event]) -> None:
+        rows = [(digest_of(event.source, event.id), *_row(event)) for event in events]
+        self._bare.execute(
+            """INSERT INTO event (key, source, id, type, account, time, data, data_base64, extensions)
+            SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+                %s::text[], %s::text[], %s::text[])""",
+            columns(rows, 9),
+        )
+
+    def bare_read(self, account: str, start: int, end: int) -> int:
+        rows = self._bare.execute(
+            "SELECT day, meter, grp, amount FROM rollup WHERE account = %s AND day >= %s AND day < %s",
+            [account, start, end],
+        )
+        return len(rows.fetchall())
+
+    def close(self) -> None:
+        self.store.close()
+        self._bare.close()
+        self._server.stop()
+
+
+class ClickHouse:
+    """ClickHouse's engine behind its HTTP interface (chDB: no server is to be had here)."""
+
+    name = "ClickHouse"
+
+    def __init__(self) -> None:
+        import clickhouse_connect
+
+        from watchword.usage.clickhouse import schema
+
+        self._server = ClickHouseServer()
+        self._server.start()
+        self.store = open_store(self._server.dsn())
+        self.store.use_meters(METERS)
+        self._columns = schema.COLUMNS["event"]
+        self._bare = clickhouse_connect.get_client(
+            host="127.0.0.1", port=self._server.port, compress=False, autogenerate_session_id=False
+        )
+
+    def fill(self, events: int) -> None:
+        at_once = 10_000_000
+        for start in range(0, events, at_once):
+            self._bare.command(
+                f"""INSERT INTO watchword_usage.event (key, source, id, batch, type, account, time, data)
+                SELECT toFixedString(
+                        substring(unhex(hex(sipHash128(number)) || hex(sipHash64(number))), 1, 20), 20),
+                    '/fill', 'f' || toString(number), generateUUIDv4(), 'cache.hit',
+                    'account-' || toString(number % {ACCOUNTS}),
+                    ({FIRST_DAY} + intDiv(number, {ACCOUNTS}) * 101 % {YEAR_DAYS}) * 86400000000
+                        + number % 86400,
+                    '{{"bytes":' || toString(number % 1000) || '}}'
+                FROM numbers({start}, {min(at_once, events - start)})"""  # noqa: S608 - numbers of our own
+            )
+        ((last,),) = self._bare.query("SELECT max(_block_number) FROM watchword_usage.event").result_rows
+        places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
+        for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
+            self._bare.command(
+                f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
+                    intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
+                FROM watchword_usage.event GROUP BY 1, 2, 3
+                SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
+            )
+        self._bare.command(
+            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.event"
+        )
+        for mark in ("folded", "dropped"):
+            self._bare.insert(
+                "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
+            )
+        for table in ("event", "rollup"):
+            self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
+
+    def bare_insert(self, events: Sequence[Event]) -> None:
+        import uuid
+
+        token = uuid.uuid4()
+        rows = [(digest_of(e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
+        self._bare.insert(
+            "event",
+            rows,
+            database="watchword_usage",
+            column_names=[name for name, _ in self._columns],
+            column_type_names=[kind for _, kind in self._columns],
+        )
+
+    def bare_read(self, account: str, start: int, end: int) -> int:
+        found = self._bare.query(
+            """SELECT day, meter, grp, amount FROM watchword_usage.rollup
+            WHERE account = {account:String} AND day >= {start:Int32} AND day < {end:Int32}""",
+            parameters={"account": account, "start": start, "end": end},
+        )
+        return len(found.result_rows)
+
+    def close(self) -> None:
+        self.store.close()
+        self._bare.close()
+        self._server.stop()
+
+
+ENGINES = {"sqlite": SQLite, "postgresql": PostgreSQL, "clickhouse": ClickHouse}

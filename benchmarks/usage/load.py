@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is sent and asked: ten thousand accounts over a year, two meters, ids that come in no order."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Sequence
+from datetime import date
+
+from watchword.usage import Event, Meter
+from watchword.usage.times import day_number
+
+ACCOUNTS = 10_000
+YEAR = (date(2025, 12, 1), date(2026, 12, 1))
+FIRST_DAY = day_number(YEAR[0])
+YEAR_DAYS = day_number(YEAR[1]) - FIRST_DAY
+MONTH = (date(2026, 11, 1), date(2026, 12, 1))
+HITS = Meter("hits", "cache.hit", "count")
+BYTES = Meter("bytes", "cache.hit", "sum", "/bytes")
+METERS = [HITS, BYTES]
+_DAY = 86_400_000_000
+
+
+def batch(chance: random.Random, size: int) -> Sequence[Event]:
+    """Events of this month for random accounts, as the parser gives them."""
+    from decimal import Decimal
+
+    events = []
+    for place in range(size):
+        number = chance.randrange(1000)
+        time = (day_number(MONTH[0]) + chance.randrange(24)) * _DAY + chance.randrange(_DAY)
+        name = str(uuid.UUID(int=chance.getrandbits(128)))
+        account = f"account-{chance.randrange(ACCOUNTS)}"
+        data = {"bytes": Decimal(number)}
+        events.append(
+            Event(place, name, "/ci", "cache.hit", account, time, True, data, f'{{"bytes":{number}}}')
+        )
+    return events
