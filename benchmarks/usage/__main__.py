@@ -189,7 +189,7 @@ def page(results: Sequence[Result]) -> str:
                 (engine, f"{before.events:,} to {events:,}", f"{later.p50 / before.p50:.2f}", f"{ratio:.2f}")
             )
     lines = [
-        f"Python {platform.python_version()}, {platform.machine()}; {ACCOUNTS:,} accounts, a year, two meters.",
+        f"Python {platform.python_version()}; {ACCOUNTS:,} accounts over a year, two meters.",
         "",
         table(results),
     ]

@@ -23,13 +23,18 @@ _DAY = 86_400_000_000
 
 
 def batch(chance: random.Random, size: int) -> Sequence[Event]:
-    """Events of this month for random accounts, as the parser gives them."""
+    """Events of one day for random accounts, one in fifty of them late, as the parser gives them.
+
+    Accounts are as likely as each other: nearly each event is a row of amounts of its own, which is the worst
+    that a batch can be.
+    """
     from decimal import Decimal
 
     events = []
     for place in range(size):
         number = chance.randrange(1000)
-        time = (day_number(MONTH[0]) + chance.randrange(24)) * _DAY + chance.randrange(_DAY)
+        late = chance.randrange(20) if chance.random() < 0.02 else 0
+        time = (day_number(MONTH[0]) + 23 - late) * _DAY + chance.randrange(_DAY)
         name = str(uuid.UUID(int=chance.getrandbits(128)))
         account = f"account-{chance.randrange(ACCOUNTS)}"
         data = {"bytes": Decimal(number)}

@@ -36,6 +36,7 @@ from watchword.usage.stored import (
     METERS,
     Batch,
     Kept,
+    Key,
     digest_of,
     past_keeping,
 )
@@ -222,17 +223,18 @@ class PostgreSQLStore:
             for event, one in zip(events, measured, strict=True)
         ]
         batch = Batch(events, problems)
-        keys = {place: digest_of(*key) for key, place in batch.first.items()}
-        rows = sorted((keys[place], *_row(events[place])) for place in keys)
+        digests = {key: digest_of(*key) for key in batch.keys}
+        places = {digests[key]: place for key, place in batch.first.items()}
+        rows = sorted((digest, *_row(events[place])) for digest, place in places.items())
         new = connection.execute(statements["insert_events"], columns(rows, 9)).fetchall() if rows else []
-        inserted = {key for (key,) in new}
-        stored = [place for place in sorted(keys) if keys[place] in inserted]
+        stored = sorted(places[digest] for (digest,) in new)
         # What was there before, or came between: asked for after it was waited for.
-        others = {digest_of(*key): key for key in batch.keys if digest_of(*key) not in inserted}
-        existing: dict[tuple[str, str], Kept] = {}
+        others = digests.keys() - {(events[place].source, events[place].id) for place in stored}
+        existing: dict[Key, Kept] = {}
         if others:
-            for key, *kept in connection.execute(statements["events_by_key"], [list(others)]):
-                existing[others[key]] = tuple(kept)
+            names = {digests[key]: key for key in others}
+            for digest, *kept in connection.execute(statements["events_by_key"], [list(names)]):
+                existing[names[digest]] = tuple(kept)
         counted = [(events[place], measured[place]) for place in stored]
         admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
         tally = Tally(admission)
