@@ -46,6 +46,24 @@ HOSTILE = [
 ]
 
 
+# Names of meters and dimensions; `*` is no name of a group here, and control characters are refused.
+HOSTILE_NAMES = [
+    "'; DROP TABLE event; --",
+    "') OR 1=1 --",
+    "') UNION ALL SELECT * FROM meter --",
+    "{x:String}",
+    "$1 %s %(a)s ?",
+    "\\'; SELECT 1",
+    'a"b~/c',
+    "émile\u2028",
+]
+
+
+def escaped(text: str) -> str:
+    """A member's name as a step of a JSON pointer."""
+    return text.replace("~", "~0").replace("/", "~1")
+
+
 def split(answer: UsageAnswer | None, meter: str) -> dict[str, str]:
     assert answer is not None
     return {group: plain(amount) for group, amount in answer.groups.get(meter, {}).items()}
@@ -125,6 +143,20 @@ class GroupContract:
         for text in HOSTILE:
             assert split(store.read(ask("region")), "bytes")[msgspec.json.encode([text]).decode()] == "1"
         assert store.check(GROUPED) == []
+
+    def test_a_hostile_definition_is_only_text(self, store: UsageStore) -> None:
+        meters = [
+            Meter(text, text, "sum", "/n", (Dimension(text, "/" + escaped(text)),), unit=text[:32])
+            for text in HOSTILE_NAMES
+        ]
+        store.use_meters(meters)
+        batch = [envelope(id=text, type=text, data={"n": 2, text: text}) for text in HOSTILE_NAMES]
+        assert {o.status for o in store.ingest(events(*batch), meters)} == {"stored"}
+        for text in HOSTILE_NAMES:
+            answer = store.read(ask(text))
+            assert split(answer, text) == {msgspec.json.encode([text]).decode(): "2"}
+        assert sorted(state.meter.name for state in store.meters()) == sorted(HOSTILE_NAMES)
+        assert store.check(meters) == []
 
     @pytest.mark.parametrize(
         ("value", "code"),

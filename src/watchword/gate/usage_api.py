@@ -53,9 +53,11 @@ class UsageApi:
         await self.store.use_meters(specs)
 
     async def keep_times(self, every_seconds: float = EXPIRE_SECONDS) -> None:
-        """Give up what is past its time, now and then, for ever."""
+        """Give up what is past its time, now and then, for ever; at first soon after the start."""
+        wait = every_seconds / 60
         while True:
-            await asyncio.sleep(every_seconds)
+            await asyncio.sleep(wait)
+            wait = every_seconds
             if (active := self._engine.active) is not None:
                 await self.store.expire(active.ruleset, self._engine.clock())
 

@@ -28,9 +28,9 @@ from watchword.usage import (
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_at, day_number, month_start
 
 WRITE_SCOPE: Final = "account:usage:write"
-# A parsed batch weighs several times its body: 32 MiB of bodies are about 200 MiB of events at the worst.
-MAX_INTAKE_BYTES: Final = 32 * MAX_BODY_BYTES
-MAX_INTAKE_BYTES_EACH: Final = 16 * MAX_BODY_BYTES
+# A parsed batch weighs several times its body, and a gate's memory is counted in tens of MiB.
+MAX_INTAKE_BYTES: Final = 16 * MAX_BODY_BYTES
+MAX_INTAKE_BYTES_EACH: Final = 8 * MAX_BODY_BYTES
 
 Headers = Sequence[tuple[bytes, bytes]]
 
