@@ -57,8 +57,8 @@ class GateStore:
             try:
                 await self.writes.run(_OWN, lambda: self._put_to_use(meters), may_wait=True)
             except StoreError as error:
-                # Until it succeeds, events are answered with 503 and sent again: none is counted wrongly. What
-                # the store refuses now, somebody may mend meanwhile.
+                # Until it succeeds, events are answered with 503 and sent again: none is counted wrongly.
+                # What the store refuses now, somebody may mend meanwhile.
                 _say("the meters could not be put to use", error)
                 await asyncio.sleep(self._retry_seconds)
             else:
