@@ -95,8 +95,8 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     app, tunnel, upstream = _application(engine, usage, settings)
     # A gate that passes bodies on leaves their size to the app.
     most = MAX_MESSAGE_BYTES if upstream is None else math.inf
-    protocol = partial(ShortcutProtocol, engine, max_message_bytes=most)
     draining = Draining(app)
+    protocol = partial(ShortcutProtocol, engine, draining, max_message_bytes=most)
     gate = _server(draining, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
     work = [

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from watchword.gate.answers import ALLOWED_LINES, Allowed, Answer, lines_of
+from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.inquiry import PATH, Inquiry, present_value, read_inquiry
 from watchword.gate.protocol import MAX_HEADERS, MAX_MESSAGE_BYTES, TargetProtocol
@@ -55,6 +56,7 @@ class ShortcutProtocol(TargetProtocol):
     def __init__(
         self,
         engine: Engine,
+        draining: Draining,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -62,9 +64,9 @@ class ShortcutProtocol(TargetProtocol):
         *,
         max_message_bytes: float = MAX_MESSAGE_BYTES,
     ) -> None:
-        """Answer with an engine's decisions, as one of uvicorn's connections."""
+        """Answer with an engine's decisions, until draining begins: that is done by the application."""
         super().__init__(config, server_state, app_state, _loop)
-        self._engine, self.max_message_bytes = engine, max_message_bytes
+        self._engine, self._draining, self.max_message_bytes = engine, draining, max_message_bytes
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave no timer behind."""
@@ -76,7 +78,7 @@ class ShortcutProtocol(TargetProtocol):
     def data_received(self, data: bytes) -> None:
         """Answer at once what was asked before; have everything else parsed."""
         rests = self._rests
-        if rests and data == self._kept_read and self._is_writable():
+        if rests and data == self._kept_read and self._is_open():
             self._answer(*self._kept)
             return
         self._answers = 0
@@ -129,7 +131,7 @@ class ShortcutProtocol(TargetProtocol):
         fields = dict(headers)
         if (
             not (cycle is None or cycle.response_complete)
-            or not self._is_writable()
+            or not self._is_open()
             or self._answers >= MAX_ANSWERS_A_READ
             or self.access_log
             or self.limit_concurrency is not None
@@ -177,8 +179,9 @@ class ShortcutProtocol(TargetProtocol):
         if self._rest_timer is None:
             self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._end_rest)
 
-    def _is_writable(self) -> bool:
-        return not (self._is_over or self.flow.write_paused or self.transport.is_closing())
+    def _is_open(self) -> bool:
+        is_ending = self._is_over or self._draining.has_begun or self.transport.is_closing()
+        return not (is_ending or self.flow.write_paused)
 
     def _end_rest(self) -> None:
         # One timer for many answers: it looks at the time of the last one, instead of being set by each.

@@ -106,6 +106,19 @@ def test_an_idle_connection_ends_when_the_gate_stops(is_short: bool) -> None:
     on_a_connection(is_short, work)
 
 
+def test_once_draining_has_begun_the_next_answer_is_the_last_of_its_connection(is_short: bool) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.send([request(), request()])
+        connection.draining.has_begun = True
+        assert not connection.transport.is_closing()
+        await connection.send([request()])
+        assert connection.transport.written.count(b" 200 ") == 3
+        assert connection.transport.written.count(b"connection: close") == 1
+        assert connection.transport.is_closing()
+
+    on_a_connection(is_short, work)
+
+
 def test_an_answer_in_flight_is_the_last_one_when_the_gate_stops(is_short: bool) -> None:
     async def work(connection: Connection) -> None:
         connection.transport.arrive(request() + request(b"/other"))

@@ -20,6 +20,7 @@ from tests.identity.tokens import NOW
 from tests.trust.manifests import compiled, issuer, service, workload
 from watchword.gate.app import GateApp
 from watchword.gate.audit import AuditLog
+from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.protocol import TargetProtocol
@@ -156,8 +157,9 @@ class Connection:
         self.engine._prefix = "gate"
         if rules is not None:
             self.engine.adopt(rules)
+        self.draining = Draining(GateApp(self.engine, None))
         config = uvicorn.Config(
-            GateApp(self.engine, None),
+            self.draining,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -165,7 +167,7 @@ class Connection:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         config.load()
-        make: Any = partial(ShortcutProtocol, self.engine) if is_short else TargetProtocol
+        make: Any = partial(ShortcutProtocol, self.engine, self.draining) if is_short else TargetProtocol
         self.state = ServerState()
         self.state.default_headers = DATE
         self.protocol = make(config=config, server_state=self.state, app_state={})
