@@ -49,6 +49,8 @@ class Keeper:
             try:
                 async for item in source.bundles():
                     await self.take(item, origin, may_lag=may_lag)
+                    # A bundle is large, and the next one may be hours away.
+                    del item
             except Exception as error:  # noqa: BLE001 - a gate that stopped to listen would never revoke again
                 name = type(error).__name__
                 remedy = "this is a defect; please report it"

@@ -50,16 +50,19 @@ class FileSource:
     async def bundles(self) -> AsyncIterator[Bundle | SourceProblem]:
         """Yield the file's bundle, and again after each change."""
         seen: object = None
-        last: Bundle | SourceProblem | None = None
+        # Of a bundle only what tells it apart: the whole of it would be kept for as long as the gate runs.
+        last: tuple[int, str] | SourceProblem | None = None
         while True:
             state = _state(self._path)
             # What was no bundle is read again until it is one: the rest of a half-written file can come
             # within the same tick of the file system's clock, and change no time that shows.
             if state != seen or isinstance(last, SourceProblem):
                 found = await asyncio.to_thread(self._read)
-                if state != seen or found != last:
+                mark = found if isinstance(found, SourceProblem) else (found.generation, found.digest)
+                if state != seen or mark != last:
                     yield found
-                seen, last = state, found
+                seen, last = state, mark
+                del found
             await asyncio.sleep(self._poll_seconds)
 
     def _read(self) -> Bundle | SourceProblem:
