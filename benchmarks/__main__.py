@@ -5,12 +5,13 @@ import argparse
 import platform
 from collections.abc import Callable, Mapping
 
-from benchmarks import authz, footprint, keys, verification
+from benchmarks import authz, footprint, keys, reload, verification
 
 BENCHMARKS: Mapping[str, Callable[[], str]] = {
     "verification": verification.run,
     "authz": authz.run,
     "footprint": footprint.run,
+    "reload": reload.run,
     "keys": keys.run,
 }
 
