@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "token": ("watchword.cli.token", "Ask a cluster for a token, through kubectl."),
     "usage": ("watchword.cli.usage", "See to a usage store: show, import, export, check, rebuild."),
     "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
+    "doctor": ("watchword.cli.doctor", "Say what is not well, and what would help."),
     "completion": ("watchword.cli.completion", "Print a shell's completion script."),
 }
 COMPLETION_VARIABLE: Final = "_WATCHWORD_COMPLETE"
