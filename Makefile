@@ -9,11 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements.stamp
 FUZZ_SECONDS ?= 60
+EVENTS ?= 1000000 10000000
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 LOCK := uv pip compile pyproject.toml $(LOCK_FLAGS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests site verify fuzz bench image lock clean
+.PHONY: help setup demo test test-unit test-cluster control-plane e2e node lint format generate manifests site verify fuzz bench bench-usage image lock clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +83,9 @@ bench: setup ## Run the benchmarks; prints ratios between things measured in one
 
 image: setup ## Build the images as OCI archives in dist/images, each with its SBOM (Debian 12, root)
 	@$(BIN)/python -m image
+
+bench-usage: setup ## Measure the usage stores and write docs/performance-usage.md (EVENTS="1000000 10000000")
+	@$(BIN)/python -m benchmarks.usage --events $(EVENTS) --batch 1000 10000 --write
 
 lock: ## Resolve the dependencies anew (needs uv)
 	$(LOCK) --all-extras --group dev --output-file requirements/dev.txt > /dev/null

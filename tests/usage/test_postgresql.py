@@ -179,7 +179,7 @@ def test_the_longest_names_fit(store: UsageStore) -> None:
 def test_a_batch_is_a_few_statements_whatever_its_size(
     store: UsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.use_meters(METERS)
+    statuses(store, envelope(id="warm"))  # opens the connection
     counted = itertools.count()
     execute = psycopg.Connection.execute
 

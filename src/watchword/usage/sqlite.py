@@ -34,8 +34,18 @@ from watchword.usage.sqliterollups import (
     recompute,
     state_of,
 )
-from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import EVENTS_FROM, MAX_DIFFERENCES, METERS, Batch, Kept, Key, past_keeping
+from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
+from watchword.usage.stored import (
+    EVENTS_FROM,
+    MAX_DIFFERENCES,
+    METERS,
+    Batch,
+    Kept,
+    Key,
+    past_keeping,
+    require_in_force,
+    row_of,
+)
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
@@ -76,7 +86,7 @@ class SQLiteStore:
             # Nobody else writes until the end of this transaction: what is not there now is new.
             existing = self._kept(batch.keys)
             stored = sorted(place for key, place in batch.first.items() if key not in existing)
-            self._connection.executemany(schema.INSERT_EVENT, [_row(events[place]) for place in stored])
+            self._connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in stored])
             admission = admission_of(self._connection)
             tally = Tally(admission)
             for event, contributions in (measured[place] for place in stored):
@@ -248,24 +258,8 @@ class SQLiteStore:
         digest = state_of(self._connection, METERS)
         if digest is None:
             put_in_force(self._connection, counted, everything=False)
-        elif digest != counted.digest:
-            raise MetersChanged(
-                "the store keeps its rollups by other meters than these",
-                "put the newer meters in force (use_meters), or try again once this gate has them",
-            )
-
-
-def _row(event: Event) -> _Row:
-    return (
-        event.source,
-        event.id,
-        event.type,
-        event.account,
-        event.time,
-        event.data_text,
-        event.data_base64,
-        event.extensions,
-    )
+        else:
+            require_in_force(digest, counted)
 
 
 def _typed(rows: Iterable[_Row]) -> list[Row]:

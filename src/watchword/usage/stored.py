@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from watchword.usage.events import Event
 from watchword.usage.problems import EventProblem
-from watchword.usage.store import Outcome
+from watchword.usage.rollups import MeterSet
+from watchword.usage.store import MetersChanged, Outcome
 from watchword.usage.strictjson import read_trusted
 from watchword.usage.times import day_of_number
 
@@ -94,6 +95,20 @@ def event_of_row(row: Sequence[Any]) -> Event:
     source, identifier, kind, account, when, data, binary = row
     value = None if data is None else read_trusted(data)
     return Event(0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=binary)
+
+
+def row_of(event: Event) -> tuple[str | int | None, ...]:
+    """Give an event as a row: source, id and what is kept beside them."""
+    return (event.source, event.id, *kept_of(event))
+
+
+def require_in_force(digest: str | None, counted: MeterSet) -> None:
+    """Raise MetersChanged when the store's amounts are kept by other meters than these."""
+    if digest != counted.digest:
+        raise MetersChanged(
+            "the store keeps its rollups by other meters than these",
+            "put the newer meters in force (use_meters), or try again once this gate has them",
+        )
 
 
 def kept_of(event: Event) -> Kept:

@@ -19,7 +19,7 @@ from watchword.usage.events import Event
 from watchword.usage.groups import OVERFLOW, Admission, Scope, month_of
 from watchword.usage.meters import Meter
 from watchword.usage.problems import EventProblem
-from watchword.usage.rollups import Contribution, Tally, combine, contribution
+from watchword.usage.rollups import Contribution, MeterSet, Tally, combine, contribution
 
 FOLDED: Final = "folded"
 DROPPED: Final = "dropped"
@@ -40,12 +40,11 @@ class Cells:
         self._sessions, self._log, self._meters = sessions, log, meters
         self._known_accounts: set[str] = set()
 
-    def end_batch(self, seq: int, events: Sequence[Event], view: MeterView) -> None:
-        """Write all that a batch's first events add. `view` was looked at after they were in the log."""
-        measured = measure_all(events, view)
+    def end_batch(self, seq: int, measured: Measured) -> None:
+        """Write all that a batch's first events add, by a look at the meters after they were in the log."""
         tally = self.tally(measured)
         self.write_values(tally)
-        self._write_accounts({event.account for event in events})
+        self._write_accounts({event.account for event, _ in measured})
         rows = [
             (account, place, day, group, seq, amount)
             for (account, day, place, group), (_, amount) in tally.amounts.items()
@@ -77,7 +76,7 @@ class Cells:
             open_ones -= {seq for (seq,) in self._sessions.rows("ended", seqs=sorted(open_ones))}
         for seq in sorted(open_ones):
             events = self._log.first_events_of_block(seq)
-            self.end_batch(seq, events, self._meters.look())
+            self.end_batch(seq, measure_all(events, self._meters.look()))
 
     def horizon(self, view: MeterView) -> int:
         """Give a number up to which all batches are finished, finishing what is missing."""
@@ -195,6 +194,18 @@ def measure_all(events: Iterable[Event], view: MeterView) -> list[tuple[Event, l
         usable = [one for one in found if one is not None and not isinstance(one, EventProblem)]
         measured.append((event, usable))
     return measured
+
+
+def under_places(measured: Measured, view: MeterView, counted: MeterSet) -> Measured | None:
+    """Give contributions to `counted` under the places of the same meters, or None where others count too."""
+    counting = view.counting()
+    if counting.keys() != set(counted.definitions.values()):
+        return None
+    places = {name: [meter for meter, _ in counting[text]] for name, text in counted.definitions.items()}
+    return [
+        (event, [(meter, amount, group) for old, amount, group in found for meter in places[old.name]])
+        for event, found in measured
+    ]
 
 
 def joined(

@@ -46,11 +46,12 @@ class EventLog:
         verdict = Verdict(
             max(mine for *_, mine in first), frozenset(key for key, batch, _, _ in first if batch == token)
         )
-        beaten = [key.hex() for key, _ in events if key not in verdict.won]
+        beaten = [key for key, _ in events if key not in verdict.won]
         if beaten:
             # They count nowhere as they are. Away with them, for they would come first once those that beat
             # them are given up as too old.
-            self._sessions.do("delete_beaten", keys=beaten, token=token)
+            for part in _parts(beaten):
+                self._sessions.do("delete_beaten", keys=part, token=token)
         return verdict
 
     def kept(self, keys: Collection[bytes]) -> dict[bytes, Kept]:
@@ -95,10 +96,11 @@ class EventLog:
         return found
 
 
-def _parts(keys: Collection[bytes]) -> Iterator[list[str]]:
-    texts = [key.hex() for key in keys]
-    for start in range(0, len(texts), _KEYS_AT_ONCE):
-        yield texts[start : start + _KEYS_AT_ONCE]
+def _parts(keys: Collection[bytes]) -> Iterator[list[int]]:
+    # ClickHouse's numbers have their lowest byte first.
+    numbers = [int.from_bytes(key, "little") for key in keys]
+    for start in range(0, len(numbers), _KEYS_AT_ONCE):
+        yield numbers[start : start + _KEYS_AT_ONCE]
 
 
 def _rest(event: Event) -> tuple[object, ...]:

@@ -99,7 +99,9 @@ COLUMNS: Final = {
     "mark": (("name", "String"), ("value", "Int64")),
 }
 
-_KEYS: Final = "(SELECT toFixedString(unhex(arrayJoin({keys:Array(String)})), 20))"
+# Keys go as whole numbers: the client escapes texts character by character.
+_KEYS: Final = """(SELECT toFixedString(
+    substring(reinterpretAsFixedString(arrayJoin({keys:Array(UInt256)})), 1, 20), 20))"""
 _FIRST: Final = "(_block_number, _block_offset)"
 _EVENT: Final = "key, source, id, type, account, time, data, data_base64, extensions"
 _CELL: Final = "account, meter, day, grp"

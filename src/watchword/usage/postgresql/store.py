@@ -7,7 +7,6 @@ here and written back, which two gates at once would do to one sum.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -17,6 +16,7 @@ from watchword.usage.events import Event
 from watchword.usage.folding import DistinctSpan, Row, fold, spans_of
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter, plain
+from watchword.usage.postgresql.changing import put_in_force
 from watchword.usage.postgresql.rollups import (
     add,
     admission_of,
@@ -29,7 +29,7 @@ from watchword.usage.postgresql.statements import Statements, read_name
 from watchword.usage.problems import EventProblem
 from watchword.usage.readmodel import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
-from watchword.usage.store import Difference, Expired, MetersChanged, MeterState, Outcome, Rebuilt
+from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.stored import (
     EVENTS_FROM,
     MAX_DIFFERENCES,
@@ -39,8 +39,10 @@ from watchword.usage.stored import (
     Key,
     digest_of,
     past_keeping,
+    require_in_force,
+    row_of,
 )
-from watchword.usage.times import MICROSECONDS_PER_DAY, MICROSECONDS_PER_SECOND, day_number, day_of_number
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 _EXPIRE_AT_ONCE: Final = 10_000
 _SNAPSHOT: Final = "ISOLATION LEVEL REPEATABLE READ"
@@ -70,7 +72,7 @@ class PostgreSQLStore:
             connection.execute(self._statements["lock_shared"], [self._sessions.lock_number])
             state = self._state(connection)
             if METERS in state:
-                _require_in_force(state, counted)
+                require_in_force(state[METERS], counted)
                 return self._store(connection, events, measured, int(state.get(EVENTS_FROM, 0)))
         # The first meters of a new store. Not in the transaction above: two that both hold the lock shared
         # and want it alone would wait for each other.
@@ -225,7 +227,7 @@ class PostgreSQLStore:
         batch = Batch(events, problems)
         digests = {key: digest_of(*key) for key in batch.keys}
         places = {digests[key]: place for key, place in batch.first.items()}
-        rows = sorted((digest, *_row(events[place])) for digest, place in places.items())
+        rows = sorted((digest, *row_of(events[place])) for digest, place in places.items())
         new = connection.execute(statements["insert_events"], columns(rows, 9)).fetchall() if rows else []
         stored = sorted(places[digest] for (digest,) in new)
         # What was there before, or came between: asked for after it was waited for.
@@ -248,35 +250,13 @@ class PostgreSQLStore:
         return batch.outcomes(set(stored), existing)
 
     def _change(self, wanted: MeterSet, *, everything: bool = False, only_if_none: bool = False) -> Rebuilt:
-        statements = self._statements
         with self._sessions.transaction(unhurried=True) as connection:
-            connection.execute(statements["lock"], [self._sessions.lock_number])
+            connection.execute(self._statements["lock"], [self._sessions.lock_number])
             state = self._state(connection)
             if only_if_none and METERS in state:
                 return Rebuilt()
             first_day = int(state.get(EVENTS_FROM, 0))
-            stored = {name: text for name, text, *_ in connection.execute(statements["meters"])}
-            kept = {name for name, text in stored.items() if wanted.definitions.get(name) == text}
-            for name in stored.keys() - (set() if everything else kept):
-                # Of a meter that stays, the days whose events are gone cannot be made again.
-                first = first_day if name in kept else 0
-                connection.execute(statements["delete_rollups"], [name, first])
-                connection.execute(statements["delete_values"], [name, first])
-                connection.execute(statements["delete_admitted"], [name, month_of(first) + (first > 0)])
-            connection.execute(statements["delete_meters"], [sorted(stored.keys() - kept)])
-            now = int(time.time() * MICROSECONDS_PER_SECOND)
-            for name, text in sorted(wanted.definitions.items()):
-                if name not in kept:
-                    connection.execute(statements["insert_meter"], [name, text, first_day, 0, now])
-            connection.execute(statements["set_state"], [METERS, wanted.digest])
-            changed = MeterSet([m for name, m in wanted.by_name.items() if everything or name not in kept])
-            first_days = dict.fromkeys(changed.by_name, first_day)
-            events, unusable = recompute(connection, statements, changed, first_days, expected=False)
-            if everything:
-                connection.execute(statements["delete_unfounded_accounts"])
-                connection.execute(statements["insert_accounts_of_events"])
-        dropped = tuple(sorted(stored.keys() - wanted.by_name.keys()))
-        return Rebuilt(tuple(sorted(changed.by_name)), dropped, events, unusable)
+            return put_in_force(connection, self._statements, wanted, first_day, everything=everything)
 
     def _state(self, connection: Connection) -> dict[str, str]:
         return dict(connection.execute(self._statements["states"]).fetchall())
@@ -286,27 +266,6 @@ class PostgreSQLStore:
             MeterState(meter_of_definition(text), since, max(counted_from, kept_from))
             for _, text, counted_from, kept_from, since in connection.execute(self._statements["meters"])
         ]
-
-
-def _require_in_force(state: Mapping[str, str], counted: MeterSet) -> None:
-    if state[METERS] != counted.digest:
-        raise MetersChanged(
-            "the store keeps its rollups by other meters than these",
-            "put the newer meters in force (use_meters), or try again once this gate has them",
-        )
-
-
-def _row(event: Event) -> tuple[object, ...]:
-    return (
-        event.source,
-        event.id,
-        event.type,
-        event.account,
-        event.time,
-        event.data_text,
-        event.data_base64,
-        event.extensions,
-    )
 
 
 def _counter(

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the rows of the one question that ClickHouse is asked to the answers for each account.
+
+The meters that the rows mean come with them, so that an answer never joins one moment's meters to another
+one's amounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from watchword.usage.clickhouse.cells import joined
+from watchword.usage.clickhouse.meterlog import view_of
+from watchword.usage.folding import DistinctSpan, fold
+from watchword.usage.folding import Row as AmountRow
+from watchword.usage.readmodel import UsageAnswer, UsageQuery
+
+
+class Answers:
+    """The rows of the question `read`, by account and kind."""
+
+    def __init__(self, found: Sequence[Sequence[Any]]) -> None:
+        changes: list[tuple[int, tuple[object, ...]]] = []
+        marks: list[tuple[object, object]] = []
+        self._base: dict[str, dict[Any, tuple[int, Decimal]]] = {}
+        self._fresh: dict[str, list[tuple[Any, int, Decimal]]] = {}
+        self._counts: dict[tuple[Any, ...], list[tuple[int, str, str, Decimal]]] = {}
+        for kind, account, first, last, meter, group, seq, amount, text in found:
+            cell = (account, meter, first, group)
+            if kind == "change":
+                changes.append((last, (meter, group, text, first)))
+            elif kind == "mark":
+                marks.append((meter, first))
+            elif kind == "base":
+                self._base.setdefault(account, {})[cell] = (seq, amount)
+            elif kind == "fresh":
+                self._fresh.setdefault(account, []).append((cell, seq, amount))
+            else:
+                place = (kind, account) if kind in ("day", "value") else (kind, account, first, last)
+                self._counts.setdefault(place, []).append((first, meter, group, amount))
+        self._view = view_of([change for _, change in sorted(changes, key=lambda each: each[0])], marks)
+
+    @property
+    def has_distinct(self) -> bool:
+        """Whether there are meters that distinct values must be counted for."""
+        entries = self._view.ready.by_name() if self._view.ready is not None else {}
+        return any(meter.aggregation == "unique_count" for meter, _ in entries.values())
+
+    @property
+    def accounts(self) -> set[str]:
+        """The accounts that have amounts in the period."""
+        return self._base.keys() | self._fresh.keys() | {place[1] for place in self._counts}
+
+    def answers(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
+        """Give the accounts' answers."""
+        entries = self._view.ready.by_name() if self._view.ready is not None else {}
+        names = {entry.place: name for name, (_, entry) in entries.items()}
+        meters = {name: meter for name, (meter, _) in entries.items()}
+        first_days = {name: self._view.first_day(entry) for name, (_, entry) in entries.items()}
+        return {
+            account: fold(
+                query, meters, self._rows(account, names), self._counter(account, names), first_days
+            )
+            for account in accounts
+        }
+
+    def _rows(self, account: str, names: Mapping[str, str]) -> list[AmountRow]:
+        totals = joined(self._base.get(account, {}), self._fresh.get(account, []))
+        rows = [(day, names[p], group, n) for (_, p, day, group), n in totals.items() if p in names]
+        values = self._counts.get(("value", account), [])
+        return rows + [(day, names[place], group, n) for day, place, group, n in values if place in names]
+
+    def _counter(self, account: str, names: Mapping[str, str]) -> Callable[[DistinctSpan], list[AmountRow]]:
+        def count(span: DistinctSpan) -> list[AmountRow]:
+            kind = "group" if span.by_group else "span"
+            place = ("day", account) if span.by_day else (kind, account, span.start, span.end)
+            return [
+                (day if span.by_day else 0, names[meter], group, amount)
+                for day, meter, group, amount in self._counts.get(place, [])
+                if meter in names
+            ]
+
+        return count
