@@ -107,6 +107,25 @@ class Publisher:
                 must_read = True
         raise Conflict(f"somebody else keeps writing ConfigMap {place[0]}/{place[1]}")
 
+    async def published(self, service: ProtectedService) -> Bundle | None:
+        """The bundle that a service's ConfigMap holds; None where it holds none of ours.
+
+        Raises:
+            Refused, Unavailable: as `Writer.read`.
+        """
+        empty = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "namespace": service.metadata.namespace,
+                "name": bundle_name(service.metadata.name),
+            },
+        }
+        document = await self._writer.read(empty)
+        if document is None or not is_ours(document["metadata"], service.metadata.name, service.metadata.uid):
+            return None
+        return _stored(document)
+
     def _expected(self, place: Name, status: BundleStatus | None) -> int:
         """The resourceVersion of our own last write; 0: none is known."""
         written = self._managed.written("ConfigMap", place)
@@ -166,8 +185,9 @@ class Publisher:
         self._raise_floor(place, seen.generation if seen else 0)
         self._raise_floor(place, status.generation if status else 0)
         floor = self._floors.get(place, 0)
-        # Where nothing is known, gates may still hold a bundle of a service of this name that was deleted.
-        generation = floor + 1 if floor else int(self._clock())
+        # By the clock and not by one: gates may hold a bundle of a service of this name that was deleted, or
+        # one from before etcd was restored from a backup; what follows must be above both.
+        generation = max(floor + 1, int(self._clock()))
         sealed = msgspec.structs.replace(bundle, generation=generation)
         body = config_map(service, sealed, bundle_entry(sealed))
         if seen is not None:

@@ -22,10 +22,11 @@ from watchword.operator.outcomes import Outcome, is_of_this_cluster
 from watchword.operator.publish import NameTaken, Publisher
 from watchword.operator.world import World
 from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD, ConditionValue, Verdict
+from watchword.trust.narrowing import Standing, standing_bundle
 from watchword.trust.overlap import matches, opens_app_port_of, problem_of_overlap, selects_all_of
 from watchword.trust.rules import parse_time
 from watchword.trust.service import ServiceCompilation, compile_service, has_ended, problem_of_orphan
-from watchword.trust.specs import Peer, ProtectedService, TrustedWorkload
+from watchword.trust.specs import ClusterTrustedIssuer, Peer, ProtectedService, TrustedWorkload
 from watchword.trust.specs.status import BundleStatus, ServiceStatus
 
 # A preview that is longer is not shown: the field has that bound.
@@ -81,8 +82,13 @@ class Reconciler:
         workloads = [each.resource for each in entries if isinstance(each.resource, TrustedWorkload)]
         service = self._store.service(name)
         if service is None and self._is_frozen(name):
-            # What it says is not known: what it said stands, for its workloads too.
+            # What it says is not known: what it said stands, and its workloads can still be put out.
             self._count("frozen")
+            remainder = self._remainder_of(name)
+            if remainder is not None:
+                await self._publish_standing(
+                    name, remainder, await self._compiled(remainder, workloads), as_published=True
+                )
             return Outcome(None, {}, {}, self._board.issuers, Verdict.FROZEN.with_message())
         if service is None:
             self._count("no_service")
@@ -91,7 +97,8 @@ class Reconciler:
         compiled = await self._compiled(service, workloads)
         if self._is_frozen(name):
             self._count("frozen")
-            return self._outcome(service, compiled, Verdict.FROZEN.with_message(), None, self._said(name))
+            bundle = await self._publish_standing(name, service, compiled, as_published=False)
+            return self._outcome(service, compiled, Verdict.FROZEN.with_message(), None, bundle)
         published, bundle = await self._publish(name, service, compiled, since)
         policy, preview = await self._keep_policy(name, service, compiled)
         self._wait_for_expiry(name, compiled.workloads)
@@ -119,6 +126,43 @@ class Reconciler:
         return self._said(name) is not None and any(
             entry.key[0] == ISSUER or entry.service == name for entry in unread
         )
+
+    def _remainder_of(self, name: Name) -> ProtectedService | None:
+        entry = self._store.entry(SERVICE, *name)
+        remainder = entry.remainder if entry is not None else None
+        return remainder if isinstance(remainder, ProtectedService) else None
+
+    async def _publish_standing(
+        self, name: Name, service: ProtectedService, compiled: ServiceCompilation, *, as_published: bool
+    ) -> BundleStatus | None:
+        """Publish what is understood, and of the rest what was published, less what was taken back."""
+        published = await self._publisher.published(service)
+        said = self._said(name)
+        if published is None:
+            # Nothing is known of what gates run on: then nothing takes its place.
+            return said
+        entries = self._store.workloads_of(name)
+        workloads = [each.resource or each.remainder for each in entries]
+        standing = Standing(
+            understood={
+                each.key[2]: each.resource for each in entries if isinstance(each.resource, TrustedWorkload)
+            },
+            remainders={
+                each.key[2]: each.remainder
+                for each in entries
+                if each.is_unread and isinstance(each.remainder, TrustedWorkload)
+            },
+            issuers={
+                each.key[2]: each.remainder
+                for each in self._store.entries(ISSUER)
+                if each.is_unread and isinstance(each.remainder, ClusterTrustedIssuer)
+            },
+            live_uids=self._store.live_uids(each for each in workloads if isinstance(each, TrustedWorkload)),
+        )
+        bundle = standing_bundle(published, compiled.bundle, standing, as_published=as_published)
+        if bundle.digest == published.digest:
+            return said
+        return (await self._publisher.publish(service, bundle, said)).bundle
 
     def _said(self, name: Name) -> BundleStatus | None:
         entry = self._store.entry(SERVICE, *name)

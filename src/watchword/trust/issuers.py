@@ -164,7 +164,7 @@ def _load(
         urls=tuple(sorted({spec.issuer, *spec.additional_issuers})),
         algorithms=tuple(sorted(allowed)),
         keys=tuple(_public_members(written[key.kid]) for key in usable),
-        revocations=_revocations(resource),
+        revocations=revocations_of(resource),
     )
     return ReadyIssuer(resource, usable, entry)
 
@@ -225,7 +225,8 @@ def _public_members(jwk: object) -> dict[str, object]:
     return {name: jwk[name] for name in names}
 
 
-def _revocations(resource: ClusterTrustedIssuer) -> BundleRevocations:
+def revocations_of(resource: ClusterTrustedIssuer) -> BundleRevocations:
+    """What an issuer takes back, as a bundle has it."""
     revoked = resource.spec.revoked
     times = [parse_time(each.issued_before) for each in revoked if each.issued_before is not None]
     known = [time for time in times if time is not None]

@@ -141,9 +141,9 @@ def _bundle(
     live_uids: Mapping[Account, str],
 ) -> Bundle:
     spec = service.spec
-    grants_of = {workload.metadata.name: _grants_of(workload) for workload in workloads}
+    grants_by_name = {workload.metadata.name: grants_of(workload) for workload in workloads}
     grants = sorted(
-        set(grants_of.values()),
+        set(grants_by_name.values()),
         key=lambda row: [(each.scopes, each.accounts, each.projects) for each in row],
     )
     place_of_issuer = {name: place for place, name in enumerate(ready)}
@@ -160,7 +160,7 @@ def _bundle(
                 issuer=place_of_issuer[issuer],
                 namespace=account.namespace,
                 service_account=account.name,
-                grants=place_of_grants[grants_of[name]],
+                grants=place_of_grants[grants_by_name[name]],
                 suspended=workload.spec.suspend,
                 expires_at=None if workload.spec.expires is None else parse_time(workload.spec.expires),
                 live_uid=live_uid,
@@ -188,7 +188,8 @@ def _bundle(
     )
 
 
-def _grants_of(workload: TrustedWorkload) -> tuple[BundleGrant, ...]:
+def grants_of(workload: TrustedWorkload) -> tuple[BundleGrant, ...]:
+    """A workload's grants, as a bundle has them."""
     return tuple(
         BundleGrant(
             scopes=tuple(sorted(set(each.scopes))),
