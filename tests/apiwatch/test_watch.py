@@ -197,6 +197,19 @@ def test_a_version_that_expired_leads_to_a_list_and_is_no_trouble(fault: bytes) 
     play(story, seven)
 
 
+@pytest.mark.parametrize("is_relisted", [True, False])
+def test_a_list_after_each_failure_is_made_for_whom_asks_for_it(is_relisted: bool) -> None:
+    async def story(server: FakeServer, follower: Follower) -> None:
+        for number in range(3):
+            await follower.until(lambda number=number: follower.watch.watches > number)
+            server.cut()
+            server.put("c1", f"new {number}")
+            await follower.until_right()
+        assert (follower.watch.lists > 1) == is_relisted
+
+    play(story, seven, is_relisted_after_failure=is_relisted)
+
+
 def test_a_list_that_expires_again_and_again_is_trouble() -> None:
     async def story(_: FakeServer, follower: Follower) -> None:
         await follower.until(lambda: "expired" in follower.troubles)

@@ -20,10 +20,11 @@ from tests.controlplane.process import Program, running_program
 
 @dataclass(frozen=True, slots=True)
 class Etcd:
-    """A running etcd: its client URL and its process."""
+    """A running etcd: its client URL, its process, and the folder of its data."""
 
     url: str
     program: Program
+    data: Path
 
     @property
     def pid(self) -> int:
@@ -69,4 +70,4 @@ def start_etcd(folder: Path, *, binaries: Binaries | None = None, place: Place =
         with running_program(
             command, log=folder / "etcd.log", is_ready=is_ready, enter=place.enter
         ) as program:
-            yield Etcd(url, program)
+            yield Etcd(url, program, folder / "etcd-data")

@@ -63,6 +63,7 @@ class Watch(Generic[Kept]):
         window_seconds: float = 120.0,
         grace_seconds: float = GRACE_SECONDS,
         relist_seconds: float | None = None,
+        is_relisted_after_failure: bool = False,
         max_page_bytes: int = MAX_PAGE_BYTES,
         backoff: Backoff | None = None,
     ) -> None:
@@ -77,6 +78,9 @@ class Watch(Generic[Kept]):
             window_seconds: how long one watch lasts at most; it is made anew after that.
             grace_seconds: how much longer it may take to end before it is taken for dead.
             relist_seconds: list anew when the last list is older than this; None: only when it must be.
+            is_relisted_after_failure: list anew after each failure, not only when a version expired. Should
+                the server come back with an older store (a restored etcd), a watch from a version that is
+                not there yet is accepted, and tells nothing until the store has come that far.
             max_page_bytes: a larger page is asked for again with fewer objects.
             backoff: the waits between failures.
         """
@@ -85,6 +89,7 @@ class Watch(Generic[Kept]):
         self._page_size, self._max_page_bytes = page_size, max_page_bytes
         self._window_seconds, self._grace_seconds = window_seconds, grace_seconds
         self._relist_seconds, self._backoff = relist_seconds, backoff or Backoff()
+        self._is_relisted_after_failure, self._has_failed = is_relisted_after_failure, False
         self._version: str | None = None
         self._listed_at = 0.0
         self._stood_at: float | None = None
@@ -118,6 +123,7 @@ class Watch(Generic[Kept]):
                 failure = failed
             if self._stood_seconds() >= GOOD_SECONDS:
                 self._backoff.reset()
+            self._has_failed = True
             is_expired, self._version = self._version_after(failure)
             if not is_expired and failure.problem != self.problem:
                 self.problem = failure.problem
@@ -139,7 +145,7 @@ class Watch(Generic[Kept]):
         """One connection: a list where one is needed, and one watch."""
         connection = await connect(self._access)
         try:
-            if self._version is None or self._is_list_old():
+            if self._version is None or self._is_list_due():
                 async with contextlib.aclosing(self._list(connection)) as told:
                     async for event in told:
                         yield event
@@ -149,7 +155,9 @@ class Watch(Generic[Kept]):
         finally:
             connection.close()
 
-    def _is_list_old(self) -> bool:
+    def _is_list_due(self) -> bool:
+        if self._is_relisted_after_failure and self._has_failed:
+            return True
         age = time.monotonic() - self._listed_at
         return self._relist_seconds is not None and age >= self._relist_seconds
 
@@ -171,6 +179,7 @@ class Watch(Generic[Kept]):
         for key in unseen:
             yield Removed(self.known.pop(key))
         self._version, self._listed_at, self.is_synced = version, begun, True
+        self._has_failed = False
         yield Synced()
 
     async def _page(self, connection: Connection, next_page: str) -> Any:

@@ -109,6 +109,7 @@ class LiveSource:
             _itself,
             window_seconds=followed.window_seconds,
             relist_seconds=RELIST_SECONDS,
+            is_relisted_after_failure=True,
         )
 
     def _read(self, found: BundleConfigMap) -> Bundle | SourceProblem:

@@ -8,6 +8,7 @@ the other never let in. `WATCHWORD_FAULT_SECONDS` says how long things stay away
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -146,6 +147,30 @@ def test_a_version_that_expired_while_nobody_watched(
         for each in (following, other):
             each.until_generation(each.bundles.trust("atlas"))
             assert "expired" not in each.log()
+
+
+def test_a_store_that_is_restored_from_a_backup(
+    mortal: Cluster, following: FollowingGate, bundles: Bundles, tmp_path: Path
+) -> None:
+    etcd = mortal.etcd
+    mortal.program.kill()
+    etcd.program.kill()
+    shutil.copytree(etcd.data, tmp_path / "backup")
+    etcd.program.start()
+    mortal.program.start()
+    for _ in range(50):
+        bundles.trust("atlas")
+    following.until_generation(bundles.generation)
+    mortal.program.kill()
+    etcd.program.kill()
+    shutil.rmtree(etcd.data)
+    shutil.copytree(tmp_path / "backup", etcd.data)
+    etcd.program.start()
+    mortal.program.start()
+    # The ConfigMap is as it was; and a watch from where this one was would tell nothing for 50 writes.
+    following.until_warning("does not follow")
+    following.until_generation(bundles.trust("atlas"))
+    following.until_connected()
 
 
 def test_a_gate_that_starts_while_the_api_server_is_away(bundles: Bundles, proxy: TcpProxy) -> None:
