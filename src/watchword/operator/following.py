@@ -132,7 +132,8 @@ class Following:
                 accounts = Resource(plural="serviceaccounts", metadata_only=True)
                 watch = self._watch("serviceaccounts", accounts, PartialObject, _account)
                 group.create_task(_tell(watch, sink.account_seen, sink.account_gone))
-                watch = self._watch("pods", PODS, PodObject, pod_keeper())
+                # Too many to be read anew whenever a connection breaks; no decision hangs on them.
+                watch = self._watch("pods", PODS, PodObject, pod_keeper(), is_relisted_after_failure=False)
                 group.create_task(_tell(watch, sink.pod_seen, sink.pod_gone))
         finally:
             self.follow_config_maps(())
@@ -173,9 +174,22 @@ class Following:
         await _tell(watch, seen, gone, synced)
 
     def _watch(
-        self, name: str, resource: Resource, kind: type[Any], keep: Callable[[Any], Any]
+        self,
+        name: str,
+        resource: Resource,
+        kind: type[Any],
+        keep: Callable[[Any], Any],
+        *,
+        is_relisted_after_failure: bool = True,
     ) -> Watch[Any]:
-        watch: Watch[Any] = Watch(self._endpoint, resource, kind, keep, window_seconds=self._window)
+        watch: Watch[Any] = Watch(
+            self._endpoint,
+            resource,
+            kind,
+            keep,
+            window_seconds=self._window,
+            is_relisted_after_failure=is_relisted_after_failure,
+        )
         self._watches[name] = watch
         return watch
 
