@@ -8,7 +8,6 @@ until the store has come that far. Whoever resumes his watches after a restore i
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 from tests.faults.standing import Onlooker, Standing
