@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.operator.operated import Object, Operated
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster
+from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, wait_until
 from tests.identity.tokens import signer
 from tests.operatorprocess import give_back_lease, running_operator
 from watchword.trust.crds import definitions
@@ -162,3 +162,51 @@ def test_an_operator_that_starts_after_a_newer_object_was_written_leaves_its_bun
     installation.operated.wait_for(service, "BundlePublished/Frozen")
     installation.operated.wait_for_event(service, "Frozen", "Warning")
     assert installation.operated.config_map(place) == before
+
+
+def test_beside_an_object_that_is_not_understood_others_are_put_out_as_ever(
+    installation: Installation,
+) -> None:
+    place = installation.operated.new_namespace()
+    frozen = make(installation.operated, "TrustedWorkload", place)
+    issuer = frozen["spec"]["issuerRef"]["name"]
+    others = [
+        installation.operated.workload(place, name, (place, name), issuerRef={"name": issuer})
+        for name in ("deleted", "suspended")
+    ]
+    installation.operated.apply(*others)
+    for each in (frozen, *others):
+        installation.operated.wait_for(each, "Ready/Trusted")
+    installation.operated.settle()
+    installation.operated.wait_for(installation.operated.service(place), "BundlePublished/Published")
+    installation.stop()
+    installation.operated.edit(frozen, ofTomorrow=True)
+    installation.start()
+    installation.operated.wait_for(installation.operated.service(place), "BundlePublished/Frozen")
+
+    installation.operated.delete(others[0])
+    installation.operated.edit(others[1], suspend=True)
+    wait_until(
+        lambda: rows(installation.operated, place) == {frozen["metadata"]["name"]: False, "suspended": True},
+        what="the others are out",
+        timeout_seconds=60,
+    )
+    # And what is not understood can itself be taken back.
+    installation.operated.edit(frozen, suspend=True)
+    wait_until(
+        lambda: rows(installation.operated, place) == {frozen["metadata"]["name"]: True, "suspended": True},
+        what="it is suspended",
+        timeout_seconds=60,
+    )
+    installation.operated.delete(frozen)
+    wait_until(
+        lambda: rows(installation.operated, place) == {"suspended": True},
+        what="it is out",
+        timeout_seconds=60,
+    )
+
+
+def rows(operated: Operated, place: str) -> dict[str, bool]:
+    """Whether each workload of the published bundle is suspended, by its name."""
+    bundle = operated.bundle(place)
+    return {} if bundle is None else {row.name: row.suspended for row in bundle.workloads}
