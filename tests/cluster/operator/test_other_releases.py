@@ -177,7 +177,6 @@ def test_beside_an_object_that_is_not_understood_others_are_put_out_as_ever(
     installation.operated.apply(*others)
     for each in (frozen, *others):
         installation.operated.wait_for(each, "Ready/Trusted")
-    installation.operated.settle()
     installation.operated.wait_for(installation.operated.service(place), "BundlePublished/Published")
     installation.stop()
     installation.operated.edit(frozen, ofTomorrow=True)
