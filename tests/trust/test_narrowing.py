@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.identity.tokens import signer
@@ -101,6 +101,7 @@ def test_a_service_that_is_not_understood_lets_nobody_in_who_was_not() -> None:
     assert (found.audiences, found.routes) == (PUBLISHED.audiences, PUBLISHED.routes)
 
 
+@settings(deadline=None)
 @given(
     understood=st.sets(st.sampled_from(NAMES)),
     unread=st.sets(st.sampled_from(NAMES)),
