@@ -18,14 +18,24 @@ _INSTALL = Path(__file__).parents[1] / "manifests" / "install"
 _KINDS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 
 
-def access_of(account: str) -> list[dict[str, Any]]:
-    """The objects that say what the ServiceAccount of this name is and may do, in an order that applies."""
-    documents = [
+def _documents() -> list[dict[str, Any]]:
+    return [
         document
         for name in ("namespace.yaml", "watchword.yaml")
         for document in yaml.safe_load_all((_INSTALL / name).read_text())
         if document is not None
     ]
+
+
+def installed(kind: str, name: str) -> dict[str, Any]:
+    """One object that is installed. Raises ValueError where there is not exactly one."""
+    (found,) = (each for each in _documents() if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def access_of(account: str) -> list[dict[str, Any]]:
+    """The objects that say what the ServiceAccount of this name is and may do, in an order that applies."""
+    documents = _documents()
     return [
         document
         for kind in _KINDS
