@@ -5,7 +5,7 @@ import argparse
 import platform
 from collections.abc import Callable, Mapping
 
-from benchmarks import authz, footprint, keys, reload, verification
+from benchmarks import authz, endurance, footprint, keys, reload, verification
 
 BENCHMARKS: Mapping[str, Callable[[], str]] = {
     "verification": verification.run,
@@ -13,7 +13,10 @@ BENCHMARKS: Mapping[str, Callable[[], str]] = {
     "footprint": footprint.run,
     "reload": reload.run,
     "keys": keys.run,
+    "endurance": endurance.run,
 }
+# Too long for every day.
+BY_HAND = {"endurance"}
 
 
 def main() -> None:
@@ -22,7 +25,7 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS)
     )
-    names = parser.parse_args().names or list(BENCHMARKS)
+    names = parser.parse_args().names or [name for name in BENCHMARKS if name not in BY_HAND]
     print(f"Python {platform.python_version()}, {platform.machine()}\n")
     for name in names:
         print(f"## {name}\n\n{BENCHMARKS[name]()}\n", flush=True)

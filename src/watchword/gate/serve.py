@@ -27,6 +27,7 @@ from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
 from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
 from watchword.gate.proxy import UpstreamProblem, parse_upstream
+from watchword.gate.reads import KnownReads
 from watchword.gate.settings import GateSettings
 from watchword.gate.shortcut import ShortcutProtocol
 from watchword.gate.sources import BundleSource
@@ -101,7 +102,9 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     # A gate that passes bodies on leaves their size to the app.
     most = MAX_MESSAGE_BYTES if upstream is None else math.inf
     draining = Draining(app)
-    protocol = partial(ShortcutProtocol, engine, draining, max_message_bytes=most)
+    protocol = partial(
+        ShortcutProtocol, engine=engine, draining=draining, reads=KnownReads(), max_message_bytes=most
+    )
     gate = _server(draining, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)
     work = [

@@ -18,13 +18,16 @@ from uvicorn.server import ServerState
 from watchword.gate.answers import ALLOWED_LINES, Allowed, Answer, lines_of
 from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
-from watchword.gate.inquiry import PATH, Inquiry, present_value, read_inquiry
+from watchword.gate.inquiry import PATH, Inquiry, Presented, present_value, read_inquiry
 from watchword.gate.protocol import MAX_HEADERS, MAX_MESSAGE_BYTES, TargetProtocol
+from watchword.gate.reads import KnownReads, digest_of
 
 # In one go; a caller who pipelines more of them waits in uvicorn's queue, behind the other callers.
 MAX_ANSWERS_A_READ: Final = 16
 # A read that was one request is kept to be recognized; a pod's token and a proxy's headers are half of it.
 MAX_KEPT_BYTES: Final = 4096
+# How a read begins that asks for the identity alone: what it says else is a credential, and decides nothing.
+_PLAIN_READ: Final = b"GET %b HTTP/1.1\r\n" % PATH
 # The targets of which nobody needs to ask whether a URL parser would take them.
 _PLAIN: Final = frozenset({PATH, *(PATH + each for each in (b"/nginx", b"/traefik", b"/caddy"))})
 # Whoever sends one of these may want what only uvicorn does.
@@ -38,8 +41,9 @@ class ShortcutProtocol(TargetProtocol):
     """uvicorn's HTTP protocol for the gate's port.
 
     Beside uvicorn's own state it knows whether the connection rests: between two messages, the last one
-    answered here. Only a connection that is new or rests takes the shortest way: a read that is, byte for
-    byte, the request that this connection sent before is not parsed again.
+    answered here. Only a connection that rests takes the shortest way: a read that is, byte for byte, the
+    request that this connection sent before, or one that asked any connection for an identity, is not parsed
+    again.
     """
 
     # The request that is being read, once its head was found fit; and what the last whole read was.
@@ -47,6 +51,7 @@ class ShortcutProtocol(TargetProtocol):
     _kept_read: bytes | None = None
     _kept: Question
     _answers = 0
+    _has_said_yes = False
     _rested_at = 0.0
     _rest_timer: asyncio.TimerHandle | None = None
     # The first lines of a yes, which change with the date: once a second.
@@ -55,18 +60,20 @@ class ShortcutProtocol(TargetProtocol):
 
     def __init__(
         self,
-        engine: Engine,
-        draining: Draining,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
+        engine: Engine,
+        draining: Draining,
+        reads: KnownReads,
         max_message_bytes: float = MAX_MESSAGE_BYTES,
     ) -> None:
         """Answer with an engine's decisions, until draining begins: that is done by the application."""
         super().__init__(config, server_state, app_state, _loop)
-        self._engine, self._draining, self.max_message_bytes = engine, draining, max_message_bytes
+        self._engine, self._draining, self._reads = engine, draining, reads
+        self.max_message_bytes = max_message_bytes
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave no timer behind."""
@@ -77,15 +84,27 @@ class ShortcutProtocol(TargetProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer at once what was asked before; have everything else parsed."""
-        rests = self._rests
-        if rests and data == self._kept_read and self._is_open():
-            self._answer(*self._kept)
-            return
+        rests, digest = self._rests, _NOTHING
+        if rests and self._is_open():
+            if data == self._kept_read:
+                self._answer(*self._kept)
+                return
+            if data.startswith(_PLAIN_READ) and len(data) <= MAX_KEPT_BYTES:
+                digest = digest_of(data)
+                key = self._reads.credential_of(digest)
+                known = self._engine.recall(key) if key is not None else None
+                if known is not None:
+                    self._say(known, is_head=False)
+                    return
         self._answers = 0
         super().data_received(data)
         # The parser's state between two messages is always the same, so the same bytes mean the same again.
         if rests and self._rests and self._answers == 1 and len(data) <= MAX_KEPT_BYTES:
             self._kept_read = data
+            if digest and self._has_said_yes:
+                asked = self._kept[0]
+                if isinstance(asked, Inquiry) and isinstance(asked.credential, Presented):
+                    self._reads.remember(digest, asked.credential.key)
 
     def on_message_begin(self) -> None:
         """Start anew; what uvicorn makes for a request is made when it turns out to be for uvicorn."""
@@ -159,19 +178,23 @@ class ShortcutProtocol(TargetProtocol):
         )
 
     def _answer(self, asked: Inquiry | Answer, is_head: bool) -> None:
+        self._say(self._engine.settle(asked) if isinstance(asked, Inquiry) else asked, is_head)
+
+    def _say(self, settled: Allowed | Answer, is_head: bool) -> None:
         state = self.server_state
         if state.default_headers is not self._defaults:
             self._defaults, self._default_lines = state.default_headers, lines_of(state.default_headers)
             self._yes = b"%b%b%b" % (STATUS_LINE[200], self._default_lines, ALLOWED_LINES)
-        settled = self._engine.settle(asked) if isinstance(asked, Inquiry) else asked
         if isinstance(settled, Allowed):
             own = f"x-watchword-decision-id: {settled.decision_id}\r\n\r\n".encode()
             self.transport.write(b"".join((self._yes, settled.identity, settled.granted, own)))
+            self._has_said_yes = True
         else:
             lines = settled.lines or lines_of(settled.headers)
             body = _NOTHING if is_head else settled.body
             whole = (STATUS_LINE[settled.status], self._default_lines, lines, b"\r\n", body)
             self.transport.write(b"".join(whole))
+            self._has_said_yes = False
         state.total_requests += 1
         self._answers += 1
         self._rests = True

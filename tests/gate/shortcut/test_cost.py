@@ -17,6 +17,7 @@ from tests.gate.shortcut.test_same_bytes import nginx, request, rules, tokens
 from tests.gate.shortcut.ways import Connection, run
 from tests.identity.tokens import Signer, token
 from watchword.gate.cache import POSITIVE_BYTES
+from watchword.gate.reads import READ_BYTES
 
 _TESTS = str(Path(__file__).parents[2])
 
@@ -72,14 +73,15 @@ def strange() -> bytes:
 
 # Calls of Python functions, calls of C functions; for requests with two headers.
 BUDGET: dict[str, tuple[Callable[[], tuple[bytes, ...]], int, int]] = {
-    "the request before, again": (lambda: (request(), request(), request()), 8, 9),
-    "a token that is known": (lambda: (request(), request(by="another")), 17, 25),
-    "a proxy's request of a token that is known": (lambda: (nginx(), nginx(by="another")), 35, 56),
-    "a new token": (lambda: (request(), fresh()), 50, 74),
-    "a new token with a bad signature": (lambda: (request(), bad()), 38, 62),
-    "a new token of an unknown key": (lambda: (request(), strange()), 30, 54),
-    "a refusal that is remembered": (lambda: (request(by="another"), request(by="broken")), 21, 28),
-    "no credential": (lambda: (request(), request(by="nobody")), 18, 19),
+    "the request before, again": (lambda: (request(), request(), request()), 9, 9),
+    "a request that was sent before": (lambda: (request(), request(by="another"), request()), 9, 9),
+    "a token that is known": (lambda: (request(), request(b"/authz", b"X-A: b", by="another")), 23, 36),
+    "a proxy's request of a token that is known": (lambda: (nginx(), nginx(by="another")), 37, 57),
+    "a new token": (lambda: (request(), fresh()), 55, 82),
+    "a new token with a bad signature": (lambda: (request(), bad()), 42, 67),
+    "a new token of an unknown key": (lambda: (request(), strange()), 34, 59),
+    "a refusal that is remembered": (lambda: (request(by="another"), request(by="broken")), 25, 33),
+    "no credential": (lambda: (request(), request(by="nobody")), 22, 24),
 }
 
 
@@ -102,7 +104,8 @@ def test_a_long_token_makes_no_more_calls_than_a_short_one() -> None:
         long = token(jti="x" * number)
         return cost(request(), b"GET /authz HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer %s\r\n\r\n" % long)
 
-    assert with_accounts(4000) == with_accounts(10)
+    # It may make less: what is long is not remembered as it was read.
+    assert sum(with_accounts(4000)) <= sum(with_accounts(10))
 
 
 def test_what_is_remembered_takes_no_more_memory_than_it_is_accounted_with() -> None:
@@ -128,7 +131,7 @@ def test_what_is_remembered_takes_no_more_memory_than_it_is_accounted_with() -> 
             tracemalloc.stop()
         connection.audit.close(30)
         assert active.yes.used_bytes < POSITIVE_BYTES
-        return allocated, active.yes.used_bytes - before
+        return allocated, active.yes.used_bytes - before + READ_BYTES * len(connection.reads)
 
     allocated, accounted = run(taken())
     assert allocated <= accounted * 1.05

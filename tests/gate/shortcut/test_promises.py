@@ -12,6 +12,7 @@ import pytest
 from tests.gate.shortcut.test_same_bytes import SHORT, nginx, request, rules
 from tests.gate.shortcut.ways import KEEP_ALIVE_SECONDS, Connection, pass_seconds, ruleset, run, settle
 from watchword.gate.protocol import HEAD_SECONDS
+from watchword.gate.reads import KnownReads
 from watchword.gate.shortcut import MAX_ANSWERS_A_READ, MAX_KEPT_BYTES
 
 pytestmark = pytest.mark.parametrize("is_short", [True, False], ids=["short", "long"])
@@ -239,3 +240,59 @@ def test_a_rate_holds_across_recognized_requests(is_short: bool) -> None:
         assert connection.transport.written.count(b" 429 ") == 12
 
     on_a_connection(is_short, work)
+
+
+async def ask_elsewhere(connection: Connection, *reads: bytes) -> bytes:
+    """The answers on a second connection, which has asked for something else before."""
+    transport = connection.another()
+    for each in (request(by="another"), *reads):
+        transport.arrive(each)
+        await settle()
+    return bytes(transport.written)
+
+
+def test_a_read_that_another_connection_sent_gets_the_answer_of_now(is_short: bool) -> None:
+    async def work(connection: Connection) -> None:
+        whole = request()
+        await connection.send([whole, whole])
+        assert (await ask_elsewhere(connection, whole)).count(b" 200 ") == 2
+        connection.engine.adopt(ruleset(audiences=["another"]))
+        assert (await ask_elsewhere(connection, whole)).count(b"x-watchword-reason: wrong_audience") == 2
+        connection.engine.adopt(ruleset())
+        before = connection.engine.clock()
+        connection.engine.clock = lambda: before + 700
+        assert (await ask_elsewhere(connection, whole)).count(b"x-watchword-reason: expired") == 2
+
+    on_a_connection(is_short, work)
+
+
+def test_half_a_known_read_is_not_the_whole_one(is_short: bool) -> None:
+    async def work(connection: Connection) -> None:
+        whole = request()
+        await connection.send([whole, whole])
+        answers = await ask_elsewhere(connection, whole[:200], whole[200:], whole + whole[:100], whole[100:])
+        assert answers.count(b" 200 ") == 4
+
+    on_a_connection(is_short, work)
+
+
+def test_a_flood_of_refused_reads_pushes_out_no_known_one(is_short: bool) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.send([request(), request()])
+        known = len(connection.reads)
+        await connection.send([request(by=by) for by in ("strange", "broken", "expired", "none") * 3])
+        assert len(connection.reads) == known == (1 if is_short else 0)
+
+    on_a_connection(is_short, work)
+
+
+def test_known_reads_are_bounded(is_short: bool) -> None:
+    del is_short
+    reads = KnownReads(3)
+    for number in range(10):
+        assert reads.credential_of(b"kept") in (None, b"key")
+        reads.remember(b"kept", b"key")
+        reads.remember(b"%d" % number, b"key")
+        assert len(reads) <= 3
+    assert reads.credential_of(b"kept") == b"key"
+    assert reads.credential_of(b"0") is None

@@ -24,6 +24,7 @@ from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.protocol import TargetProtocol
+from watchword.gate.reads import KnownReads
 from watchword.gate.shortcut import ShortcutProtocol
 from watchword.trust import Ruleset, load
 
@@ -157,6 +158,7 @@ class Connection:
         self.engine._prefix = "gate"
         if rules is not None:
             self.engine.adopt(rules)
+        self.reads = KnownReads()
         self.draining = Draining(GateApp(self.engine, None))
         config = uvicorn.Config(
             self.draining,
@@ -167,12 +169,24 @@ class Connection:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         config.load()
-        make: Any = partial(ShortcutProtocol, self.engine, self.draining) if is_short else TargetProtocol
+        make: Any = (
+            partial(ShortcutProtocol, engine=self.engine, draining=self.draining, reads=self.reads)
+            if is_short
+            else TargetProtocol
+        )
         self.state = ServerState()
         self.state.default_headers = DATE
         self.protocol = make(config=config, server_state=self.state, app_state={})
         self.transport = RecordingTransport()
         self.transport.attach(self.protocol)
+        self._make, self._config = make, config
+
+    def another(self) -> RecordingTransport:
+        """A second connection to the same gate."""
+        protocol = self._make(config=self._config, server_state=self.state, app_state={})
+        transport = RecordingTransport()
+        transport.attach(protocol)
+        return transport
 
     async def send(self, chunks: Sequence[bytes], rest: bool = True) -> None:
         """Let chunks arrive; between them the gate comes to rest unless said otherwise."""
