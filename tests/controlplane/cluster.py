@@ -117,6 +117,10 @@ class Cluster:
         """Server-side apply one object; after a CustomResourceDefinition, wait until it is served."""
         return self._api.apply(manifest, field_manager=field_manager)
 
+    def path_of(self, manifest: Json) -> str:
+        """The URL path of the object that a manifest describes, as discovery says."""
+        return self._api.path_of(manifest)
+
     def create_namespace(self, name: str) -> str:
         """Create a Namespace and return its UID."""
         return self._create("/api/v1/namespaces", {"metadata": {"name": name}})

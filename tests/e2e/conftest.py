@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.charts.conftest import helm
 from tests.e2e.stage import Stage
 from tests.image.fixtures import Images
 from tests.node.node import Node
+
+__all__ = ["helm"]
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,10 @@ class Node:
         """Wait until a Deployment runs what it says now, and nothing else."""
         self.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=110s")
 
+    def wait_until_there(self, path: str) -> None:
+        """Wait until the API server has the object of this path."""
+        wait_until(lambda: self._exists(path), what=f"{path} there", timeout_seconds=_POD_SECONDS)
+
     def wait_until_gone(self, path: str) -> None:
         """Wait until the API server no longer has the object of this path."""
         wait_until(lambda: not self._exists(path), what=f"{path} gone", timeout_seconds=_POD_SECONDS)
