@@ -31,6 +31,40 @@ def test_yaml_with_a_surprise_is_not_read(text: str) -> None:
     assert isinstance(read_documents(text.encode()), Unreadable)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"a": "\ud83d\ude00"}', {"a": "\U0001f600"}),
+        (r'{"a": "\\ud83d\\ude00"}', {"a": r"\ud83d\ude00"}),
+        (r'{"a": "\u007f\u0085"}', {"a": "\x7f\x85"}),
+        ('{"a": 1e30}', {"a": 1e30}),
+        ('{"a": "x\x7fy"}', {"a": "x\x7fy"}),
+        ("{a: 1e30}", {"a": "1e30"}),
+        ("[" * 64 + "]" * 64, json.loads("[" * 64 + "]" * 64)),
+    ],
+)
+def test_json_is_read_as_json_and_a_flow_collection_as_yaml(text: str, value: object) -> None:
+    assert read_documents(text.encode()) == [value]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        '{"a": NaN}',
+        '{"a": -Infinity}',
+        "[" * 65 + "]" * 65,
+        '{"a": ' + "9" * 5000 + "}",
+        r'{"a": "\ud83d"}',
+        r'{"\ude00\ud83d": 1}',
+        "{" + ", ".join(f'"{n}": 1' for n in range(100_000)) + ', "0": 2}',
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_with_a_surprise_is_not_read(text: str) -> None:
+    assert isinstance(read_documents(text.encode()), Unreadable)
+
+
 @pytest.mark.parametrize("data", [b"\xff", b"a: \xc3\x28", b" " * (4 * 1024 * 1024 + 1)])
 def test_bytes_that_are_no_text_of_a_sane_size_are_not_read(data: bytes) -> None:
     assert isinstance(read_documents(data), Unreadable)
