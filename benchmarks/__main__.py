@@ -5,7 +5,7 @@ import argparse
 import platform
 from collections.abc import Callable, Mapping
 
-from benchmarks import authz, endurance, footprint, keys, reload, verification
+from benchmarks import authz, endurance, failover, footprint, keys, reload, verification
 
 BENCHMARKS: Mapping[str, Callable[[], str]] = {
     "verification": verification.run,
@@ -14,6 +14,7 @@ BENCHMARKS: Mapping[str, Callable[[], str]] = {
     "reload": reload.run,
     "keys": keys.run,
     "endurance": endurance.run,
+    "failover": failover.run,
 }
 # Too long for every day.
 BY_HAND = {"endurance"}

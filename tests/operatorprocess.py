@@ -100,6 +100,10 @@ class Replica:
         self.process.kill()
         self.process.wait()
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        self.process.terminate()
+
     def stop(self, timeout_seconds: float = 40.0) -> int:
         """SIGTERM, and the exit code."""
         self.process.terminate()

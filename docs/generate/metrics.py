@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/metrics.md: what the gate counts, from its own registry."""
+"""docs/reference/metrics.md: what gate and operator count, from their own registries."""
+
+from prometheus_client import CollectorRegistry
 
 from watchword.gate.metrics import GateMetrics
+from watchword.operator.metrics import OperatorMetrics
 
 
 def page() -> str:
@@ -9,12 +12,22 @@ def page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Generated from the gate's registry (`make generate`); served at `/metrics` on the ops port.",
+        "Generated from the registries (`make generate`); served at `/metrics` on the ops port.",
         "",
-        "| name | type | meaning |",
-        "|---|---|---|",
+        "## The gate",
+        "",
+        *_table(GateMetrics().registry),
+        "",
+        "## The operator",
+        "",
+        *_table(OperatorMetrics().registry),
     ]
-    for family in sorted(GateMetrics().registry.collect(), key=lambda each: each.name):
+    return "\n".join(lines) + "\n"
+
+
+def _table(registry: CollectorRegistry) -> list[str]:
+    lines = ["| name | type | meaning |", "|---|---|---|"]
+    for family in sorted(registry.collect(), key=lambda each: each.name):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
-    return "\n".join(lines) + "\n"
+    return lines

@@ -21,7 +21,7 @@ class OperatorMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
         self.leader = self._gauge("leader", "1 while this replica leads, else 0.")
-        self.terms = self._gauge(
+        self.terms = self._counter(
             "terms",
             "How many terms of leadership this process has begun; many mean that leadership is unsteady.",
         )

@@ -126,7 +126,7 @@ def test_one_that_was_frozen_while_another_took_over_stands_by_and_its_process_g
         assert standby.is_leading()
         standby.stop()
         leader.wait_until(leader.is_leading, "it leads again")
-        assert leader.metric("watchword_operator_terms") == 2
+        assert leader.metric("watchword_operator_terms_total") == 2
 
 
 def test_a_deleted_lease_ends_the_term_and_the_same_process_leads_again(
