@@ -308,6 +308,25 @@ def test_two_signals_are_not_needed_and_do_no_harm(leader: Replica) -> None:
     assert leader.process.wait(40) == 0
 
 
+def test_work_that_does_not_end_ends_the_process_with_3_and_keeps_the_lease_until_it_runs_out(
+    start: Start, crd_cluster: Cluster
+) -> None:
+    """Another may lead only when nothing of this one can write any more: so it is not given back."""
+    with start("hanging", "--stop-seconds", "1") as replica:
+        replica.wait_until(replica.is_leading, "it leads")
+        identity = replica.ready()["identity"]
+        crd_cluster.apply(workload("hang"))
+        try:
+            replica.wait_until(
+                lambda: saw(replica, "ADDED", "hang")() or saw(replica, "LISTED", "hang")(), "it hangs"
+            )
+            assert replica.stop() == 3
+        finally:
+            crd_cluster.request("DELETE", f"{WORKLOADS}/hang")
+    assert replica.says("a term did not end in time; the process ends instead")
+    assert lease_of(crd_cluster)["spec"]["holderIdentity"] == identity
+
+
 def test_the_log_is_json_lines_and_holds_no_credential(leader: Replica, crd_cluster: Cluster) -> None:
     secret = json.loads(crd_cluster.kubeconfig.read_text())["users"][0]["user"]["token"]
     leader.stop()

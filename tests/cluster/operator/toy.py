@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ from watchword.operator.settings import OperatorSettings
 
 
 class Toy:
-    """Tells of every object that kopf brings; once `fail` is the name of one, the work fails."""
+    """Tells of every object that kopf brings; once `fail` is the name of one, the work fails; once `hang` is,
+    it does not let itself be ended."""
 
     def __init__(
         self,
@@ -34,7 +36,7 @@ class Toy:
         leadership: Leadership,
         metrics: OperatorMetrics,
     ) -> None:
-        self._fail = asyncio.Event()
+        self._fail, self._is_hanging = asyncio.Event(), False
         self._leadership = leadership
 
     def registry(self) -> kopf.OperatorRegistry:
@@ -46,6 +48,8 @@ class Toy:
                 tell(saw=event["type"] or "LISTED", resource=plural, name=metadata["name"])
                 if metadata["name"] == "fail":
                     self._fail.set()
+                if metadata["name"] == "hang":
+                    self._is_hanging = True
 
             kopf.on.event(plural, registry=registry)(told)
         return registry
@@ -56,6 +60,9 @@ class Toy:
             await self._fail.wait()
             raise RuntimeError("told to fail")
         finally:
+            while self._is_hanging:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
             tell(term="ends", held=self._leadership.is_held())
 
     def is_warm(self) -> bool:
@@ -75,6 +82,7 @@ def main() -> int:
     parser.add_argument("--namespace", default="watchword-system")
     parser.add_argument("--ops-listen", default="127.0.0.1:0")
     parser.add_argument("--watch-window-seconds", type=int, default=60)
+    parser.add_argument("--stop-seconds", type=float, default=10.0)
     given = parser.parse_args()
     return run(
         OperatorSettings(
@@ -82,6 +90,7 @@ def main() -> int:
             kubeconfig=given.kubeconfig,
             ops_listen=given.ops_listen,
             watch_window_seconds=given.watch_window_seconds,
+            stop_seconds=given.stop_seconds,
         ),
         Toy,
     )
