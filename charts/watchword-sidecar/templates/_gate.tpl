@@ -37,6 +37,8 @@
     timeoutSeconds: 3
     periodSeconds: 5
     failureThreshold: 2
+  lifecycle:
+    preStop: {exec: {command: [/usr/bin/watchword, drain]}}
   resources:
     requests: {cpu: 10m, memory: 64Mi}
     limits: {memory: 128Mi}
