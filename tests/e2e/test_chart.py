@@ -54,6 +54,9 @@ def installed(
         stocked_node.wait_for_rollout(SYSTEM, f"{RELEASE}-{part}")
     yield stocked_node
     run(helm, stocked_node, "uninstall", RELEASE, "--wait", "--timeout", "120s")
+    # The node is shared: whoever installs next finds it as this one did.
+    stocked_node.kubectl("delete", "namespace", SYSTEM, "--wait=false")
+    stocked_node.wait_until_gone(f"/api/v1/namespaces/{SYSTEM}")
 
 
 def run(helm: Helm, node: Node, *arguments: str) -> str:
