@@ -8,6 +8,7 @@ its binary is given.
 import json
 import shutil
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ ENVOY_CACHE_TOKENS = 100_000
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Contestant(ABC):
     """One way to check a token.
 
     Attributes:
@@ -40,9 +41,9 @@ class Contestant:
     yes: int = 200
     can_refuse: bool = True
 
+    @abstractmethod
     def start(self, folder: Path, world: World, core: int) -> AbstractContextManager[Running]:
         """Start it on a core, with its files in a folder of its own."""
-        raise NotImplementedError
 
     def _serving(
         self, commands: Sequence[Sequence[str]], folder: Path, world: World, core: int, port: int

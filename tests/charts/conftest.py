@@ -17,6 +17,7 @@ import yaml
 from tests.charts.rendering import CHART, NAMESPACE
 from tests.controlplane import BuildFailed, ControlPlaneUnavailable
 from tests.node.programs import find_helm
+from tests.unavailable import skip_or_fail
 
 Objects = list[dict[str, Any]]
 
@@ -69,9 +70,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     try:
         program = find_helm()
     except (ControlPlaneUnavailable, BuildFailed) as problem:
-        if isinstance(problem, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
-            pytest.fail(f"chart tests cannot run: {problem}", pytrace=False)
-        pytest.skip(f"CHART TESTS SKIPPED: {problem}")
+        skip_or_fail("chart tests", problem, required_by="WATCHWORD_REQUIRE_CLUSTER")
     return Helm(program, tmp_path_factory.mktemp("helm"))
 
 

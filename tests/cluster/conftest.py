@@ -9,7 +9,6 @@ suite that skips what it is for must not pass for a green one.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.controlplane import (
 )
 from tests.controlplane.audit import AuditLog
 from tests.shipped import user
+from tests.unavailable import skip_or_fail
 from watchword.trust.crds import definitions
 
 _HERE = Path(__file__).parent
@@ -61,12 +61,9 @@ def _find(config: pytest.Config) -> Binaries | ControlPlaneUnavailable | BuildFa
 def control_plane(pytestconfig: pytest.Config) -> Binaries:
     """kube-apiserver and etcd as programs; skips, or fails, where they are not to be had."""
     found = pytestconfig.stash.get(_FOUND, None) or _find(pytestconfig)
-    if isinstance(found, Binaries):
-        return found
-    # A build that broke is news even on a machine where the tests may be skipped.
-    if isinstance(found, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
-        pytest.fail(f"cluster tests cannot run: {found}", pytrace=False)
-    pytest.skip(f"CLUSTER TESTS SKIPPED: {found}")
+    if not isinstance(found, Binaries):
+        skip_or_fail("cluster tests", found, required_by="WATCHWORD_REQUIRE_CLUSTER")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from tests.controlplane import Binaries, BuildFailed, ControlPlaneUnavailable, find_binaries
 from tests.controlplane.binary import kubernetes_version
 from tests.kind.kubeadm import find_kubeadm
+from tests.unavailable import skip_or_fail
 
 CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "kind-config.yaml").read_text())
 pytestmark = pytest.mark.cluster
@@ -24,9 +24,7 @@ def found(find: Any) -> Any:
     try:
         return find()
     except (ControlPlaneUnavailable, BuildFailed) as problem:
-        if isinstance(problem, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
-            pytest.fail(f"kind tests cannot run: {problem}", pytrace=False)
-        pytest.skip(f"KIND TESTS SKIPPED: {problem}")
+        skip_or_fail("kind tests", problem, required_by="WATCHWORD_REQUIRE_CLUSTER")
 
 
 def patches() -> list[dict[str, Any]]:

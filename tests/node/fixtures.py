@@ -9,7 +9,6 @@ they fail.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from tests.controlplane import BuildFailed, ControlPlaneUnavailable
 from tests.node.node import Node, running_node
 from tests.node.programs import Programs, find_programs
+from tests.unavailable import skip_or_fail
 
 _FOUND = pytest.StashKey[Programs | ControlPlaneUnavailable | BuildFailed]()
 _namespace_numbers = itertools.count(1)
@@ -50,12 +50,9 @@ def _find(config: pytest.Config) -> Programs | ControlPlaneUnavailable | BuildFa
 def node_programs(pytestconfig: pytest.Config) -> Programs:
     """What a node runs; skips, or fails, where it is not to be had."""
     found = pytestconfig.stash.get(_FOUND, None) or _find(pytestconfig)
-    if isinstance(found, Programs):
-        return found
-    # A build that broke is news even on a machine where the tests may be skipped.
-    if isinstance(found, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_NODE") == "1":
-        pytest.fail(f"tests on a node cannot run: {found}", pytrace=False)
-    pytest.skip(f"TESTS ON A NODE SKIPPED: {found}")
+    if not isinstance(found, Programs):
+        skip_or_fail("tests on a node", found, required_by="WATCHWORD_REQUIRE_NODE")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.controlplane.build import BuildFailed
 from tests.controlplane.cache import ControlPlaneUnavailable
 from tests.policies.evaluator import Evaluator, find_evaluator
+from tests.unavailable import skip_or_fail
 
 _HERE = Path(__file__).parent
 _FOUND = pytest.StashKey[Evaluator | ControlPlaneUnavailable | BuildFailed]()
@@ -43,8 +43,6 @@ def _find() -> Evaluator | ControlPlaneUnavailable | BuildFailed:
 def evaluator(pytestconfig: pytest.Config) -> Evaluator:
     """Cyclonus; skips, or fails, where it is not to be had."""
     found = pytestconfig.stash.get(_FOUND, None) or _find()
-    if isinstance(found, Evaluator):
-        return found
-    if isinstance(found, BuildFailed) or os.environ.get("WATCHWORD_REQUIRE_CLUSTER") == "1":
-        pytest.fail(f"policy tests cannot run: {found}", pytrace=False)
-    pytest.skip(f"POLICY TESTS SKIPPED: {found}")
+    if not isinstance(found, Evaluator):
+        skip_or_fail("policy tests", found, required_by="WATCHWORD_REQUIRE_CLUSTER")
+    return found

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from watchword.apiwatch.problems import ProblemKind, WatchFailed
+from watchword.process.files import state_of
 
 # Where the kubelet puts them (Kubernetes docs: "Accessing the Kubernetes API from a Pod").
 ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -142,7 +143,7 @@ class Access:
         if not self.address.is_encrypted:
             return None
         files = [self._endpoint.ca_file, *(self._endpoint.client_certificate or ())]
-        state = tuple(_state(path) for path in files if path is not None)
+        state = tuple(state_of(path) for path in files if path is not None)
         if self._context is None or state != self._context_of:
             self._context, self._context_of = self._new_context(), state
         return self._context
@@ -174,11 +175,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _state(path: str) -> object:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        return error.errno
-    return found.st_mtime_ns, found.st_ino, found.st_size

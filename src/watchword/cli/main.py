@@ -5,21 +5,19 @@ A command's module is imported when it is called, never before: the sidecar's st
 for what other commands need. Whatever goes wrong ends as a sentence and an exit code, not as a traceback.
 """
 
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Final
 
 import click
 
 from watchword import __version__
+from watchword.cli.commands import Commands, LazyGroup
 from watchword.cli.failures import UNUSABLE
 
-# Name: (module, what `watchword --help` says). The module's attribute `command` is the command.
-COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+COMMANDS: Final[Commands] = {
     "sidecar": ("watchword.cli.sidecar", "Run the gate beside a service."),
     "operator": ("watchword.cli.operator", "Run the operator of a cluster."),
     "drain": ("watchword.cli.drain", "Tell the gate in this container to let its callers go."),
@@ -39,25 +37,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 COMPLETION_VARIABLE: Final = "_WATCHWORD_COMPLETE"
 
 
-class _Commands(click.Group):
-    """A group that knows its commands by name and imports one when it is called."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, or yes; 1 the answer is no; 2 wrong usage or unusable input.",
 )

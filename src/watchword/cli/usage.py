@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword usage`: see to a usage store from outside of a gate. Its commands are imported when called."""
 
-import importlib
 from typing import Final
 
 import click
 
-COMMANDS: Final = {
+from watchword.cli.commands import Commands, LazyGroup
+
+COMMANDS: Final[Commands] = {
     "show": ("watchword.cli.usage_show", "Draw what an account used."),
     "import": ("watchword.cli.usage_import", "Bring events into a store; resumable."),
     "export": ("watchword.cli.usage_export", "Write the stored events; resumable."),
@@ -15,24 +16,7 @@ COMMANDS: Final = {
 }
 
 
-class _Commands(click.Group):
-    """A group that imports a command when it is called."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group("usage", cls=_Commands)
+@click.group("usage", cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
     """See to a usage store: look at it, move it, prove it.
 

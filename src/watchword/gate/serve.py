@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING
 
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
@@ -33,7 +32,14 @@ from watchword.gate.settings import GateSettings
 from watchword.gate.shortcut import ShortcutProtocol
 from watchword.gate.sources import BundleSource
 from watchword.gate.usage_api import UsageApi
-from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
+from watchword.process.listening import (
+    CannotStart,
+    SignalFreeServer,
+    address_of,
+    listen_on,
+    quiet_server,
+    serving,
+)
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.process.tls import ReloadingCertificate
 from watchword.trust import Ruleset
@@ -166,25 +172,16 @@ def _server(
     certificate: ReloadingCertificate | None,
     tunnel: "TunnelFactory | None" = None,
 ) -> SignalFreeServer:
-    config = uvicorn.Config(
+    return quiet_server(
         app,
-        http=protocol,  # type: ignore[arg-type]  # uvicorn calls what it is given
-        ws="none" if tunnel is None else tunnel,  # type: ignore[arg-type]  # uvicorn calls what it is given
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # What a proxy says of the client's address decides nothing here; so nobody's word is taken for it.
-        proxy_headers=False,
+        context=certificate.context if certificate else None,
+        http=protocol,
+        ws="none" if tunnel is None else tunnel,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
         ssl_certfile=settings.tls_certificate if certificate else None,
         ssl_keyfile=settings.tls_key if certificate else None,
     )
-    config.load()
-    if certificate is not None:
-        config.ssl = certificate.context
-    return SignalFreeServer(config)
 
 
 def _application(

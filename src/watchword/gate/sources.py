@@ -6,13 +6,13 @@ to decide, so that no source can be lenient.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from watchword.process.files import state_of
 from watchword.trust import Bundle, BundleProblem, decode_bundle
 from watchword.trust.bundle import MAX_BUNDLE_BYTES
 
@@ -53,7 +53,7 @@ class FileSource:
         # Of a bundle only what tells it apart: the whole of it would be kept for as long as the gate runs.
         last: tuple[int, str] | SourceProblem | None = None
         while True:
-            state = _state(self._path)
+            state = state_of(self._path)
             # What was no bundle is read again until it is one: the rest of a half-written file can come
             # within the same tick of the file system's clock, and change no time that shows.
             if state != seen or isinstance(last, SourceProblem):
@@ -84,11 +84,3 @@ def unusable(what: str, problem: BundleProblem) -> SourceProblem:
     """What is wrong with a document that should have been a bundle."""
     where = f"{problem.field}: " if problem.field else ""
     return SourceProblem(f"{what}: {where}{problem.detail}", problem.remedy)
-
-
-def _state(path: Path) -> object:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        return error.errno
-    return found.st_mtime_ns, found.st_ino, found.st_size

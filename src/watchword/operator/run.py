@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import aiohttp
-import uvicorn
 import uvloop
 
 from watchword.operator.connection import Connection, connect
@@ -26,7 +25,14 @@ from watchword.operator.ops import Health, ops_app
 from watchword.operator.schema import SchemaChanged
 from watchword.operator.settings import OperatorSettings
 from watchword.operator.term import Term, Work
-from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
+from watchword.process.listening import (
+    CannotStart,
+    SignalFreeServer,
+    address_of,
+    listen_on,
+    quiet_server,
+    serving,
+)
 from watchword.process.logs import LOGGER, set_up_logging
 
 Workshop = Callable[[OperatorSettings, Connection, Leadership, OperatorMetrics], Work]
@@ -153,15 +159,4 @@ async def _comes_before(stopped: "asyncio.Task[bool]", work: Coroutine[None, Non
 
 
 def _ops_server(health: Health, metrics: OperatorMetrics) -> SignalFreeServer:
-    config = uvicorn.Config(
-        ops_app(health, metrics.registry),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
-    config.load()
-    return SignalFreeServer(config)
+    return quiet_server(ops_app(health, metrics.registry), timeout_graceful_shutdown=1)

@@ -8,9 +8,14 @@ not end before those are done.
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 class CannotStart(Exception):
@@ -24,6 +29,35 @@ class SignalFreeServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
         yield
+
+
+def quiet_server(
+    app: "ASGIApp", *, context: ssl.SSLContext | None = None, **settings: Any
+) -> SignalFreeServer:
+    """A server that logs nothing, says nothing of itself, and takes nobody's word for who is calling.
+
+    Args:
+        app: the ASGI application.
+        context: TLS that somebody else keeps up to date; None: what `settings` say.
+        settings: further ones of `uvicorn.Config`.
+    """
+    config = uvicorn.Config(
+        app,
+        **{
+            "ws": "none",
+            "lifespan": "off",
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            # What a proxy says of the client's address decides nothing here.
+            "proxy_headers": False,
+            **settings,
+        },
+    )
+    config.load()
+    if context is not None:
+        config.ssl = context
+    return SignalFreeServer(config)
 
 
 @contextlib.asynccontextmanager

@@ -6,10 +6,18 @@ fit is refused loudly and the old one stays, since half a renewal is what a swap
 """
 
 import asyncio
-import os
 import ssl
 
+from watchword.process.files import state_of
 from watchword.process.logs import LOGGER
+
+
+def server_context() -> ssl.SSLContext:
+    """A server's context as all of ours have it, with no certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class ReloadingCertificate:
@@ -22,9 +30,7 @@ class ReloadingCertificate:
             OSError: a file cannot be read, or certificate and key do not fit (ssl.SSLError).
         """
         self._certificate, self._key, self._poll_seconds = certificate, key, poll_seconds
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.context = server_context()
         self._seen = self._state()
         self._is_settled = True
         self._load(self.context)
@@ -56,11 +62,4 @@ class ReloadingCertificate:
         context.load_cert_chain(self._certificate, self._key, password="")
 
     def _state(self) -> tuple[object, ...]:
-        states: list[object] = []
-        for path in (self._certificate, self._key):
-            try:
-                found = os.stat(path)
-                states.append((found.st_mtime_ns, found.st_ino, found.st_size))
-            except OSError as error:
-                states.append(error.errno)
-        return tuple(states)
+        return state_of(self._certificate), state_of(self._key)

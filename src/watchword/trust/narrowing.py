@@ -14,7 +14,7 @@ from watchword.identity import Key, load_key
 from watchword.trust.bundle import Bundle, BundleGrant, BundleIssuer, BundleRevocations, BundleWorkload, seal
 from watchword.trust.issuers import revocations_of, revoked_keys
 from watchword.trust.rules import parse_time
-from watchword.trust.service import grants_of
+from watchword.trust.service import grants_of, grants_table
 from watchword.trust.specs import ClusterTrustedIssuer, TrustedWorkload
 
 Uids = Mapping[tuple[str, str], str]
@@ -149,10 +149,7 @@ class _Tables:
     def bundle(self) -> Bundle:
         issuers = sorted(self._issuers)
         place_of_issuer = {name: place for place, name in enumerate(issuers)}
-        lists = sorted(
-            {grants for _, _, grants in self._rows.values()},
-            key=lambda each: [(grant.scopes, grant.accounts, grant.projects) for grant in each],
-        )
+        lists = grants_table(grants for _, _, grants in self._rows.values())
         place_of = {grants: place for place, grants in enumerate(lists)}
         rows = tuple(
             msgspec.structs.replace(row, issuer=place_of_issuer[issuer], grants=place_of[grants])

@@ -142,10 +142,7 @@ def _bundle(
 ) -> Bundle:
     spec = service.spec
     grants_by_name = {workload.metadata.name: grants_of(workload) for workload in workloads}
-    grants = sorted(
-        set(grants_by_name.values()),
-        key=lambda row: [(each.scopes, each.accounts, each.projects) for each in row],
-    )
+    grants = grants_table(grants_by_name.values())
     place_of_issuer = {name: place for place, name in enumerate(ready)}
     place_of_grants = {row: place for place, row in enumerate(grants)}
     rows = []
@@ -186,6 +183,11 @@ def _bundle(
         late_days=spec.usage.late_days,
         future_seconds=spec.usage.future_seconds,
     )
+
+
+def grants_table(lists: Iterable[tuple[BundleGrant, ...]]) -> list[tuple[BundleGrant, ...]]:
+    """The distinct lists of grants, in the order in which a bundle has them."""
+    return sorted(set(lists), key=lambda row: [(each.scopes, each.accounts, each.projects) for each in row])
 
 
 def grants_of(workload: TrustedWorkload) -> tuple[BundleGrant, ...]:

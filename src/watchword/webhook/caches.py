@@ -14,7 +14,7 @@ import msgspec
 from watchword.apiwatch import Endpoint, ObjectMeta, Part, PartialObject, Removed, Resource, Upserted, Watch
 from watchword.injection import ServiceFacts, World
 from watchword.injection.names import NAMESPACE_LABEL, NAMESPACE_VALUE
-from watchword.injection.world import Place, Trust
+from watchword.injection.world import Trust
 from watchword.process.logs import LOGGER
 from watchword.trust import API_GROUP
 
@@ -75,17 +75,9 @@ def _facts(service: _Service) -> ServiceFacts:
     )
 
 
-class _KeptTrust(msgspec.Struct, frozen=True):
-    name: Place
-    trust: Trust
-
-
-def _trust(workload: _Workload) -> _KeptTrust:
-    spec, where = workload.spec, workload.metadata.namespace
-    account = spec.service_account
-    return _KeptTrust(
-        (where, workload.metadata.name), (where, spec.service_ref.name, account.namespace, account.name)
-    )
+def _trust(workload: _Workload) -> Trust:
+    spec, account = workload.spec, workload.spec.service_account
+    return workload.metadata.namespace, spec.service_ref.name, account.namespace, account.name
 
 
 SERVICES: Final = Resource(group=API_GROUP, version=_VERSION, plural="protectedservices")
@@ -126,7 +118,7 @@ class Caches:
             self._world = World(
                 services={(each.namespace, each.name): each for each in services},
                 enabled_namespaces=frozenset(self._namespaces.known.values()),
-                trusted=frozenset(each.trust for each in self._workloads.known.values()),
+                trusted=frozenset(self._workloads.known.values()),
             )
         return self._world
 

@@ -8,7 +8,6 @@ resourceVersion; whoever loses takes what the other one stored.
 
 import asyncio
 import base64
-import ssl
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ import aiohttp
 
 from watchword.apiwatch import Backoff
 from watchword.process.logs import LOGGER
+from watchword.process.tls import server_context
 from watchword.webhook.certificates import Pair, flaw_of, make_pair, still_trusted, utc_now
 
 CHECK_SECONDS: Final = 60.0
@@ -55,9 +55,7 @@ class CertificateKeeper:
         self._session, self._server = session, server
         self._secret, self._configuration, self._names = secret, configuration, names
         self._settle_seconds = settle_seconds
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.context = server_context()
         self._loaded: Pair | None = None
         self.problem: str | None = "no certificate was made yet"
 

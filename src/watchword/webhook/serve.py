@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
@@ -17,7 +16,14 @@ from watchword.apiwatch import Endpoint
 from watchword.apiwatch.endpoint import Access
 from watchword.apiwatch.problems import WatchFailed
 from watchword.injection import InjectionSettings
-from watchword.process.listening import CannotStart, SignalFreeServer, address_of, listen_on, serving
+from watchword.process.listening import (
+    CannotStart,
+    SignalFreeServer,
+    address_of,
+    listen_on,
+    quiet_server,
+    serving,
+)
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.tls import ReloadingCertificate
 from watchword.webhook.app import Webhook, WebhookMetrics, ops_app, webhook_app
@@ -134,22 +140,13 @@ def _given_certificate(settings: WebhookSettings) -> ReloadingCertificate | None
 
 
 def _server(app: ASGIApp, context: ssl.SSLContext | None) -> SignalFreeServer:
-    config = uvicorn.Config(
+    return quiet_server(
         app,
+        context=context,
         http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=10,
     )
-    config.load()
-    if context is not None:
-        config.ssl = context
-    return SignalFreeServer(config)
 
 
 def _session(endpoint: Endpoint) -> aiohttp.ClientSession:

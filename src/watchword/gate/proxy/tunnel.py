@@ -14,10 +14,11 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from watchword.gate.answers import Answer, problem
+from watchword.gate.answers import Answer
 from watchword.gate.engine import Engine
 from watchword.gate.proxy.headers import Headers, UnfitHeader, has_body, is_ours, to_app, to_caller
 from watchword.gate.proxy.target import UpstreamAddress
+from watchword.gate.proxy.trouble import note, trouble, unfit
 from watchword.gate.proxy.upstream import CONNECT_SECONDS
 from watchword.process.logs import LOGGER
 
@@ -26,7 +27,6 @@ ANSWER_SECONDS: Final = 30.0
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _UPGRADE: Final[Headers] = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
 _SWITCHED: Final = 101
-
 
 TunnelFactory = Callable[[Config, ServerState, dict[str, Any]], asyncio.Protocol]
 
@@ -151,7 +151,7 @@ class Tunnel(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            self._answer(_unfit("its head cannot be read twice the same"))
+            self._answer(unfit("its head cannot be read twice the same"))
             return
         method = parser.get_method().decode("ascii")
         decided = self._engine.decide(head.headers, method, head.target)
@@ -164,8 +164,8 @@ class Tunnel(asyncio.Protocol):
             if method != "GET" or has_body(head.headers):
                 raise UnfitHeader("an upgrade is a GET without a body (RFC 6455, section 4.1)")
             headers = to_app(head.headers, decided.headers, peer[0] if peer else "", scheme)
-        except UnfitHeader as unfit:
-            self._answer(_unfit(str(unfit)))
+        except UnfitHeader as why:
+            self._answer(unfit(str(why)))
             return
         start = b"GET " + head.target + b" HTTP/1.1"
         lines = [start, *(name + b": " + value for name, value in headers + _UPGRADE), b"", b""]
@@ -255,20 +255,8 @@ async def _read_answer(reader: asyncio.StreamReader) -> Answer:
 
 
 def _trouble(what: str, status: int, detail: str) -> Answer:
-    LOGGER.warning("upstream trouble", extra={"upstream": what, "error_type": "", "answer_begun": False})
-    headers = [(b"x-watchword-upstream", what.encode())]
-    return problem(
-        status, "The app behind the gate did not take the upgrade.", detail, headers, upstream=what
-    )
-
-
-def _unfit(why: str) -> Answer:
-    return problem(
-        400,
-        "The request cannot be passed on.",
-        f"It cannot be passed on to the app unchanged: {why}.",
-        reason="unfit_request",
-    )
+    note(what)
+    return trouble(what, status, "The app behind the gate did not take the upgrade.", detail)
 
 
 def _said(task: "asyncio.Task[None]") -> None:

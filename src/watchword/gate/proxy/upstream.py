@@ -16,10 +16,10 @@ from multidict import CIMultiDict
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from watchword.gate.answers import Answer, problem
+from watchword.gate.answers import Answer
 from watchword.gate.proxy.headers import UnfitHeader, has_body, to_app, to_caller
 from watchword.gate.proxy.target import UpstreamAddress
-from watchword.process.logs import LOGGER
+from watchword.gate.proxy.trouble import note, trouble, unfit
 
 CONNECT_SECONDS: Final = 5.0
 # Shorter than the 5 s after which many apps close an idle connection: a request must not meet that moment.
@@ -68,8 +68,8 @@ class Upstream:
         try:
             headers = to_app(scope["headers"], identity, client, scope["scheme"])
             url = self._url(target)
-        except UnfitHeader as unfit:
-            return _unfit(str(unfit))
+        except UnfitHeader as why:
+            return unfit(str(why))
         body = _Body(receive) if has_body(scope["headers"]) else None
         started = False
         try:
@@ -123,13 +123,8 @@ class Upstream:
 
     def _trouble(self, error: Exception, *, started: bool) -> Answer | None:
         what, status, title, detail = _explained(error, self._address.authority, self._answer_seconds)
-        LOGGER.warning(
-            "upstream trouble",
-            extra={"upstream": what, "error_type": type(error).__name__, "answer_begun": started},
-        )
-        if started:
-            return None
-        return problem(status, title, detail, [(b"x-watchword-upstream", what.encode())], upstream=what)
+        note(what, type(error).__name__, is_begun=started)
+        return None if started else trouble(what, status, title, detail)
 
 
 def _explained(error: Exception, address: str, seconds: float) -> tuple[str, int, str, str]:
@@ -141,11 +136,6 @@ def _explained(error: Exception, address: str, seconds: float) -> tuple[str, int
         return "timeout", 504, "The app behind the gate did not answer in time.", detail
     detail = "The app closed the connection, or answered with something that is not HTTP/1.1."
     return "broken", 502, "The app behind the gate did not answer.", detail
-
-
-def _unfit(why: str) -> Answer:
-    detail = f"It cannot be passed on to the app unchanged: {why}."
-    return problem(400, "The request cannot be passed on.", detail, reason="unfit_request")
 
 
 async def _pass_back(answer: aiohttp.ClientResponse, send: Send) -> None:
