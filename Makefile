@@ -89,10 +89,10 @@ bench-usage: setup ## Measure the usage stores and write docs/performance-usage.
 
 lock: ## Resolve the dependencies anew (needs uv)
 	$(LOCK) --all-extras --group dev --output-file requirements/dev.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --output-file requirements/gate.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra clickhouse --output-file requirements/gate.txt > /dev/null
 	uv pip compile --group image $(LOCK_FLAGS) --constraint requirements/dev.txt --output-file requirements/image.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra operator --output-file requirements/operator.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra client --output-file requirements/demo.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra clickhouse --extra operator --output-file requirements/operator.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra proxy --extra postgresql --extra clickhouse --extra client --output-file requirements/demo.txt > /dev/null
 
 clean: ## Remove what was built in this folder
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
