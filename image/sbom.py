@@ -8,6 +8,7 @@ lock file says what one meant to ship.
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from collections.abc import Sequence
 from importlib.metadata import Distribution, distributions
@@ -83,7 +84,7 @@ def _of_debian(package: DebianPackage) -> Component:
 
 def _of_python(found: Distribution) -> Component:
     name = found.metadata["Name"]
-    purl = PackageURL("pypi", None, name.lower().replace("_", "-"), found.version)
+    purl = PackageURL("pypi", None, re.sub(r"[-_.]+", "-", name).lower(), found.version)
     licence = _licence_of(found)
     return Component(
         name=name,
