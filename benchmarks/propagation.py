@@ -201,7 +201,7 @@ def populate(cluster: Cluster, services: int, workloads: int, issuers: int, sign
             "issuerRef": {"name": ISSUER},
             "serviceAccount": {"namespace": "callers", "name": f"a{number}"},
             "grants": [{"scopes": ["account:usage:read"], "accounts": ["*"]}],
-            "from": [{"ipBlock": {"cidr": f"10.{number % 200}.0.0/16"}}],
+            "from": [{"ipBlock": {"cidr": f"10.{place % 200}.0.0/16"}}],
         }
         make("TrustedWorkload", "trustedworkloads", namespace_of(place), f"w{number}", spec)
 
