@@ -35,6 +35,7 @@ class TcpProxy:
         self._is_refusing = self._is_swallowing = False
         self._delay_seconds = 0.0
         self._cut_after_bytes: int | None = None
+        self._cuts = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tcp-proxy", daemon=True)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -64,6 +65,7 @@ class TcpProxy:
         """Reset every open connection, in the middle of whatever passes; new ones pass. Returns how many."""
 
         def change() -> int:
+            self._cuts += 1
             links = list(self._links)
             for link in links:
                 link.reset()
@@ -78,6 +80,7 @@ class TcpProxy:
             self._is_refusing = True
 
         self._call(change)
+        # From here on none is begun; this resets what stands, and what is being made.
         self.cut()
 
     def swallow(self) -> None:
@@ -145,6 +148,7 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        cuts = self._cuts
         if self._is_refusing:
             _reset(writer)
             return
@@ -154,6 +158,10 @@ class TcpProxy:
             _reset(writer)
             return
         link = _Link((writer, up_writer), self._is_swallowing, self._cut_after_bytes)
+        if cuts != self._cuts:
+            # Reset or refused while it was being made: it was as open as the others.
+            link.reset()
+            return
         self._links.add(link)
         try:
             await asyncio.gather(

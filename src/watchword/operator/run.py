@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import aiohttp
-import uvloop
 
 from watchword.operator.connection import Connection, connect
 from watchword.operator.election import Elector, Leadership
@@ -55,7 +54,8 @@ def run(settings: OperatorSettings, workshop: Workshop) -> int:
     set_up_logging(settings.log_level)
     try:
         connection = connect(settings.kubeconfig, settings.context)
-        return uvloop.run(_Process(settings, connection, workshop).live())
+        # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
+        return asyncio.run(_Process(settings, connection, workshop).live())
     except CannotStart as problem:
         print(f"watchword: {problem}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
-import uvloop
 from starlette.types import ASGIApp
 
 from watchword.apiwatch import Endpoint
@@ -85,7 +84,8 @@ def run(settings: WebhookSettings) -> int:
     """
     set_up_logging(settings.log_level)
     try:
-        uvloop.run(_main(settings))
+        # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
+        asyncio.run(_main(settings))
     except CannotStart as problem:
         print(f"watchword: {problem}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
