@@ -151,6 +151,7 @@ class Stage:
         *arguments: str,
         account: str = "default",
         audience: str = AUDIENCE,
+        token_seconds: int = 3600,
         **fields: Any,
     ) -> Json:
         """A Pod that calls as the ServiceAccount `account`, with a token that the kubelet projects."""
@@ -168,7 +169,7 @@ class Stage:
             labels={"app": name},
             serviceAccountName=account,
             restartPolicy="Never",
-            volumes=[token_volume("identity", audience)],
+            volumes=[token_volume("identity", audience, seconds=token_seconds)],
             **fields,
         )
 
