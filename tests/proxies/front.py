@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx, Caddy, Traefik and Envoy as processes, each on the very configuration file that the how-to shows.
 
+`istio` is Envoy again, on what Istio makes of its own page (`istio.py`).
+
 The files name plain addresses, so that they read like a real setup; here each address is replaced by the one
 of this run. A file that does not hold them is an error: a test of some other configuration proves nothing.
 """
@@ -18,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.controlplane.process import reserved_port, running
+from tests.proxies import istio
 from tests.proxies.echo import Headers, Server
 
 HERE = Path(__file__).parent
-PROXIES = ("nginx", "caddy", "traefik", "envoy")
+PROXIES = ("nginx", "caddy", "traefik", "envoy", "istio")
+_PROGRAMS = {"istio": "envoy"}
 _LISTEN, _GATE, _APP = "127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:3000"
 
 
@@ -46,6 +50,11 @@ class Front:
     port: int
     gate: Server
     app: Server
+
+    @property
+    def endpoint(self) -> str:
+        """The gate's path that is made for it."""
+        return f"/authz/{_PROGRAMS.get(self.name, self.name)}"
 
     def send(self, method: str, target: str, *headers: str) -> Answer:
         """Send a request byte by byte as given, on a connection of its own.
@@ -80,7 +89,7 @@ def _read(connection: socket.socket) -> Answer:
 def executable(name: str) -> str | None:
     """The proxy's program: from this environment (Caddy, Traefik) or the system (nginx), or None."""
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"))
-    return shutil.which(name, path=places)
+    return shutil.which(_PROGRAMS.get(name, name), path=places)
 
 
 @contextmanager
@@ -155,6 +164,16 @@ def _envoy(program: str, folder: Path, places: dict[str, str]) -> Sequence[str]:
         for shown in (_LISTEN, _GATE, _APP)
     }
     site = _configured("envoy.yaml", folder, {**apart, f"http://{_GATE}": f"http://{places[_GATE]}"})
+    return _envoy_command(program, site)
+
+
+def _istio(program: str, folder: Path, places: dict[str, str]) -> Sequence[str]:
+    configuration = folder / "istio.json"
+    listen, gate, app = (places[shown] for shown in (_LISTEN, _GATE, _APP))
+    return _envoy_command(program, istio.write_configuration(configuration, listen, gate, app))
+
+
+def _envoy_command(program: str, site: Path) -> Sequence[str]:
     return [program, "-c", str(site), "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart"]
 
 
@@ -168,4 +187,5 @@ _COMMANDS: dict[str, Callable[[str, Path, dict[str, str]], Sequence[str]]] = {
     "caddy": _caddy,
     "traefik": _traefik,
     "envoy": _envoy,
+    "istio": _istio,
 }
