@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.identity.tokens import signer
 from tests.trust.manifests import compiled, issuer, parsed, service, workload
 from watchword.trust import Bundle, load
-from watchword.trust.narrowing import Standing, standing_bundle
+from watchword.trust.narrowing import Standing, standing_bundle, without_newcomers
 from watchword.trust.specs import ClusterTrustedIssuer, TrustedWorkload
 
 NAMES = ("a", "b", "c", "d")
@@ -124,3 +124,32 @@ def test_whatever_is_left_only_those_are_in_who_were_and_are_there(
     found = standing_bundle(PUBLISHED, now, standing, as_published=False)
     assert rows(found) == {name: name in suspended for name in sorted(understood | unread)}
     assert msgspec.structs.replace(found, generation=1).audiences == PUBLISHED.audiences
+
+
+def test_a_bundle_without_room_lets_nobody_new_in_and_takes_back_what_was_taken_back() -> None:
+    wanted = bundle_of(trusted("a"), trusted("b", suspend=True), trusted("new"))
+    assert rows(without_newcomers(PUBLISHED, wanted, only_unchanged=False)) == {"a": False, "b": True}
+    assert rows(without_newcomers(PUBLISHED, wanted, only_unchanged=True)) == {"a": False}
+
+
+def test_an_issuer_that_is_new_has_to_wait_for_room_too() -> None:
+    wanted = bundle_of(trusted("a"), issuers=(*ISSUERS, issuer("third", signer("third"))))
+    found = without_newcomers(PUBLISHED, wanted, only_unchanged=False)
+    assert [each.name for each in found.issuers] == [each.name for each in PUBLISHED.issuers]
+
+
+@given(
+    before=st.sets(st.sampled_from(NAMES)),
+    after=st.dictionaries(st.sampled_from(NAMES), st.booleans()),
+    only_unchanged=st.booleans(),
+)
+@settings(deadline=None)
+def test_of_any_two_bundles_only_who_is_in_both_is_left(
+    before: set[str], after: dict[str, bool], *, only_unchanged: bool
+) -> None:
+    published = bundle_of(*(trusted(name) for name in before))
+    wanted = bundle_of(*(trusted(name, suspend=is_out) for name, is_out in after.items()))
+    found = rows(without_newcomers(published, wanted, only_unchanged=only_unchanged))
+    assert found == {
+        name: is_out for name, is_out in after.items() if name in before and not (only_unchanged and is_out)
+    }

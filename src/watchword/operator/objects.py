@@ -19,7 +19,7 @@ from watchword.operator.names import (
     bundle_name,
     labels_for,
 )
-from watchword.trust.bundle import Bundle, encode_bundle, pack_bundle
+from watchword.trust.bundle import MAX_BUNDLE_BYTES, Bundle, encode_bundle, pack_bundle
 from watchword.trust.specs import API_VERSION, ProtectedService
 
 Body = dict[str, Any]
@@ -30,15 +30,14 @@ MAX_CONFIG_MAP_BYTES: Final = 1024 * 1024
 
 
 class BundleTooLarge(Exception):
-    """A bundle that fits no ConfigMap, not even packed.
+    """A bundle that fits no ConfigMap even when packed, or that no gate unpacks; the message says which."""
 
-    Attributes:
-        size: bytes when packed.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"{size} bytes when packed")
-        self.size = size
+    def __init__(self, packed: int, plain: int) -> None:
+        super().__init__(
+            f"the bundle has {packed} bytes when packed, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES}"
+            if packed > MAX_CONFIG_MAP_BYTES
+            else f"the bundle has {plain} bytes, and a gate reads {MAX_BUNDLE_BYTES}"
+        )
 
 
 def bundle_entry(bundle: Bundle) -> tuple[str, str]:
@@ -51,8 +50,9 @@ def bundle_entry(bundle: Bundle) -> tuple[str, str]:
     if len(data) <= PACK_BYTES:
         return "data", data.decode()
     packed = pack_bundle(data)
-    if len(packed) > MAX_CONFIG_MAP_BYTES:
-        raise BundleTooLarge(len(packed))
+    # What packs well can fit and yet be more than a gate unpacks.
+    if len(packed) > MAX_CONFIG_MAP_BYTES or len(data) > MAX_BUNDLE_BYTES:
+        raise BundleTooLarge(len(packed), len(data))
     return "binaryData", base64.b64encode(packed).decode()
 
 

@@ -26,7 +26,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         service: as it was compiled; None: there is none that can be used.
-        trusted: the workloads in its bundle, by name.
+        trusted: the workloads that are to be in its bundle, by name.
         problems: why others are not in it, by name.
         issuers: what it was compiled against.
         published: the condition BundlePublished.
@@ -37,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
         accounts_here: the ServiceAccounts of this cluster that it trusts.
         gone: names of trusted workloads whose ServiceAccount of this cluster is not there.
         ended: names of trusted workloads that have expired.
+        waiting: names of trusted workloads that the bundle has no room for.
     """
 
     service: ProtectedService | None
@@ -51,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True):
     accounts_here: frozenset[tuple[str, str]] = frozenset()
     gone: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
 
     @property
     def unfinished(self) -> ConditionValue | None:
@@ -83,7 +85,9 @@ def differing(before: Outcome | None, after: Outcome) -> set[str]:
         if before.trusted.get(name) is not after.trusted.get(name)
         or before.problems.get(name) != after.problems.get(name)
     }
-    return changed | (before.gone ^ after.gone) | (before.ended ^ after.ended)
+    return (
+        changed | (before.gone ^ after.gone) | (before.ended ^ after.ended) | (before.waiting ^ after.waiting)
+    )
 
 
 Outcomes = dict[Name, Outcome]

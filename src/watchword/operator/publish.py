@@ -76,7 +76,7 @@ class Publisher:
 
         Raises:
             NameTaken: a ConfigMap of somebody else has the name.
-            BundleTooLarge: it fits no ConfigMap; what is there stays.
+            BundleTooLarge: it fits no ConfigMap; nothing was written.
             Conflict: somebody else writes there without end.
             Refused, Unavailable, NotLeading: as `Writer.apply`.
         """

@@ -15,9 +15,10 @@ import msgspec
 from watchword.operator.apply import Refused, Writer
 from watchword.operator.ensure import Ensurer
 from watchword.operator.entries import Key
+from watchword.operator.fitting import publish_what_fits
 from watchword.operator.metrics import OperatorMetrics
 from watchword.operator.names import Name, policy_name
-from watchword.operator.objects import BundleTooLarge, owned_policy, role, role_binding
+from watchword.operator.objects import owned_policy, role, role_binding
 from watchword.operator.outcomes import Outcome, is_of_this_cluster
 from watchword.operator.publish import NameTaken, Publisher
 from watchword.operator.world import World
@@ -99,12 +100,12 @@ class Reconciler:
             self._count("frozen")
             bundle = await self._publish_standing(name, service, compiled, as_published=False)
             return self._outcome(service, compiled, Verdict.FROZEN.with_message(), None, bundle)
-        published, bundle = await self._publish(name, service, compiled, since)
+        published, bundle, waiting = await self._publish(name, service, compiled, since)
         policy, preview = await self._keep_policy(name, service, compiled)
         self._wait_for_expiry(name, compiled.workloads)
         self._count("published" if published.verdict is Verdict.PUBLISHED else "not_published")
         outcome = self._outcome(service, compiled, published, policy, bundle)
-        return msgspec.structs.replace(outcome, preview=preview)
+        return msgspec.structs.replace(outcome, preview=preview, waiting=waiting)
 
     async def _compiled(
         self, service: ProtectedService, workloads: list[TrustedWorkload]
@@ -162,7 +163,8 @@ class Reconciler:
         bundle = standing_bundle(published, compiled.bundle, standing, as_published=as_published)
         if bundle.digest == published.digest:
             return said
-        return (await self._publisher.publish(service, bundle, said)).bundle
+        publication = (await publish_what_fits(self._publisher, service, bundle, said)).publication
+        return said if publication is None else publication.bundle
 
     def _said(self, name: Name) -> BundleStatus | None:
         entry = self._store.entry(SERVICE, *name)
@@ -170,26 +172,29 @@ class Reconciler:
 
     async def _publish(
         self, name: Name, service: ProtectedService, compiled: ServiceCompilation, since: float
-    ) -> tuple[ConditionValue, BundleStatus | None]:
-        said = self._said(name)
+    ) -> tuple[ConditionValue, BundleStatus | None, frozenset[str]]:
+        """The condition BundlePublished, what is published, and who waits for room in it."""
+        said, waiting = self._said(name), frozenset[str]()
         try:
-            publication = await self._publisher.publish(service, compiled.bundle, said)
-            if publication.is_new:
+            fitted = await publish_what_fits(self._publisher, service, compiled.bundle, said)
+            publication, waiting = fitted.publication, fitted.waiting
+            if publication is not None and publication.is_new:
                 self._metrics.edit_to_bundle.observe(asyncio.get_running_loop().time() - since)
-            if publication.edit_undone:
+            if publication is not None and publication.edit_undone:
                 self.on_undone(name, publication.edit_undone)
             for body in (role(service), role_binding(service)):
                 if undone := await self._ensurer.ensure(service, body):
                     self.on_undone(name, undone)
         except NameTaken as taken:
             detail = f"a {taken.kind} {taken.name} is there that is not Watchword's"
-            return Verdict.BUNDLE_NAME_TAKEN.with_message(detail), said
-        except BundleTooLarge as large:
-            detail = f"the bundle has {large.size} bytes when packed, and a ConfigMap holds 1048576"
-            return Verdict.TOO_LARGE.with_message(detail), said
+            return Verdict.BUNDLE_NAME_TAKEN.with_message(detail), said, waiting
         except Refused as refused:
-            return Verdict.WRITE_REFUSED.with_message(f"the API server says: {refused.message}"), said
-        return Verdict.PUBLISHED.with_message(), publication.bundle
+            detail = f"the API server says: {refused.message}"
+            return Verdict.WRITE_REFUSED.with_message(detail), said, waiting
+        bundle = said if publication is None else publication.bundle
+        if fitted.problem:
+            return Verdict.TOO_LARGE.with_message(fitted.problem), bundle, waiting
+        return Verdict.PUBLISHED.with_message(), bundle, waiting
 
     async def _keep_policy(
         self, name: Name, service: ProtectedService, compiled: ServiceCompilation

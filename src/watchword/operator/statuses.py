@@ -161,6 +161,8 @@ def _readiness(entry: Entry, outcome: Outcome | None) -> ConditionValue:
         account = workload.spec.service_account
         detail = f"the ServiceAccount {account.namespace}/{account.name} does not exist in this cluster"
         return Verdict.ACCOUNT_GONE.with_message(detail)
+    if name in outcome.waiting:
+        return Verdict.NO_ROOM.with_message()
     return Verdict.TRUSTED.with_message()
 
 

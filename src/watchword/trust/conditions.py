@@ -137,6 +137,14 @@ class Verdict(Enum):
         "spec.expires has passed: its calls are refused.",
         "Set a later spec.expires, or delete the object.",
     )
+    NO_ROOM = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "BundleTooLarge",
+        "The service's bundle has no room for it: its calls are refused.",
+        "Split the service, or trust fewer workloads with it; see the service's BundlePublished.",
+    )
     ACCOUNT_GONE = _Facts(
         (WORKLOAD,),
         _READY,
@@ -240,7 +248,8 @@ class Verdict(Enum):
         _PUBLISHED,
         "False",
         "TooLarge",
-        "The packed bundle does not fit a ConfigMap (1 MiB); the last good one stays.",
+        "The bundle does not fit a ConfigMap (1 MiB when packed). Who was in and is still trusted stays in, "
+        "nobody new comes in, and suspending, revoking and deleting still work.",
         "Split the service, or trust fewer workloads with it.",
     )
     BUNDLE_NAME_TAKEN = _Facts(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands of a published bundle where objects cannot be understood, joined with what can be compiled.
+"""What stands of a published bundle where objects cannot be understood, or where the new one has no room.
 
 An object of a newer release must not put its callers out, so its part of the bundle stands. But a bundle that
-stands as a whole lets nobody be put out: whoever could make one such object would have stopped every
-revocation beside it. So each part stands alone, and of it only what takes trust away is obeyed.
+stands as a whole lets nobody be put out: whoever could make one such object, or enough of any, would have
+stopped every revocation beside it. So each part stands alone, and what takes trust away is always obeyed.
 """
 
 from collections.abc import Mapping
@@ -75,6 +75,42 @@ def standing_bundle(published: Bundle, compiled: Bundle, standing: Standing, *, 
     return tables.bundle()
 
 
+def without_newcomers(published: Bundle, wanted: Bundle, *, only_unchanged: bool) -> Bundle:
+    """What of a bundle that is too large can take the place of the one before it: nobody comes in.
+
+    Args:
+        published: the bundle that gates run on.
+        wanted: the one that is too large.
+        only_unchanged: whose row is not the same as before is out as well, since it may need more room.
+
+    Returns:
+        Of `wanted` the workloads and issuers that were in before, and all else. Sealed with the generation 1.
+    """
+    tables = _Tables(wanted)
+    known = {issuer.name for issuer in published.issuers}
+    for issuer in wanted.issuers:
+        if issuer.name in known:
+            tables.add_issuer(issuer)
+    before = {row.name: _content(published, row) for row in published.workloads}
+    for row in wanted.workloads:
+        content = _content(wanted, row)
+        if row.name in before and (not only_unchanged or content == before[row.name]):
+            tables.add_row(*content)
+    return tables.bundle()
+
+
+_Content = tuple[BundleWorkload, str, tuple[BundleGrant, ...]]
+
+
+def _content(bundle: Bundle, row: BundleWorkload) -> _Content:
+    """A row with what it points to, so that rows of two bundles can be compared."""
+    return (
+        msgspec.structs.replace(row, issuer=0, grants=0),
+        bundle.issuers[row.issuer].name,
+        bundle.grants[row.grants],
+    )
+
+
 def _is_of(row: BundleWorkload, issuer: str, found: TrustedWorkload) -> bool:
     account = found.spec.service_account
     return (issuer, row.namespace, row.service_account) == (
@@ -129,7 +165,7 @@ class _Tables:
         self._head = head
         self._issuers: dict[str, BundleIssuer] = {}
         self._claims: set[str] = set()
-        self._rows: dict[str, tuple[BundleWorkload, str, tuple[BundleGrant, ...]]] = {}
+        self._rows: dict[str, _Content] = {}
         self._subjects: set[tuple[str, str, str]] = set()
 
     def add_issuer(self, issuer: BundleIssuer) -> None:

@@ -114,8 +114,13 @@ def test_two_services_on_the_same_pods_are_told_that_one_opens_the_others_app(
     operated.wait_for(one, "PolicyApplied/SelectorsOverlap")
 
 
-@pytest.mark.brings_about("ProtectedService/BundlePublished/TooLarge", "ProtectedService/Event/TooLarge")
-def test_a_large_bundle_is_packed_and_one_that_fits_nowhere_leaves_the_last_good_one(
+@pytest.mark.brings_about(
+    "ProtectedService/BundlePublished/TooLarge",
+    "ProtectedService/Event/TooLarge",
+    "TrustedWorkload/Ready/BundleTooLarge",
+    "TrustedWorkload/Event/BundleTooLarge",
+)
+def test_a_large_bundle_is_packed_and_one_that_fits_nowhere_lets_nobody_in_and_still_puts_out(
     operated: Operated, place: str
 ) -> None:
     cluster = Signer("large")
@@ -149,7 +154,23 @@ def test_a_large_bundle_is_packed_and_one_that_fits_nowhere_leaves_the_last_good
         operated.apply(fat(number))
     operated.wait_for(service, "BundlePublished/TooLarge", "Ready/BundleNotPublished")
     operated.wait_for_event(service, "TooLarge", "Warning", "1048576")
+    operated.wait_for(fat(3), "Ready/BundleTooLarge")
+    operated.wait_for_event(fat(3), "BundleTooLarge", "Warning", "no room")
     assert operated.decision(token, place) == "allowed"
+    assert operated.decision(signed(cluster, place, "fat3"), place) == "unknown_workload"
+
+    # Whoever fills the bundle must not keep anybody in by it.
+    operated.edit(workload, suspend=True)
+    operated.replica.wait_until(
+        lambda: operated.decision(token, place) == "suspended", "a suspended caller is out"
+    )
+    operated.delete(workload)
+    operated.replica.wait_until(
+        lambda: operated.decision(token, place) == "unknown_workload", "a deleted one is out"
+    )
+    operated.apply(workload)
+    operated.wait_for(workload, "Ready/BundleTooLarge")
+    assert operated.decision(token, place) == "unknown_workload"
 
     for number in range(4):
         operated.delete(fat(number))
