@@ -73,6 +73,12 @@ class FakeServer:
         self.history.clear()
         self._snapshots.clear()
 
+    def restore(self, version: int, objects: dict[str, dict[str, object]]) -> None:
+        """Be as a backup was; whoever is connected is cut off, and a watch from later is deaf."""
+        self.version, self.objects = version, dict(objects)
+        self.compact()
+        self.cut()
+
     def cut(self) -> None:
         """Reset all connections."""
         for writer in list(self._open):

@@ -210,6 +210,24 @@ def test_a_list_after_each_failure_is_made_for_whom_asks_for_it(is_relisted: boo
     play(story, seven, is_relisted_after_failure=is_relisted)
 
 
+def test_a_store_that_went_back_is_noticed_by_the_list_after_it() -> None:
+    async def story(server: FakeServer, follower: Follower) -> None:
+        await follower.until_right()
+        version, objects = server.version, dict(server.objects)
+        server.put("c1", "later")
+        server.delete("c2")
+        await follower.until_right()
+        assert follower.watch.rewinds == 0
+        server.restore(version, objects)
+        await follower.until(lambda: follower.watch.rewinds == 1)
+        await follower.until_right()
+        server.put("c1", "after")
+        await follower.until_right()
+        assert follower.watch.rewinds == 1
+
+    play(story, seven, is_relisted_after_failure=True)
+
+
 def test_a_list_that_expires_again_and_again_is_trouble() -> None:
     async def story(_: FakeServer, follower: Follower) -> None:
         await follower.until(lambda: "expired" in follower.troubles)

@@ -94,6 +94,11 @@ class Bookmark(Part, frozen=True):
     metadata: Meta
 
 
+def version_number(version: str) -> int:
+    """A resourceVersion as a number (KEP-5504: they can be compared); 0, before all others: it is none."""
+    return int(version) if version.isascii() and version.isdigit() and len(version) < 19 else 0
+
+
 class StatusDetails(Part, frozen=True):
     """Of a Status: how long to wait."""
 

@@ -21,7 +21,7 @@ from watchword.apiwatch.backoff import Backoff
 from watchword.apiwatch.connection import Connection, connect
 from watchword.apiwatch.endpoint import Access, Endpoint
 from watchword.apiwatch.events import Event, Kept, Recovered, Removed, Synced, Troubled, Upserted
-from watchword.apiwatch.messages import Bookmark, Notice, page_decoder, read_status
+from watchword.apiwatch.messages import Bookmark, Notice, page_decoder, read_status, version_number
 from watchword.apiwatch.problems import ProblemKind, WatchFailed, WatchProblem
 from watchword.apiwatch.refusal import refusal, refusal_of
 from watchword.apiwatch.resource import Resource
@@ -50,6 +50,8 @@ class Watch(Generic[Kept]):
         is_synced: a whole list was told.
         lists: how many lists were begun.
         watches: how many watches were begun.
+        rewinds: how many lists were of an earlier version than one that was told before: the server's store
+            was restored from a backup. Versions can be compared (KEP-5504), and a list asks etcd.
     """
 
     def __init__(
@@ -91,13 +93,14 @@ class Watch(Generic[Kept]):
         self._relist_seconds, self._backoff = relist_seconds, backoff or Backoff()
         self._is_relisted_after_failure, self._has_failed = is_relisted_after_failure, False
         self._version: str | None = None
+        self._newest = 0
         self._listed_at = 0.0
         self._stood_at: float | None = None
         self.known: dict[Key, Kept] = {}
         self.problem: WatchProblem | None = None
         self.heard_at: float | None = None
         self.is_synced = False
-        self.lists = self.watches = 0
+        self.lists = self.watches = self.rewinds = 0
 
     @property
     def resource(self) -> Resource:
@@ -178,6 +181,7 @@ class Watch(Generic[Kept]):
                 break
         for key in unseen:
             yield Removed(self.known.pop(key))
+        self._note_age_of(version)
         self._version, self._listed_at, self.is_synced = version, begun, True
         self._has_failed = False
         yield Synced()
@@ -237,6 +241,7 @@ class Watch(Generic[Kept]):
         if notice.type == "BOOKMARK":
             bookmark: Bookmark = self._decoded(_bookmarks, notice.object)
             self._version = bookmark.metadata.resource_version
+            self._newest = max(self._newest, version_number(self._version))
             return []
         if notice.type == "ERROR":
             status = read_status(bytes(notice.object))
@@ -247,6 +252,7 @@ class Watch(Generic[Kept]):
         if not item.metadata.resource_version:
             raise _unreadable(f"the watch of {self._resource} told an object without a resourceVersion")
         self._version = item.metadata.resource_version
+        self._newest = max(self._newest, version_number(self._version))
         self._backoff.reset()
         if notice.type != "DELETED":
             return self._upsert(item)
@@ -267,6 +273,12 @@ class Watch(Generic[Kept]):
             # What msgspec says of a type names places and types, never values.
             detail = f": {error}" if isinstance(error, msgspec.ValidationError) else ""
             raise _unreadable(f"what was told of {self._resource} cannot be read{detail}") from None
+
+    def _note_age_of(self, version: str) -> None:
+        number = version_number(version)
+        if number < self._newest:
+            self.rewinds += 1
+        self._newest = number
 
     def _heard(self) -> None:
         self.heard_at = time.monotonic()

@@ -17,6 +17,7 @@ import msgspec
 from watchword.operator.election import Leadership
 from watchword.operator.metrics import OperatorMetrics
 from watchword.operator.names import FIELD_MANAGER
+from watchword.trust.specs import API_VERSION
 
 Body = Mapping[str, Any]
 _ATTEMPTS: Final = 4
@@ -33,6 +34,7 @@ _PLURALS: Final = {
     "RoleBinding": "rolebindings",
     "NetworkPolicy": "networkpolicies",
     "Event": "events",
+    "Namespace": "namespaces",
 }
 
 
@@ -134,6 +136,20 @@ class Writer:
         found: dict[str, Any] = msgspec.json.decode(answer.body)
         return found
 
+    async def find(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """A resource of ours, or a Namespace, as it is stored; None: there is none. By a list of one, which
+        needs no right that a watch does not need.
+
+        Raises:
+            Refused, Unavailable.
+        """
+        version = "v1" if kind == "Namespace" else API_VERSION
+        query = urlencode({"fieldSelector": f"metadata.name={name}"})
+        body = {"apiVersion": version, "kind": kind, "metadata": {"namespace": namespace}}
+        answer = await self._attempted("GET", f"{_collection(body)}?{query}", kind, None)
+        items = msgspec.json.decode(answer.body)["items"]
+        return {"apiVersion": version, "kind": kind, **items[0]} if items else None
+
     async def close(self) -> None:
         """Wait until no request is in flight any more."""
         await asyncio.to_thread(self._threads.shutdown)
@@ -187,10 +203,14 @@ class Writer:
 
 
 def _path(body: Body) -> str:
+    return f"{_collection(body)}/{quote(body['metadata']['name'], safe='')}"
+
+
+def _collection(body: Body) -> str:
     version, metadata = str(body["apiVersion"]), body["metadata"]
     group = f"/apis/{version}" if "/" in version else f"/api/{version}"
     place = f"/namespaces/{quote(metadata['namespace'], safe='')}" if metadata.get("namespace") else ""
-    return f"{group}{place}/{_PLURALS[body['kind']]}/{quote(metadata['name'], safe='')}"
+    return f"{group}{place}/{_PLURALS[body['kind']]}"
 
 
 def _metadata(answer: Answer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import kopf
 
 from watchword.operator import handlers
 from watchword.operator.agenda import Agenda
-from watchword.operator.apply import NotLeading, Writer
+from watchword.operator.apply import NotLeading, Refused, Unavailable, Writer
 from watchword.operator.connection import Connection
 from watchword.operator.driftwatch import affected
 from watchword.operator.election import Leadership
@@ -36,7 +36,11 @@ from watchword.process.logs import LOGGER
 from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD, Verdict
 from watchword.trust.eventreasons import EventReason
 
-# An object that is there, and of which kopf did not tell for so long: its watch is deaf.
+# An object is there in a version of which kopf did not tell for so long, nor of anything else of its kind:
+# its watch may be deaf, and the object is read beside it.
+_ASK_SECONDS: Final = 1.0
+_ASKED_AT_ONCE: Final = 16
+# So long, for all that was asked: everything is made anew.
 _DEAF_SECONDS: Final = 60.0
 # How long the first answers of issuers without any known key are waited for.
 _FIRST_KEYS_SECONDS: Final = 10.0
@@ -117,7 +121,7 @@ class Operator:
     async def _warm_up(self) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await _until(lambda: self._following.is_synced() and self._feed.untold() is None)
+        await _until(lambda: self._following.is_synced() and self._feed.untold.oldest_seconds() is None)
         read = loop.time()
         names = {entry.key[2] for entry in self._world.store.entries(ISSUER)}
         self._follow(names)
@@ -150,10 +154,24 @@ class Operator:
 
     async def _listen_for_silence(self) -> None:
         while True:
-            await asyncio.sleep(_DEAF_SECONDS / 4)
-            owed = self._feed.untold() if self._following.is_synced() else None
+            await asyncio.sleep(_ASK_SECONDS / 2)
+            owed = self._feed.untold.oldest_seconds() if self._following.is_synced() else None
             if owed is not None and owed > _DEAF_SECONDS:
                 raise RuntimeError(f"a watch has not told of an object for {owed:.0f} s; all are made anew")
+            if owed is not None and owed > _ASK_SECONDS and self._is_warm:
+                await self._ask_for_untold()
+
+    async def _ask_for_untold(self) -> None:
+        for each in self._feed.untold.silent_about(_ASK_SECONDS)[:_ASKED_AT_ONCE]:
+            try:
+                document = await self._writer.find(each.kind, each.namespace, each.name)
+            except (Refused, Unavailable) as problem:
+                LOGGER.info("a quiet watch could not be checked", extra={"why": str(problem)})
+                return
+            if document is not None:
+                place = "/".join((each.kind, each.namespace, each.name))
+                LOGGER.warning("a watch had not told of an object, which was read", extra={"object": place})
+                self._feed.take_read(each.kind, document)
 
     def _keys_changed(self, name: str) -> None:
         self._agenda.other_keys(name)

@@ -5,16 +5,17 @@ Two watches tell of each of our objects, kopf's of what it says and another of w
 be ahead of the other; only the later word counts.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from watchword.operator.agenda import Agenda
 from watchword.operator.following import Account, Existence, ManagedObject, Pod, Sink
 from watchword.operator.keys.sync import KeySync
+from watchword.operator.managed import version_of
 from watchword.operator.names import service_of
 from watchword.operator.recorder import Recorder
 from watchword.operator.store import Account as AccountName
+from watchword.operator.untold import Untold
 from watchword.operator.world import World
 from watchword.trust.conditions import WORKLOAD
 from watchword.trust.eventreasons import EventReason
@@ -22,23 +23,34 @@ from watchword.trust.specs import TrustedWorkload
 
 
 class Feed(Sink):
-    """Feeds one world."""
+    """Feeds one world.
+
+    Attributes:
+        untold: what kopf has still to tell.
+    """
 
     def __init__(self, world: World, agenda: Agenda, keys: KeySync, recorder: Recorder) -> None:
         """Feed a world; put what follows onto an agenda."""
         self._world, self._agenda, self._keys, self._recorder = world, agenda, keys, recorder
-        self._untold: dict[Existence, float] = {}
+        self.untold = Untold(world.store)
         self._last_uids: dict[AccountName, str] = {}
 
     def take(self, kind: str, is_gone: bool, document: Mapping[str, Any]) -> None:
         """Take an event of kopf's."""
+        self.untold.heard(kind)
+        self.take_read(kind, document, is_gone=is_gone)
+
+    def take_read(self, kind: str, document: Mapping[str, Any], *, is_gone: bool = False) -> None:
+        """Take an object as it is, whoever brought it."""
         metadata = document.get("metadata") or {}
         name, uid = str(metadata.get("name") or ""), str(metadata.get("uid") or "")
         namespace = str(metadata.get("namespace") or "")
         if is_gone:
-            self._forget(Existence(kind, namespace, name, uid))
+            self._forget(kind, namespace, name, uid)
         elif kind == "Namespace":
-            effects = self._world.store.take_namespace(name, uid, metadata.get("labels") or {})
+            effects = self._world.store.take_namespace(
+                name, uid, metadata.get("labels") or {}, version_of(metadata)
+            )
             if effects:
                 self._world.pods.forget_answers()
                 self._agenda.pods_changed(name)
@@ -51,19 +63,11 @@ class Feed(Sink):
 
     def exists(self, existence: Existence) -> None:
         """An object is there; kopf may have told of it already, or has to."""
-        self._untold[existence] = time.monotonic()
+        self.untold.exists(existence)
 
     def vanished(self, existence: Existence) -> None:
         """An object is gone."""
-        self._forget(existence)
-
-    def untold(self) -> float | None:
-        """For how many seconds kopf owes the oldest object that it did not tell of; None: it owes none."""
-        store = self._world.store
-        told = [each for each in self._untold if store.has(each.kind, each.namespace, each.name, each.uid)]
-        for each in told:
-            del self._untold[each]
-        return time.monotonic() - min(self._untold.values()) if self._untold else None
+        self._forget(existence.kind, existence.namespace, existence.name, existence.uid)
 
     def managed_seen(self, managed: ManagedObject) -> None:
         """An object of ours is there; if somebody else wrote it, look after it."""
@@ -106,9 +110,9 @@ class Feed(Sink):
         """A ConfigMap with an issuer's keys."""
         self._keys.set_config_map(namespace, name, data)
 
-    def _forget(self, gone: Existence) -> None:
-        self._untold.pop(gone, None)
-        self._agenda.add(self._world.store.remove(gone.kind, gone.namespace, gone.name, gone.uid))
+    def _forget(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        self.untold.vanished(kind, namespace, name, uid)
+        self._agenda.add(self._world.store.remove(kind, namespace, name, uid))
 
     def _touch(self, kind: str, namespace: str, name: str) -> None:
         entry = self._world.store.entry(kind, namespace, name)

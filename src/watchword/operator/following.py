@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from watchword.apiwatch import Endpoint, Part, PartialObject, Removed, Resource, Troubled, Upserted, Watch
-from watchword.apiwatch.messages import FullMeta
+from watchword.apiwatch.messages import FullMeta, ObjectMeta, version_number
 from watchword.operator.managed import MANAGED_KINDS, ManagedKind, Seen, seen_from
 from watchword.operator.names import MANAGED_SELECTOR, Name
 from watchword.operator.pods import GroupPool
@@ -43,13 +43,23 @@ _MANAGED: Final[Mapping[ManagedKind, Resource]] = {
 PODS: Final = Resource(plural="pods", field_selector="status.phase!=Succeeded,status.phase!=Failed")
 
 
+class StoreRestored(Exception):
+    """The API server's store is older than what it told before: nothing that was read from it counts."""
+
+
 class Existence(msgspec.Struct, frozen=True):
-    """That an object is there, and no more."""
+    """That an object is there, and in which version, and no more.
+
+    Attributes:
+        version: what grows whenever the object says something else: its generation; a Namespace has none, and
+            its resourceVersion is taken.
+    """
 
     kind: str
     namespace: str
     name: str
     uid: str
+    version: int
 
 
 class ManagedObject(msgspec.Struct, frozen=True):
@@ -121,9 +131,7 @@ class Following:
         try:
             async with asyncio.TaskGroup() as group:
                 for kind, resource in _OURS.items():
-                    watch = self._watch(
-                        f"{resource.plural}/metadata", resource, PartialObject, _existence(kind)
-                    )
+                    watch = self._watch(f"{resource.plural}/metadata", resource, _Spoken, _existence(kind))
                     group.create_task(_tell(watch, sink.exists, sink.vanished))
                 for managed in MANAGED_KINDS:
                     resource = _MANAGED[managed]
@@ -210,6 +218,8 @@ async def _tell(
                 problem = event.problem
                 extra = {"resource": str(watch.resource), "why": problem.detail, "remedy": problem.remedy}
                 LOGGER.warning("a watch has no word", extra=extra)
+            elif watch.rewinds:
+                raise StoreRestored(f"the list of {watch.resource} is older than what was told before")
             else:
                 synced()
 
@@ -245,9 +255,19 @@ class _ConfigMap(Part, frozen=True):
     data: dict[str, str] | None = None
 
 
-def _existence(kind: str) -> Callable[[PartialObject], Existence]:
-    def keep(item: PartialObject) -> Existence:
-        return Existence(kind, item.metadata.namespace, item.metadata.name, item.metadata.uid)
+class _SpokenMeta(ObjectMeta, frozen=True):
+    generation: int = 0
+
+
+class _Spoken(Part, frozen=True):
+    metadata: _SpokenMeta
+
+
+def _existence(kind: str) -> Callable[[_Spoken], Existence]:
+    def keep(item: _Spoken) -> Existence:
+        metadata = item.metadata
+        version = metadata.generation or version_number(metadata.resource_version)
+        return Existence(kind, metadata.namespace, metadata.name, metadata.uid, version)
 
     return keep
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from watchword.apiwatch.messages import version_number
 from watchword.operator.names import (
     BUNDLE_ENTRY,
     DIGEST_ANNOTATION,
@@ -69,8 +70,7 @@ def seen_from(kind: ManagedKind, document: dict[str, Any]) -> Seen:
 
 def version_of(metadata: dict[str, Any]) -> int:
     """An object's resourceVersion as a number; 0 where it is none."""
-    text = str(metadata.get("resourceVersion", ""))
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    return version_number(str(metadata.get("resourceVersion", "")))
 
 
 def has_the_last_word(metadata: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -37,6 +38,8 @@ from watchword.process.logs import LOGGER, set_up_logging
 Workshop = Callable[[OperatorSettings, Connection, Leadership, OperatorMetrics], Work]
 # After a term that failed, so that a fault that lasts is no storm of terms.
 _PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+# A term that lasted so long was a good one: the next failure is a first one.
+_GOOD_SECONDS: Final = 300.0
 _STUCK: Final = 3
 
 
@@ -105,6 +108,7 @@ class _Process:
         term = Term(work, self._connection, window_seconds=self._settings.watch_window_seconds)
         LOGGER.info("leading", extra={"identity": elector.identity})
         self._metrics.terms.inc()
+        begun = time.monotonic()
         health.term = term
         term.start()
         keeping = asyncio.create_task(elector.keep())
@@ -122,6 +126,8 @@ class _Process:
         LOGGER.info("no longer leading", extra={"why": why})
         await self._wait_or_die(ended)
         health.term = None
+        if time.monotonic() - begun >= _GOOD_SECONDS:
+            self._failures = 0
         return self._pause_after(ended.exception())
 
     def _pause_after(self, error: BaseException | None) -> float:

@@ -8,7 +8,7 @@ whose UID was deleted, changes nothing.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,12 @@ class Effects(msgspec.Struct, frozen=True):
 NOTHING: Final = Effects()
 
 
+class _Namespace(NamedTuple):
+    uid: str
+    version: int
+    labels: Mapping[str, str]
+
+
 class Store:
     """What is known of the cluster. Everything returned is as of now; nothing here waits or writes."""
 
@@ -51,7 +57,7 @@ class Store:
         self._services_in: dict[str, set[str]] = {}
         self._workloads_for: dict[Account, set[Name]] = {}
         self._workloads_naming: dict[str, set[Name]] = {}
-        self._namespaces: dict[str, tuple[str, dict[str, str]]] = {}
+        self._namespaces: dict[str, _Namespace] = {}
         self._accounts: dict[Account, str] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
 
@@ -96,7 +102,8 @@ class Store:
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
         """A Namespace's labels."""
-        return self._namespaces.get(namespace, ("", {}))[1]
+        known = self._namespaces.get(namespace)
+        return {} if known is None else known.labels
 
     def namespaces(self) -> Iterable[str]:
         """The names of all Namespaces."""
@@ -110,14 +117,16 @@ class Store:
             for account in accounts
         }
 
-    def has(self, kind: str, namespace: str, name: str, uid: str) -> bool:
-        """Whether an object, or a Namespace, is known by this UID, or known to be gone."""
+    def has(self, kind: str, namespace: str, name: str, uid: str, version: int) -> bool:
+        """Whether an object of this UID is known in this generation (a Namespace: resourceVersion) or a later
+        one, or known to be gone."""
         if uid in self._gone:
             return True
         if kind == "Namespace":
-            return self._namespaces.get(name, ("", {}))[0] == uid
+            known = self._namespaces.get(name)
+            return known is not None and known.uid == uid and known.version >= version
         entry = self._entries[kind].get((namespace, name))
-        return entry is not None and entry.uid == uid
+        return entry is not None and entry.uid == uid and entry.generation >= version
 
     def count(self, kind: str) -> int:
         """How many objects there are of one of our kinds; from any thread."""
@@ -153,10 +162,10 @@ class Store:
             self._gone.popitem(last=False)
         if kind == "Namespace":
             known = self._namespaces.get(name)
-            if known is None or known[0] != uid:
+            if known is None or known.uid != uid:
                 return NOTHING
             del self._namespaces[name]
-            return Effects(services=self._names_in(name)) if known[1] else NOTHING
+            return Effects(services=self._names_in(name)) if known.labels else NOTHING
         before = self._entries[kind].get((namespace, name))
         if before is None or before.uid != uid:
             return NOTHING
@@ -164,13 +173,13 @@ class Store:
         del self._entries[kind][namespace, name]
         return self._effects_of(before, None)
 
-    def take_namespace(self, name: str, uid: str, labels: Mapping[str, str]) -> Effects:
-        """Take a Namespace's labels."""
-        if uid in self._gone:
-            return NOTHING
+    def take_namespace(self, name: str, uid: str, labels: Mapping[str, str], version: int = 0) -> Effects:
+        """Take a Namespace's labels, as of a resourceVersion."""
         before = self._namespaces.get(name)
-        self._namespaces[name] = (uid, dict(labels))
-        if before is not None and before[1] == labels:
+        if uid in self._gone or (before is not None and 0 < version <= before.version):
+            return NOTHING
+        self._namespaces[name] = _Namespace(uid, version, dict(labels))
+        if before is not None and before.labels == labels:
             return NOTHING
         return Effects(services=self._names_in(name))
 
