@@ -2,10 +2,12 @@
 """A burst is one piece of work, no key is worked on twice at once, and what fails comes again."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.operator.virtual_time import run_in_virtual_time
 from watchword.operator.debounce import DebouncedQueue
 
 
@@ -125,3 +127,27 @@ def test_a_thousand_keys_are_all_worked_on_once(concurrency: int) -> None:
         await until(queue.is_idle)
 
     assert sorted(run(scenario, concurrency=concurrency)) == sorted(map(str, range(1000)))
+
+
+def test_what_fails_for_two_hours_is_tried_again_at_least_every_five_seconds_and_never_in_step() -> None:
+    attempts: list[float] = []
+
+    async def fail(_: str, __: float) -> None:
+        attempts.append(asyncio.get_running_loop().time())
+        raise OSError("as ever")
+
+    async def main() -> None:
+        queue = DebouncedQueue(fail, quiet_seconds=0.05, longest_seconds=0.25, concurrency=2)
+        running = asyncio.create_task(queue.run())
+        queue.open()
+        queue.add("a")
+        await asyncio.sleep(7200)
+        assert not running.done()
+        running.cancel()
+
+    run_in_virtual_time(main())
+    waits = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert len(waits) > 1440
+    assert max(waits) <= 5.25
+    assert min(waits[10:]) >= 2.5
+    assert len({round(wait, 3) for wait in waits[10:]}) > 100

@@ -20,6 +20,7 @@ from watchword.operator.election import Leadership
 from watchword.operator.entries import Key
 from watchword.operator.feed import Feed
 from watchword.operator.following import Following
+from watchword.operator.keyfigures import KeyFigures
 from watchword.operator.keys.fetch import AddressRules
 from watchword.operator.keys.sync import KeySync
 from watchword.operator.keysources import KeySources
@@ -114,6 +115,7 @@ class Operator:
                 group.create_task(self._warm_up())
                 group.create_task(self._listen_for_silence())
         finally:
+            self._metrics.key_ages.source = self._metrics.keys_pending.source = dict
             for timer in self._timers.values():
                 timer.cancel()
             await self._writer.close()
@@ -264,6 +266,8 @@ class Operator:
         metrics.issuers.set_function(lambda: float(store.count(ISSUER)))
         metrics.services.set_function(lambda: float(store.count(SERVICE)))
         metrics.workloads.set_function(lambda: float(store.count(WORKLOAD)))
+        figures = KeyFigures(store, self._keys)
+        metrics.key_ages.source, metrics.keys_pending.source = figures.ages, figures.pending
 
 
 async def _until(holds: Callable[[], bool]) -> None:

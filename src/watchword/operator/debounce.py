@@ -15,7 +15,8 @@ from watchword.process.logs import LOGGER
 
 _K = TypeVar("_K", bound=Hashable)
 _FIRST_RETRY_SECONDS: Final = 0.5
-_LAST_RETRY_SECONDS: Final = 60.0
+# A quota that is raised or a right that is given is no event: nobody should have to wait for long after it.
+_LAST_RETRY_SECONDS: Final = 5.0
 _MAX_MESSAGE: Final = 512
 
 
@@ -114,7 +115,7 @@ class DebouncedQueue(Generic[_K]):
 
     def _retry(self, key: _K, error: Exception) -> None:
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait = min(_FIRST_RETRY_SECONDS * 2 ** (count - 1), _LAST_RETRY_SECONDS)
+        wait = min(_FIRST_RETRY_SECONDS * 2.0 ** min(count - 1, 30), _LAST_RETRY_SECONDS)
         wait *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         why = f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]
         LOGGER.warning("tried again later", extra={"what": str(key), "why": why, "seconds": round(wait, 1)})

@@ -25,15 +25,19 @@ class OperatorMetrics:
             "terms",
             "How many terms of leadership this process has begun; many mean that leadership is unsteady.",
         )
-        self.watch_ages = Ages(
+        self.watch_ages = AskedGauge(
             "watch_age_seconds",
             "Seconds since a watch last said anything, a bookmark included; only while leading.",
             "resource",
         )
-        self.key_ages = Ages("key_age_seconds", "Seconds since an issuer's keys were read.", "issuer")
-        for collector in (self.watch_ages, self.key_ages):
+        self.key_ages = AskedGauge(
+            "key_age_seconds", "Seconds since an issuer's keys were read; only while leading.", "issuer"
+        )
+        self.keys_pending = AskedGauge(
+            "keys_pending", "Keys of an issuer that wait for approval; only while leading.", "issuer"
+        )
+        for collector in (self.watch_ages, self.key_ages, self.keys_pending):
             self.registry.register(collector)
-        self.keys_pending = self._gauge("keys_pending", "Keys of an issuer that wait for approval.", "issuer")
         self.reconciles = self._counter("reconciles", "Services compiled, by what came of it.", "result")
         self.edit_to_bundle = Histogram(
             f"{_PREFIX}edit_to_bundle_seconds",
@@ -59,16 +63,16 @@ class OperatorMetrics:
         return Counter(_PREFIX + name, text, labels, registry=self.registry)
 
 
-class Ages(Collector):
-    """Ages, asked for when somebody looks: one that is only set when something happens would never grow."""
+class AskedGauge(Collector):
+    """A gauge that is asked when somebody looks: an age that is set when something happens never grows."""
 
     def __init__(self, name: str, text: str, label: str) -> None:
         self._name, self._text, self._label = _PREFIX + name, text, label
         self.source: Callable[[], Mapping[str, float]] = dict
 
     def collect(self) -> Iterator[Metric]:
-        """The gauge with a sample for each age; none while there is no source."""
+        """The gauge with a sample for each label; none while there is no source."""
         family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
-        for name, age in sorted(self.source().items()):
-            family.add_metric([name], age)
+        for name, value in sorted(self.source().items()):
+            family.add_metric([name], value)
         yield family

@@ -28,7 +28,7 @@ class Follower:
     """The keys of one issuer, and every way in which they may change."""
 
     def __init__(self, issuer: ClusterTrustedIssuer, held: tuple[HeldKey, ...], now: float) -> None:
-        self.issuer = issuer
+        self.issuer, self.begun_at = issuer, now
         self._held = held
         self._fresh = Verdict.NEVER_FETCHED.with_message()
         self._fetched_at: float | None = None

@@ -8,7 +8,7 @@ Everything here runs on one event loop and is called from it. What was learned i
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
 from watchword.operator.keys.asking import Asking, FetchOwnCluster, ReadSecret
@@ -25,6 +25,24 @@ from watchword.trust.specs.issuer import ConfigMapKeys
 
 # A deadline is looked at again at least so often: the wall clock may be set while a task sleeps.
 _NAP_SECONDS: Final = 30.0
+
+
+class Progress(NamedTuple):
+    """How the following of one issuer stands.
+
+    Attributes:
+        keys: what is known of its keys.
+        has_source: whether they come from elsewhere than the object itself.
+        is_watched: whether that is a ConfigMap, whose changes are told.
+        begun_at: since when it is followed, in unix seconds.
+        now: unix seconds when this was asked.
+    """
+
+    keys: IssuerKeys
+    has_source: bool
+    is_watched: bool
+    begun_at: float
+    now: float
 
 
 class KeySync:
@@ -102,6 +120,21 @@ class KeySync:
             KeyError: the issuer is not followed.
         """
         return self._followed[name].follower.keys
+
+    def progress(self) -> Mapping[str, Progress]:
+        """How the following of each issuer stands; from any thread."""
+        now = self._now()
+        # A copy in one step: the loop goes on meanwhile.
+        return {
+            name: Progress(
+                each.follower.keys,
+                each.source is not None,
+                isinstance(each.source, ConfigMapKeys),
+                each.follower.begun_at,
+                now,
+            )
+            for name, each in list(self._followed.items())
+        }
 
     def take_changes(self, name: str) -> tuple[KeyChange, ...]:
         """What happened to an issuer's keys since this was last asked; each is given once."""
