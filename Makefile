@@ -34,8 +34,7 @@ demo: setup ## Watch the main job at work on this machine; no cluster needed (KE
 
 test: setup control-plane ## Run everything: lint, units, attacks, a real API server, a node, real proxies, fuzzing
 	@$(MAKE) --no-print-directory lint verify
-	@$(BIN)/python -m pytest
-	@$(MAKE) --no-print-directory fuzz
+	@$(BIN)/python -m tests.lanes --seconds $(FUZZ_SECONDS)
 
 test-unit: setup ## Run what needs neither an API server, a node nor a proxy; the quick one
 	@$(BIN)/python -m pytest -q -m "not cluster and not node and not proxies"

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that `make test` runs, in two lanes at once: `python -m tests.lanes`.
+
+Tests of clusters and nodes mostly wait, for servers to come and for faults to be felt; all others mostly
+reckon. One lane is shown as it goes, the other from where it is once the first has ended; a mark decides
+which lane a test is in, so none can be in neither.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+SLOW = "cluster or node"
+Command = Sequence[str]
+
+
+class Lane:
+    """Commands one after the other, whatever became of those before; what they print goes to a file."""
+
+    def __init__(self, commands: Sequence[Command], log: Path) -> None:
+        """Begin with the first command."""
+        self._commands, self._log = list(commands), log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.failed: list[Command] = []
+
+    def is_running(self) -> bool:
+        """Whether there is more to come; starts the next command when one has ended."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                return True
+            if self._process.returncode != 0:
+                self.failed.append(self._commands[0])
+            del self._commands[0]
+        if not self._commands:
+            self._process = None
+            return False
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(self._commands[0], stdout=output, stderr=subprocess.STDOUT)
+        return True
+
+    def stop(self) -> None:
+        """End what runs, as Ctrl-C would."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+def run(lanes: Sequence[Lane], logs: Sequence[Path]) -> list[Command]:
+    """Run lanes at once, showing one log after the other; what failed."""
+    with ExitStack() as stack:
+        for lane in lanes:
+            stack.callback(lane.stop)
+        places = [0] * len(logs)
+        shown = 0
+        while shown < len(logs):
+            running = [lane.is_running() for lane in lanes]
+            with logs[shown].open("rb") as log:
+                log.seek(places[shown])
+                new = log.read()
+            places[shown] += len(new)
+            os.write(sys.stdout.fileno(), new)
+            if not running[shown] and not new:
+                shown += 1
+            else:
+                time.sleep(0.2)
+    return [command for lane in lanes for command in lane.failed]
+
+
+def main() -> int:
+    """Exit status: 0 when every command of every lane ended well, else 1."""
+    python = sys.executable
+    lanes: list[list[Command]] = [
+        [[python, "-m", "pytest", "-m", f"not ({SLOW})"], [python, "-m", "tests.fuzz", *sys.argv[1:]]],
+        [[python, "-m", "pytest", "-m", SLOW]],
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"lane-{number}" for number in range(len(lanes))]
+        for log in logs:
+            log.touch()
+        failed = run([Lane(commands, log) for commands, log in zip(lanes, logs, strict=True)], logs)
+    for command in failed:
+        print(f"failed: {' '.join(command[1:])}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

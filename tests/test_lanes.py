@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs at once must neither hide a failure nor what was printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lanes import Lane, run
+
+
+def says(text: str, code: int = 0, seconds: float = 0.0) -> list[str]:
+    program = f"import sys, time; time.sleep({seconds}); print({text!r}); sys.exit({code})"
+    return [sys.executable, "-c", program]
+
+
+def in_lanes(folder: Path, *lanes: list[list[str]]) -> list[list[str]]:
+    logs = [folder / str(number) for number in range(len(lanes))]
+    for log in logs:
+        log.touch()
+    found = run([Lane(commands, log) for commands, log in zip(lanes, logs, strict=True)], logs)
+    return [list(command) for command in found]
+
+
+def test_a_failure_in_any_place_of_any_lane_is_a_failure(tmp_path: Path) -> None:
+    bad, worse = says("bad", code=1, seconds=0.3), says("worse", code=2)
+    assert in_lanes(tmp_path, [says("a"), bad, says("b")], [worse, says("c")]) == [bad, worse]
+
+
+def test_what_each_lane_prints_is_shown_whole_and_one_after_the_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert in_lanes(tmp_path, [says("1"), says("2", seconds=0.5)], [says("3"), says("4")], [says("5")]) == []
+    assert capfd.readouterr().out.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_a_command_that_cannot_start_is_no_success(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        in_lanes(tmp_path, [["/no/such/program"]])
