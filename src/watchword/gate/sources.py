@@ -16,6 +16,11 @@ from watchword.process.files import state_of
 from watchword.trust import Bundle, BundleProblem, decode_bundle
 from watchword.trust.bundle import MAX_BUNDLE_BYTES
 
+_MOUNT = (
+    "mount the service's bundle ConfigMap, or check --bundle; where Watchword's injection does that, this "
+    "pod was not injected: it lacks the label watchword.dev/gate, or is older than it"
+)
+
 
 class SourceProblem(msgspec.Struct, frozen=True):
     """Why there is no bundle now.
@@ -75,7 +80,7 @@ class FileSource:
             return decode_bundle(data)
         except OSError as error:
             detail = f"the bundle file cannot be read: {error.strerror}"
-            return SourceProblem(detail, "mount the service's bundle ConfigMap, or check --bundle")
+            return SourceProblem(detail, _MOUNT)
         except BundleProblem as problem:
             return unusable("the bundle file is no usable bundle", problem)
 

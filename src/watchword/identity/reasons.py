@@ -41,7 +41,8 @@ class Reason(Enum):
         401,
         "The request carries no Authorization header.",
         "Send `Authorization: Bearer <projected ServiceAccount token>`. If the pod has no such token, "
-        "mount one with this service's audience.",
+        "mount one with this service's audience; a pod with the label watchword.dev/call gets it, unless it "
+        "is older than its label and was not injected.",
     )
     MALFORMED_CREDENTIAL = _Facts(
         "malformed_credential",
