@@ -228,6 +228,10 @@ def _moved(_: App, connection: Connection, __: Request) -> bool:
     return _answer(connection, b"", b"302 Found", b"Location: http://other.example/")
 
 
+def _dated(_: App, connection: Connection, __: Request) -> bool:
+    return _answer(connection, b"", b"200 OK", b"Date: Thu, 01 Jan 2026 00:00:00 GMT")
+
+
 def _packed(_: App, connection: Connection, __: Request) -> bool:
     return _answer(connection, b"not really gzip", b"200 OK", b"Content-Encoding: gzip")
 
@@ -257,6 +261,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "forges": _forges,
     "not-modified": _not_modified,
     "moved": _moved,
+    "dated": _dated,
     "packed": _packed,
     "socket": _socket,
 }

@@ -214,6 +214,11 @@ def test_redirects_and_codings_are_the_callers_to_follow(front: Front) -> None:
     assert status_of(front.ask(b"GET /app/acme/not-modified HTTP/1.1")) == 304
 
 
+def test_an_answer_has_one_date_though_app_and_gate_say_theirs(front: Front) -> None:
+    head = front.ask(b"GET /app/acme/dated HTTP/1.1").partition(b"\r\n\r\n")[0].lower()
+    assert head.count(b"\r\ndate:") == 1
+
+
 def test_an_app_cannot_speak_as_the_gate(front: Front) -> None:
     answer = front.ask(b"GET /app/acme/forges HTTP/1.1")
     assert status_of(answer) == 401

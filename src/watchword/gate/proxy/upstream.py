@@ -142,7 +142,8 @@ async def _pass_back(answer: aiohttp.ClientResponse, send: Send) -> None:
     start: dict[str, Any] = {
         "type": "http.response.start",
         "status": answer.status,
-        "headers": to_caller(answer.raw_headers, answer.status),
+        # The server says when it answers; a second Date would be a malformed answer (RFC 9110, section 5.3).
+        "headers": [pair for pair in to_caller(answer.raw_headers, answer.status) if pair[0] != b"date"],
     }
     await send(start)
     async for chunk in answer.content.iter_any():
