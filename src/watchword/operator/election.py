@@ -32,11 +32,13 @@ class Leadership(Protocol):
 
 class Timing(NamedTuple):
     """Seconds. `lease`: silence after which a standby takes over. `renew_deadline`: age of its last renewal
-    at which a leader stops leading. `retry`: between two attempts."""
+    at which a leader stops leading. `retry`: between two renewals. `standby`: between two looks of a standby,
+    half of which is what a clean handover waits for."""
 
     lease: float = 10.0
     renew_deadline: float = 7.0
     retry: float = 1.0
+    standby: float = 0.5
 
 
 DEFAULT_TIMING: Final = Timing()
@@ -88,12 +90,12 @@ class Elector:
             await self._attempt()
             if self.is_held():
                 return
-            await self._pause()
+            await self._pause(self._timing.standby)
 
     async def keep(self) -> str:
         """Renew until leadership is lost; returns why."""
         while True:
-            await self._pause()
+            await self._pause(self._timing.retry)
             left = self._held_until - self._clock()
             if left > 0:
                 try:
@@ -130,8 +132,8 @@ class Elector:
         except (LeaseConflict, LeaseUnavailable) as problem:
             LOGGER.warning("the Lease was not given back; it runs out by itself", extra={"why": str(problem)})
 
-    async def _pause(self) -> None:
-        await self._sleep(self._timing.retry * (0.9 + 0.2 * self._dice()))
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(seconds * (0.9 + 0.2 * self._dice()))
 
     async def _attempt(self) -> None:
         try:
