@@ -9,11 +9,13 @@ suite that skips what it is for must not pass for a green one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from math import prod
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.witness import Witness, clusters_of
 from tests.controlplane import (
     Binaries,
     BuildFailed,
@@ -32,12 +34,36 @@ from watchword.trust.crds import definitions
 _HERE = Path(__file__).parent
 _FOUND = pytest.StashKey[Binaries | ControlPlaneUnavailable | BuildFailed]()
 _namespace_numbers = itertools.count(1)
+_brought_about: dict[str, tuple[set[str], list[str]]] = {}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark every test of this folder, so that `-m 'not cluster'` leaves all of them out."""
     if item.path.is_relative_to(_HERE):
         item.add_marker(pytest.mark.cluster)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Hold a test that is marked `brings_about` to what the API server was told while it ran."""
+    mark = pyfuncitem.get_closest_marker("brings_about")
+    if mark is None:
+        return (yield)
+    claims, clusters = set(mark.args), clusters_of(pyfuncitem.funcargs.values())
+    if mark.kwargs.get("with_its_fixture"):
+        witnesses = [Witness(each, "0") for each in clusters]
+    else:
+        witnesses = [Witness.from_now_on(each) for each in clusters]
+    assert witnesses, "a test that brings something about reaches no API server through its fixtures"
+    outcome = yield
+    # With parameters, what the test claims is what all its runs bring about together.
+    name = pyfuncitem.nodeid.partition("[")[0]
+    seen, runs = _brought_about.setdefault(name, (set(), []))
+    seen.update(*(each.seen(claims - seen) for each in witnesses))
+    runs.append(pyfuncitem.nodeid)
+    if len(runs) == prod(len(mark.args[1]) for mark in pyfuncitem.iter_markers("parametrize")):
+        assert sorted(claims - seen) == [], "claimed by its mark, and the API server was told of none of it"
+    return outcome
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -270,7 +270,9 @@ def test_a_key_waits_for_a_person_and_may_go_again(stage: Stage) -> None:
 
 
 @pytest.mark.brings_about(
-    "ClusterTrustedIssuer/RotationSettled/ApprovalOverdue", "ClusterTrustedIssuer/Event/ApprovalOverdue"
+    "ClusterTrustedIssuer/RotationSettled/ApprovalOverdue",
+    "ClusterTrustedIssuer/Event/ApprovalOverdue",
+    with_its_fixture=True,
 )
 def test_a_key_that_waited_for_days_is_overdue_and_still_not_trusted(stage: Stage) -> None:
     stage.says("overdue", "RotationSettled/ApprovalOverdue", "Ready/AwaitingApproval", "KeysFresh/Fetched")
