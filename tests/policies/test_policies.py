@@ -13,7 +13,7 @@ from tests.policies.evaluator import CYCLONUS_VERSION, SOURCE, Evaluator, Packet
 from tests.policies.world import MANIFESTS, PORTS, RECEIVERS, SENDERS, TO_THE_GATE, UNTOUCHED, is_expected
 from tests.trust.manifests import compiled, parsed, service
 from watchword.trust.network import network_policy
-from watchword.trust.overlap import opens_app_port_of
+from watchword.trust.overlap import opens_app_port_of, opens_gate_port_of
 from watchword.trust.specs import ProtectedService
 
 STRANGER = Peer("203.0.113.7")
@@ -116,3 +116,17 @@ def test_an_app_port_is_said_to_be_opened_by_another_service_exactly_when_it_is(
     said = opens_app_port_of(other, one)
     # Where the other's gate has the port of this app, the other's callers come in, and strangers do not.
     assert said == is_open or (said and other.spec.port == one.spec.upstream_port)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(PORT_NUMBERS, min_size=4, max_size=4), st.sampled_from(["Enforce", "Off"]))
+def test_a_gate_port_is_said_to_be_opened_by_another_service_exactly_when_it_is(
+    evaluator: Evaluator, ports: list[int], mode: str
+) -> None:
+    if ports[0] == ports[1] or ports[2] == ports[3]:
+        return
+    one = service_of(service("one", port=ports[0], upstreamPort=ports[1], **SAME_PODS))
+    off = {"networkPolicy": {"mode": mode}}
+    other = service_of(service("other", port=ports[2], upstreamPort=ports[3], **SAME_PODS, **off))
+    (is_open,) = evaluator.arrives(applied(one, other), [Packet(STRANGER, SHARED_POD, one.spec.port)])
+    assert opens_gate_port_of(other, one) == is_open

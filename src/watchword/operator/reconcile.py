@@ -24,7 +24,13 @@ from watchword.operator.publish import NameTaken, Publisher
 from watchword.operator.world import World
 from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD, ConditionValue, Verdict
 from watchword.trust.narrowing import Standing, standing_bundle
-from watchword.trust.overlap import matches, opens_app_port_of, problem_of_overlap, selects_all_of
+from watchword.trust.overlap import (
+    matches,
+    opens_app_port_of,
+    opens_gate_port_of,
+    problem_of_overlap,
+    selects_all_of,
+)
 from watchword.trust.rules import parse_time
 from watchword.trust.service import ServiceCompilation, compile_service, has_ended, problem_of_orphan
 from watchword.trust.specs import ClusterTrustedIssuer, Peer, ProtectedService, TrustedWorkload
@@ -219,16 +225,25 @@ class Reconciler:
         return self._overlap_of(service) or Verdict.ENFORCED.with_message(), None
 
     def _overlap_of(self, service: ProtectedService) -> ConditionValue | None:
-        """Whether another service's policy opens the app's port, on pods that both select."""
+        """Whether another service's policy opens the app's port, or the gate's, on pods that both select."""
+        found: ConditionValue | None = None
         namespace = service.metadata.namespace
         for entry in sorted(self._store.services_in(namespace), key=lambda each: each.key):
             other = entry.resource
             if not isinstance(other, ProtectedService) or other.metadata.name == service.metadata.name:
                 continue
-            if opens_app_port_of(other, service) and self._share_pods(service, other):
+            opens_app, opens_gate = opens_app_port_of(other, service), opens_gate_port_of(other, service)
+            if not (opens_app or opens_gate) or not self._share_pods(service, other):
+                continue
+            if opens_app:
                 problem = problem_of_overlap(service, other)
                 return Verdict.SELECTORS_OVERLAP.with_message(problem.detail, problem.remedy)
-        return None
+            name, port = other.metadata.name, service.spec.port
+            detail = (
+                f"the NetworkPolicy of {name}, which selects the same pods, lets everybody in to port {port}"
+            )
+            found = found or Verdict.GATE_PORT_OPENED.with_message(detail)
+        return found
 
     def _share_pods(self, one: ProtectedService, other: ProtectedService) -> bool:
         if selects_all_of(one, other) or selects_all_of(other, one):

@@ -169,7 +169,7 @@ def _readiness(entry: Entry, outcome: Outcome | None) -> ConditionValue:
 def _service_readiness(outcome: Outcome) -> ConditionValue:
     if outcome.published is None or outcome.published.verdict is not Verdict.PUBLISHED:
         return Verdict.NOT_PUBLISHED.with_message()
-    fine = (Verdict.ENFORCED, Verdict.PREVIEWED, Verdict.OFF)
+    fine = (Verdict.ENFORCED, Verdict.GATE_PORT_OPENED, Verdict.PREVIEWED, Verdict.OFF)
     if outcome.policy is None or outcome.policy.verdict not in fine:
         return Verdict.POLICY_NOT_APPLIED.with_message()
     return Verdict.SERVING.with_message()

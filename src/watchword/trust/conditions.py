@@ -296,6 +296,15 @@ class Verdict(Enum):
         "The NetworkPolicy of another service on the same pods opens the app's port to the network.",
         "Select pods that no other ProtectedService selects, or give both the same upstreamPort.",
     )
+    GATE_PORT_OPENED = _Facts(
+        (SERVICE,),
+        _POLICY,
+        "True",
+        "GatePortOpened",
+        "The NetworkPolicy is applied, and that of another service on the same pods opens the gate's port to "
+        "the network all the same: only the gate keeps strangers out.",
+        "Select pods that no other ProtectedService selects, or give both the same port.",
+    )
     POLICY_NAME_TAKEN = _Facts(
         (SERVICE,),
         _POLICY,

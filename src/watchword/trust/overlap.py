@@ -21,6 +21,17 @@ def opens_app_port_of(one: ProtectedService, other: ProtectedService) -> bool:
     return other.spec.upstream_port != one.spec.upstream_port
 
 
+def opens_gate_port_of(one: ProtectedService, other: ProtectedService) -> bool:
+    """Whether, on such a pod, the policy of `one` lets strangers in to the gate of `other`.
+
+    Where two gates stand before one app that is what comes of it: no problem, since a gate asks everybody who
+    they are, and yet not what the owner's `from` says.
+    """
+    if "Off" in (one.spec.network_policy.mode, other.spec.network_policy.mode):
+        return False
+    return other.spec.port not in (one.spec.port, one.spec.upstream_port)
+
+
 def selects_all_of(one: ProtectedService, other: ProtectedService) -> bool:
     """Whether every pod that `other` selects is selected by `one` too."""
     return matches(one, other.spec.selector.match_labels)

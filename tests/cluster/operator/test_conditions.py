@@ -114,6 +114,20 @@ def test_two_services_on_the_same_pods_are_told_that_one_opens_the_others_app(
     operated.wait_for(one, "PolicyApplied/SelectorsOverlap")
 
 
+@pytest.mark.brings_about("ProtectedService/PolicyApplied/GatePortOpened")
+def test_two_gates_before_one_app_are_told_that_each_opens_the_others_port(
+    operated: Operated, place: str
+) -> None:
+    pods = {"selector": {"matchLabels": {"app": "a"}}}
+    one, two = operated.service(place, "one", **pods), operated.service(place, "two", port=9443, **pods)
+    operated.apply(one, two)
+    for service, port in ((one, 8443), (two, 9443)):
+        operated.wait_for(service, "PolicyApplied/GatePortOpened", "Ready/BundleCurrent")
+        assert f"lets everybody in to port {port}" in operated.condition(service, "PolicyApplied")["message"]
+    operated.delete(two)
+    operated.wait_for(one, "PolicyApplied/Enforced")
+
+
 @pytest.mark.brings_about(
     "ProtectedService/BundlePublished/TooLarge",
     "ProtectedService/Event/TooLarge",
