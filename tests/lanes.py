@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that `make test` runs, in two lanes at once: `python -m tests.lanes`.
+"""Everything that `make test` runs, in three lanes at once: `python -m tests.lanes`.
 
-Tests of clusters and nodes mostly wait, for servers to come and for faults to be felt; all others mostly
-reckon. One lane is shown as it goes, the other from where it is once the first has ended; a mark decides
-which lane a test is in, so none can be in neither.
+Tests of clusters and nodes mostly wait, for servers to come, for faults to be felt, for a kubelet to renew a
+token; all others mostly reckon. One lane is shown as it goes, the next from where it is once that has ended;
+marks decide which lane a test is in, so none can be in none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-SLOW = "cluster or node"
+NODE, CLUSTER, REST = "node", "cluster and not node", "not cluster and not node"
 Command = Sequence[str]
 
 
@@ -77,8 +77,9 @@ def main() -> int:
     """Exit status: 0 when every command of every lane ended well, else 1."""
     python = sys.executable
     lanes: list[list[Command]] = [
-        [[python, "-m", "pytest", "-m", f"not ({SLOW})"], [python, "-m", "tests.fuzz", *sys.argv[1:]]],
-        [[python, "-m", "pytest", "-m", SLOW]],
+        [[python, "-m", "pytest", "-m", REST], [python, "-m", "tests.fuzz", *sys.argv[1:]]],
+        [[python, "-m", "pytest", "-m", NODE]],
+        [[python, "-m", "pytest", "-m", CLUSTER]],
     ]
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"lane-{number}" for number in range(len(lanes))]

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`images`: the images of this checkout as OCI archives, for tests of them and for pods that run them.
 
-Steps whose input has not changed come from the user's cache folder; a first build takes about a minute.
+Steps whose input has not changed come from the user's cache folder; a first build takes about a minute, and
+who asks meanwhile in another process waits for it instead of doing the same.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +46,12 @@ class Images:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     """The three images; skips, or fails with `WATCHWORD_REQUIRE_NODE=1`, where they cannot be built."""
-    folder = tmp_path_factory.mktemp("images")
+    folder, cache = tmp_path_factory.mktemp("images"), cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
     try:
-        return Images(build_into(folder, list(FLAVOURS), epoch=EPOCH, layers=cache_folder() / "layers"))
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return Images(build_into(folder, list(FLAVOURS), epoch=EPOCH, layers=cache / "layers"))
     except ImageUnavailable as problem:
         if os.environ.get("WATCHWORD_REQUIRE_NODE") == "1":
             pytest.fail(f"images cannot be built: {problem}", pytrace=False)
