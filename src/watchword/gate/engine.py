@@ -152,6 +152,26 @@ class Engine:
         asked = inquiry.asked
         if asked is None:
             return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
+        return self._settle_asked(active, known, asked)
+
+    def settle_token(self, inquiry: Inquiry) -> Allowed | Answer | None:
+        """Answer as `settle` does; None where the credential may hold what is no token, and nothing was done.
+
+        It is for a credential that was cut out of a read: only of a token's characters is it certain that an
+        HTTP parser would have found the same one.
+        """
+        active = self.active
+        if active is None:
+            return None
+        known = self.who_presents(active, inquiry.credential)
+        if isinstance(known, Refusal):
+            return None if known.reason is Reason.MALFORMED_CREDENTIAL else self.refuse(active, known)
+        asked = inquiry.asked
+        if asked is None:
+            return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
+        return self._settle_asked(active, known, asked)
+
+    def _settle_asked(self, active: Active, known: Known, asked: Asked | Refusal) -> Allowed | Answer:
         if isinstance(asked, Refusal):
             # Who is calling came first, as in the table: a stranger learns nothing of the proxy.
             return self.refuse(active, asked, known)
@@ -162,15 +182,6 @@ class Engine:
         if refusal := self.permit(active, known, match, method):
             return refusal
         return Allowed(known.lines, known.granted, self.note_allowed(active, known, match, method))
-
-    def recall(self, key: bytes) -> Allowed | None:
-        """Answer `/authz` for a credential of which a yes is known; None where it has to be looked at."""
-        active = self.active
-        known = active.yes.get(key, self.clock()) if active is not None else None
-        if active is None or known is None:
-            return None
-        self.metrics.cache_hit.count += 1
-        return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
 
     def decide(self, headers: RequestHeaders, method: str, target: bytes) -> Answer:
         """Decide on a request that came to the gate itself (checks 1 to 17).

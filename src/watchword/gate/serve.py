@@ -27,8 +27,8 @@ from watchword.gate.metrics import GateMetrics
 from watchword.gate.ops import Readiness, ops_app
 from watchword.gate.protocol import MAX_MESSAGE_BYTES, TargetProtocol
 from watchword.gate.proxy import UpstreamProblem, parse_upstream
-from watchword.gate.reads import KnownReads
 from watchword.gate.settings import GateSettings
+from watchword.gate.shapes import Shapes
 from watchword.gate.shortcut import ShortcutProtocol
 from watchword.gate.sources import BundleSource
 from watchword.gate.usage_api import UsageApi
@@ -112,7 +112,7 @@ async def _main(settings: GateSettings, source: BundleSource) -> None:
     most = MAX_MESSAGE_BYTES if upstream is None else math.inf
     draining = Draining(app)
     protocol = partial(
-        ShortcutProtocol, engine=engine, draining=draining, reads=KnownReads(), max_message_bytes=most
+        ShortcutProtocol, engine=engine, draining=draining, shapes=Shapes(), max_message_bytes=most
     )
     gate = _server(draining, protocol, settings, certificate, tunnel)
     ops = _server(ops_app(engine, readiness), TargetProtocol, settings, None)

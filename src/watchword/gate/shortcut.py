@@ -8,6 +8,7 @@ Everything else goes to uvicorn's request cycle and the application, which give 
 
 import asyncio
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import httptools
@@ -20,14 +21,10 @@ from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.inquiry import PATH, Inquiry, Presented, present_value, read_inquiry
 from watchword.gate.protocol import MAX_HEADERS, MAX_MESSAGE_BYTES, TargetProtocol
-from watchword.gate.reads import KnownReads, digest_of
+from watchword.gate.shapes import MAX_SHAPED_BYTES, Shape, Shapes
 
 # In one go; a caller who pipelines more of them waits in uvicorn's queue, behind the other callers.
 MAX_ANSWERS_A_READ: Final = 16
-# A read that was one request is kept to be recognized; a pod's token and a proxy's headers are half of it.
-MAX_KEPT_BYTES: Final = 4096
-# How a read begins that asks for the identity alone: what it says else is a credential, and decides nothing.
-_PLAIN_READ: Final = b"GET %b HTTP/1.1\r\n" % PATH
 # The targets of which nobody needs to ask whether a URL parser would take them.
 _PLAIN: Final = frozenset({PATH, *(PATH + each for each in (b"/nginx", b"/traefik", b"/caddy"))})
 # Whoever sends one of these may want what only uvicorn does.
@@ -42,8 +39,8 @@ class ShortcutProtocol(TargetProtocol):
 
     Beside uvicorn's own state it knows whether the connection rests: between two messages, the last one
     answered here. Only a connection that rests takes the shortest way: a read that is, byte for byte, the
-    request that this connection sent before, or one that asked any connection for an identity, is not parsed
-    again.
+    request that this connection sent before, or one that differs from a known one in its token alone, is not
+    parsed again.
     """
 
     # The request that is being read, once its head was found fit; and what the last whole read was.
@@ -67,12 +64,12 @@ class ShortcutProtocol(TargetProtocol):
         *,
         engine: Engine,
         draining: Draining,
-        reads: KnownReads,
+        shapes: Shapes,
         max_message_bytes: float = MAX_MESSAGE_BYTES,
     ) -> None:
         """Answer with an engine's decisions, until draining begins: that is done by the application."""
         super().__init__(config, server_state, app_state, _loop)
-        self._engine, self._draining, self._reads = engine, draining, reads
+        self._engine, self._draining, self._shapes = engine, draining, shapes
         self.max_message_bytes = max_message_bytes
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,27 +81,31 @@ class ShortcutProtocol(TargetProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer at once what was asked before; have everything else parsed."""
-        rests, digest = self._rests, _NOTHING
+        rests = self._rests and len(data) <= MAX_SHAPED_BYTES
         if rests and self._is_open():
             if data == self._kept_read:
                 self._answer(*self._kept)
                 return
-            if data.startswith(_PLAIN_READ) and len(data) <= MAX_KEPT_BYTES:
-                digest = digest_of(data)
-                key = self._reads.credential_of(digest)
-                known = self._engine.recall(key) if key is not None else None
-                if known is not None:
-                    self._say(known, is_head=False)
-                    return
+            recognized = self._shapes.recognize(data)
+            if recognized is not None and self._settle_token(data, *recognized):
+                return
         self._answers = 0
         super().data_received(data)
         # The parser's state between two messages is always the same, so the same bytes mean the same again.
-        if rests and self._rests and self._answers == 1 and len(data) <= MAX_KEPT_BYTES:
+        if rests and self._rests and self._answers == 1:
             self._kept_read = data
-            if digest and self._has_said_yes:
-                asked = self._kept[0]
-                if isinstance(asked, Inquiry) and isinstance(asked.credential, Presented):
-                    self._reads.remember(digest, asked.credential.key)
+            asked, is_head = self._kept
+            if self._has_said_yes and isinstance(asked, Inquiry) and isinstance(asked.credential, Presented):
+                self._shapes.learn(data, asked.credential.value, Shape(asked.asked, is_head))
+
+    def _settle_token(self, data: bytes, shape: Shape, value: bytes) -> bool:
+        inquiry = Inquiry(Presented(value, sha256(value).digest()), shape.asked)
+        settled = self._engine.settle_token(inquiry)
+        if settled is None:
+            return False
+        self._kept_read, self._kept = data, (inquiry, shape.is_head)
+        self._say(settled, shape.is_head)
+        return True
 
     def on_message_begin(self) -> None:
         """Start anew; what uvicorn makes for a request is made when it turns out to be for uvicorn."""

@@ -12,8 +12,8 @@ import pytest
 from tests.gate.shortcut.test_same_bytes import SHORT, nginx, request, rules
 from tests.gate.shortcut.ways import KEEP_ALIVE_SECONDS, Connection, pass_seconds, ruleset, run, settle
 from watchword.gate.protocol import HEAD_SECONDS
-from watchword.gate.reads import KnownReads
-from watchword.gate.shortcut import MAX_ANSWERS_A_READ, MAX_KEPT_BYTES
+from watchword.gate.shapes import MAX_SHAPED_BYTES, MAX_SHAPES
+from watchword.gate.shortcut import MAX_ANSWERS_A_READ
 
 pytestmark = pytest.mark.parametrize("is_short", [True, False], ids=["short", "long"])
 
@@ -210,10 +210,10 @@ def test_a_pipeline_lets_others_have_their_turn(is_short: bool) -> None:
 
 def test_a_long_request_is_answered_and_not_kept(is_short: bool) -> None:
     async def work(connection: Connection) -> None:
-        whole = request(b"/authz", b"X-Long: " + b"a" * MAX_KEPT_BYTES)
+        whole = request(b"/authz", b"X-Long: " + b"a" * MAX_SHAPED_BYTES)
         await connection.send([whole] * 3)
         assert connection.transport.written.count(b" 200 ") == 3
-        assert len(getattr(connection.protocol, "_kept_read", None) or b"") <= MAX_KEPT_BYTES
+        assert len(getattr(connection.protocol, "_kept_read", None) or b"") <= MAX_SHAPED_BYTES
 
     on_a_connection(is_short, work)
 
@@ -276,23 +276,22 @@ def test_half_a_known_read_is_not_the_whole_one(is_short: bool) -> None:
     on_a_connection(is_short, work)
 
 
-def test_a_flood_of_refused_reads_pushes_out_no_known_one(is_short: bool) -> None:
+def test_a_flood_of_refused_reads_teaches_nothing(is_short: bool) -> None:
     async def work(connection: Connection) -> None:
         await connection.send([request(), request()])
-        known = len(connection.reads)
-        await connection.send([request(by=by) for by in ("strange", "broken", "expired", "none") * 3])
-        assert len(connection.reads) == known == (1 if is_short else 0)
+        known = len(connection.shapes)
+        flood = [request(b"/authz", b"X-A: %d" % number, by="broken") for number in range(100)]
+        await connection.send(flood)
+        assert len(connection.shapes) == known == (1 if is_short else 0)
 
     on_a_connection(is_short, work)
 
 
-def test_known_reads_are_bounded(is_short: bool) -> None:
-    del is_short
-    reads = KnownReads(3)
-    for number in range(10):
-        assert reads.credential_of(b"kept") in (None, b"key")
-        reads.remember(b"kept", b"key")
-        reads.remember(b"%d" % number, b"key")
-        assert len(reads) <= 3
-    assert reads.credential_of(b"kept") == b"key"
-    assert reads.credential_of(b"0") is None
+def test_the_shapes_of_many_reads_are_bounded(is_short: bool) -> None:
+    async def work(connection: Connection) -> None:
+        for number in range(3 * MAX_SHAPES):
+            await connection.send([request(b"/authz", b"X-A: %d" % number)])
+            assert len(connection.shapes) <= MAX_SHAPES
+        assert connection.transport.written.count(b" 200 ") == 3 * MAX_SHAPES
+
+    on_a_connection(is_short, work)

@@ -24,7 +24,7 @@ from watchword.gate.draining import Draining
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.protocol import TargetProtocol
-from watchword.gate.reads import KnownReads
+from watchword.gate.shapes import Shapes
 from watchword.gate.shortcut import ShortcutProtocol
 from watchword.trust import Ruleset, load
 
@@ -158,7 +158,7 @@ class Connection:
         self.engine._prefix = "gate"
         if rules is not None:
             self.engine.adopt(rules)
-        self.reads = KnownReads()
+        self.shapes = Shapes()
         self.draining = Draining(GateApp(self.engine, None))
         config = uvicorn.Config(
             self.draining,
@@ -170,7 +170,7 @@ class Connection:
         )
         config.load()
         make: Any = (
-            partial(ShortcutProtocol, engine=self.engine, draining=self.draining, reads=self.reads)
+            partial(ShortcutProtocol, engine=self.engine, draining=self.draining, shapes=self.shapes)
             if is_short
             else TargetProtocol
         )
