@@ -33,7 +33,10 @@ ODD = [
     "é",
     "\ud7ff",
 ]
-TIMES = [NOW - 5 * HOUR, NOW - 600, NOW - 0.5, NOW + 600, NOW + 5 * HOUR, str(int(NOW)), [NOW], 1e300, 10**30]
+# None that becomes too old or old enough while the judges are asked: each of them reads its clock for itself,
+# and of a fraction of a second one makes less than another.
+_OFFSETS = (-5 * HOUR, -HOUR - 0.5, -600, HOUR + 0.5, 5 * HOUR)
+TIMES = [*(NOW + offset for offset in _OFFSETS), str(int(NOW)), [NOW], 1e300, 10**30]
 VALUES: dict[str, list[Any]] = {
     "iss": [URL, URL + "/", URL[:-1], URL.upper(), [URL], "", ...],
     "aud": [
