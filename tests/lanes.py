@@ -9,6 +9,7 @@ marks decide which lane a test is in, so none can be in none.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,13 +43,16 @@ class Lane:
             self._process = None
             return False
         with self._log.open("ab") as output:
-            self._process = subprocess.Popen(self._commands[0], stdout=output, stderr=subprocess.STDOUT)
+            # In a session of its own: Ctrl-C reaches it through `stop`, once, and it can tidy up.
+            self._process = subprocess.Popen(
+                self._commands[0], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
         return True
 
     def stop(self) -> None:
-        """End what runs, as Ctrl-C would."""
+        """End what runs as Ctrl-C would, and wait until it has tidied up."""
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(signal.SIGINT)
             self._process.wait()
 
 

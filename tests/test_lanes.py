@@ -39,3 +39,11 @@ def test_what_each_lane_prints_is_shown_whole_and_one_after_the_other(
 def test_a_command_that_cannot_start_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         in_lanes(tmp_path, [["/no/such/program"]])
+
+
+def test_what_runs_in_other_lanes_can_tidy_up_when_one_ends_badly(tmp_path: Path) -> None:
+    mark = tmp_path / "tidied"
+    program = f"import time, pathlib\ntry: time.sleep(60)\nfinally: pathlib.Path({str(mark)!r}).touch()"
+    with pytest.raises(FileNotFoundError):
+        in_lanes(tmp_path, [[sys.executable, "-c", program]], [says("a", seconds=1), ["/no/such/program"]])
+    assert mark.exists()
