@@ -86,11 +86,24 @@ class PostgresServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """SIGKILL the server and every process of it, as a node that dies does."""
+        """SIGKILL the server and every process of it, as a node that dies does.
+
+        The first one is stopped before its children are looked for: it would answer the death of one by
+        starting others, and one of those would go on writing to the folder beside the next server.
+        """
         assert self._process is not None
-        for child in _children(self._process.pid):
+        self._process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        while not _is_stopped(self._process.pid):
+            assert time.monotonic() < deadline, "it does not stop"
+            time.sleep(0.001)
+        children = _children(self._process.pid)
+        for child in children:
             with suppress(ProcessLookupError):  # it ended by itself meanwhile
                 os.kill(child, signal.SIGKILL)
+        while any(map(_is_alive, children)):
+            assert time.monotonic() < deadline, "its processes do not end"
+            time.sleep(0.001)
         self._process.kill()
         self._process.wait()
 
@@ -125,3 +138,19 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _state(pid: int) -> str:
+    """The letter of a process's state (proc(5)); X when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def _is_stopped(pid: int) -> bool:
+    return _state(pid) in "TXZ"
+
+
+def _is_alive(pid: int) -> bool:
+    return _state(pid) not in "XZ"
