@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 # What to answer instead: the raw bytes, after which the connection is closed.
 Fault = bytes
 
+_TURNS_UNTIL_OPEN = 8
+
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]
@@ -84,6 +86,11 @@ class FakeServer:
         for writer in list(self._open):
             writer.transport.abort()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody is connected."""
+        return bool(self._open)
+
     def end_watches(self) -> None:
         """End all watches as their time-out does."""
         endings, self._endings = self._endings, asyncio.Event()
@@ -129,8 +136,12 @@ class FakeServer:
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
-            self._open.discard(writer)
             writer.close()
+            try:
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+            finally:
+                self._open.discard(writer)
 
     def _list(self, limit: int, token: str) -> bytes:
         if token:
@@ -188,6 +199,10 @@ async def fake_server(make: Callable[[], FakeServer] = FakeServer) -> AsyncItera
         yield fake
     finally:
         server.close()
-        fake.cut()
+        # One that was accepted just now is open a few turns later, and nobody would close it.
+        for _ in range(_TURNS_UNTIL_OPEN):
+            await asyncio.sleep(0)
         fake.end_watches()
-        await asyncio.sleep(0.001)
+        while fake.is_open:
+            fake.cut()
+            await asyncio.sleep(0)
