@@ -111,25 +111,25 @@ _READ: Final = {
                 name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
             FROM {s}meter
         UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
-            FROM {s}account WHERE name = ANY(%(accounts)s)
+            FROM {s}account WHERE name = ANY(%(accounts)s::text[])
         UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
-            FROM {s}rollup WHERE account = ANY(%(accounts)s) AND day >= %(start)s AND day < %(end)s""",
+            FROM {s}rollup WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",
     "values": """
         UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
             FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
             JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+                ON d.account = ANY(%(accounts)s::text[]) AND d.day >= s.first AND d.day < s.last
             GROUP BY d.account, s.first, s.last, d.meter""",
     "days": """
         UNION ALL SELECT 'day', d.account, d.day, 0, d.meter, '', count(DISTINCT d.digest), NULL
             FROM {s}distinct_value d
-            WHERE d.account = ANY(%(accounts)s) AND d.day >= %(start)s AND d.day < %(end)s
+            WHERE d.account = ANY(%(accounts)s::text[]) AND d.day >= %(start)s AND d.day < %(end)s
             GROUP BY d.account, d.day, d.meter""",
     "groups": """
         UNION ALL SELECT 'group', d.account, s.first, s.last, d.meter, d.grp, count(DISTINCT d.digest), NULL
             FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
             JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s) AND d.day >= s.first AND d.day < s.last
+                ON d.account = ANY(%(accounts)s::text[]) AND d.day >= s.first AND d.day < s.last
             GROUP BY d.account, s.first, s.last, d.meter, d.grp""",
 }
 

@@ -87,7 +87,7 @@ class PostgreSQLStore:
         """Answer a query for several accounts by one statement."""
         spans = [span for place, span in enumerate(spans_of(query)) if not place or span[1] - span[0] > 1]
         parameters = {
-            "accounts": list(accounts),
+            "accounts": columns([(account,) for account in accounts], 1)[0],
             "start": spans[0][0],
             "end": spans[0][1],
             "firsts": [first for first, _ in spans],
@@ -244,7 +244,7 @@ class PostgreSQLStore:
             tally.add(event, contributions)  # type: ignore[arg-type]  # as above
         accounts = sorted({event.account for event, _ in counted})
         if accounts:
-            connection.execute(statements["insert_accounts"], [accounts])
+            connection.execute(statements["insert_accounts"], columns([(account,) for account in accounts], 1))
         admit(connection, statements, admission)
         add(connection, statements.__getitem__, tally)
         return batch.outcomes(set(stored), existing)
