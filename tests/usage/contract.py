@@ -77,6 +77,17 @@ def start_writer(dsn: str, first: int, last: int, seed: int = 0) -> subprocess.P
     )
 
 
+def end_writer(process: subprocess.Popen[str]) -> list[int]:
+    """SIGKILL a writer; the batches that it said are stored and nobody has read of yet."""
+    process.send_signal(signal.SIGKILL)
+    # Not `communicate`: it passes over what was read ahead of the lines so far.
+    with process:
+        assert process.stdout is not None
+        rest = process.stdout.read()
+    # A last line cut short was not read by anybody, so nobody was told.
+    return [int(line.split()[0]) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+
+
 class UsageStoreContract:
     # Lives of a store beside the oracle: a server takes longer to make a new store than a file does.
     lives = 40
@@ -388,12 +399,7 @@ class UsageStoreContract:
             process = start_writer(dsn, sent, sent + 10_000)
             assert process.stdout is not None
             acknowledged = [int(process.stdout.readline().split()[0]) for _ in range(kill_after)]
-            process.send_signal(signal.SIGKILL)
-            rest, _ = process.communicate(timeout=60)
-            # A last line cut short was not read by anybody, so nobody was told.
-            acknowledged += [
-                int(line.split()[0]) for line in rest.splitlines(keepends=True) if line.endswith("\n")
-            ]
+            acknowledged += end_writer(process)
             store = open_store(dsn)
             try:
                 assert store.check(METERS) == []

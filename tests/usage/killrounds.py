@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from fractions import Fraction
 
 from tests.usage import writer
-from tests.usage.contract import YEARS, start_writer, totals
+from tests.usage.contract import YEARS, end_writer, start_writer, totals
 from tests.usage.oracle import Oracle
 from tests.usage.samples import METERS
 from watchword.usage import UsageStore, open_store
@@ -37,11 +36,7 @@ def live_through(dsn: str, kill_server: Callable[[], None], rounds: int = ROUNDS
         kill_server()
         # The writer got no answer for what was in flight, and goes on by itself once the server is back.
         acknowledged += read(process, chance.randrange(1, 4))
-        process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=60)
-        acknowledged += [
-            int(line.split()[0]) for line in rest.splitlines(keepends=True) if line.endswith("\n")
-        ]
+        acknowledged += end_writer(process)
         assert acknowledged == list(range(sent, sent + len(acknowledged)))
         with closing(open_store(dsn)) as store:
             for number in acknowledged:

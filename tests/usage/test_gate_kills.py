@@ -24,6 +24,7 @@ import pytest
 from tests.gate.test_process import token
 from tests.gateprocess import Gate, running_gate, write_bundle
 from tests.trust.manifests import issuer, service, workload
+from tests.usage.clickhouseserver import ClickHouseServer
 from tests.usage.killrounds import ROUNDS
 from tests.usage.oracle import Oracle
 from tests.usage.postgresserver import PostgresServer
@@ -108,12 +109,19 @@ def assert_as_the_oracle(gate: Gate, sent: dict[int, int]) -> None:
         assert found == expected
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.postgresql),
+        pytest.param("clickhouse", marks=pytest.mark.clickhouse),
+    ]
+)
 def dsn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/usage.db"
     else:
-        server: PostgresServer = request.getfixturevalue("postgres")
+        fixture = "postgres" if request.param == "postgresql" else "clickhouse"
+        server: PostgresServer | ClickHouseServer = request.getfixturevalue(fixture)
         yield server.dsn(f"kills_{os.getpid()}")
 
 

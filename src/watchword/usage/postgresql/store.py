@@ -244,7 +244,9 @@ class PostgreSQLStore:
             tally.add(event, contributions)  # type: ignore[arg-type]  # as above
         accounts = sorted({event.account for event, _ in counted})
         if accounts:
-            connection.execute(statements["insert_accounts"], columns([(account,) for account in accounts], 1))
+            connection.execute(
+                statements["insert_accounts"], columns([(account,) for account in accounts], 1)
+            )
         admit(connection, statements, admission)
         add(connection, statements.__getitem__, tally)
         return batch.outcomes(set(stored), existing)
