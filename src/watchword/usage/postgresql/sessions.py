@@ -116,7 +116,7 @@ class Sessions:
 def _configure(connection: Connection) -> None:
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'".encode())
     connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-    # Every statement is asked again and again with other values, and planning a read takes longer than the read.
+    # Each statement comes again and again with other values, and planning a read takes as long as the read.
     connection.execute("SET plan_cache_mode = force_generic_plan")
     # A server or role may be set to answer before the log is on disk: then "stored" would not be true.
     connection.execute(

@@ -113,7 +113,8 @@ _READ: Final = {
         UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
             FROM {s}account WHERE name = ANY(%(accounts)s::text[])
         UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
-            FROM {s}rollup WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",
+            FROM {s}rollup
+            WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",
     "values": """
         UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
             FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
