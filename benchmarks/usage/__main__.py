@@ -53,7 +53,13 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches that are measured")
     parser.add_argument("--reads", type=int, default=400, help="reads that are measured")
     parser.add_argument(
-        "--results", type=Path, help="a file of results to add to, so that sizes can be run one by one"
+        "--results",
+        type=Path,
+        help="a file of results to add to: what is in it is not measured again, so that a run can go on",
+    )
+    parser.add_argument("--again", action="store_true", help="measure what is in the file of results too")
+    parser.add_argument(
+        "--check", action="store_true", help="prove after the fill that the amounts are those of the events"
     )
     parser.add_argument("--write", action="store_true", help=f"put all results into {PAGE.name}")
     arguments = parser.parse_args()
@@ -62,9 +68,20 @@ def main() -> None:
         results = msgspec.json.decode(arguments.results.read_bytes(), type=list[Result])
     for name in arguments.engines:
         for size in arguments.events:
-            results = [r for r in results if (r.engine, r.events) != (ENGINES[name].name, size)]
-            results += measure(ENGINES[name](), size, arguments.batch, arguments.batches, arguments.reads)
-            print(table(results[-len(arguments.batch) :]), flush=True)
+            done = {r.batch for r in results if (r.engine, r.events) == (ENGINES[name].name, size)}
+            if done.issuperset(arguments.batch) and not arguments.again:
+                say(f"{name}, {size:,} events: in {arguments.results} already")
+                continue
+            found = measure(
+                ENGINES[name](),
+                size,
+                arguments.batch,
+                arguments.batches,
+                arguments.reads,
+                is_checked=arguments.check,
+            )
+            results = [r for r in results if (r.engine, r.events) != (ENGINES[name].name, size)] + found
+            print(table(found), flush=True)
             if arguments.results:
                 arguments.results.write_bytes(msgspec.json.encode(results))
     text = page(results)
@@ -74,15 +91,29 @@ def main() -> None:
         PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
-def measure(engine: Engine, size: int, batches: Sequence[int], count: int, reads: int) -> list[Result]:
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def measure(
+    engine: Engine, size: int, batches: Sequence[int], count: int, reads: int, *, is_checked: bool = False
+) -> list[Result]:
     """Fill an engine, then read and write, each beside the bare one, in turns."""
     try:
+        say(f"{engine.name}: filling with {size:,} events")
         begin = time.perf_counter()
         engine.fill(size)
         filled = time.perf_counter() - begin
+        if is_checked:
+            say(f"{engine.name}: filled in {filled:.0f} s; counting all of them again")
+            differences = engine.store.check(METERS)
+            assert not differences, f"the fill is not what a store makes of its events: {differences[:3]}"
+        say(f"{engine.name}: filled in {filled:.0f} s; {reads} reads")
         ours, bare = reading(engine, reads)
         found = []
         for events in batches:
+            say(f"{engine.name}: batches of {events:,}")
             rate, bare_rate = writing(engine, events, max(4, count * 1000 // max(1000, events)))
             found.append(
                 Result(
