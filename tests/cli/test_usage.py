@@ -181,7 +181,10 @@ def test_a_check_says_what_is_wrong_and_a_rebuild_mends_it(work: Work) -> None:
         other.commit()
     wrong = work.run("usage", "check", "--usage-dsn", place)
     assert wrong.exit_code == 1
-    assert wrong.stdout == "acme 2026-11-01 hits: stored 99, the events say 10\n1 differences\n"
+    assert wrong.stdout == "acme 2026-11-01 hits: stored 99, the events say 10\n"
+    assert (
+        wrong.stderr == "1 difference. `watchword usage rebuild` counts all amounts anew from the events.\n"
+    )
     found = json.loads(work.run("usage", "check", "--usage-dsn", place, "-o", "json").stdout)
     assert found["differences"][0]["meter"] == "hits"
     assert (
@@ -247,6 +250,14 @@ def test_a_chart_shows_what_is_there_however_small() -> None:
     days = [date(2026, 11, day) for day in range(1, 4)]
     lines = chart([Decimal(800), Decimal(1), Decimal(0)], days, height=2)
     assert lines == ["800 ┤█", "400 ┤█ ▁", "  0 ┼──────", "     1"]
+
+
+@pytest.mark.parametrize(("count", "by_month"), [(31, False), (12, True), (3, False)])
+@pytest.mark.parametrize("room", [10, 40, 48, 60, 80, 120])
+def test_a_chart_keeps_to_the_room_that_there_is(count: int, room: int, *, by_month: bool) -> None:
+    days = [date(2026, place, 1) if by_month else date(2026, 10, place) for place in range(1, count + 1)]
+    lines = chart([Decimal(12_345_678)] * count, days, by_month=by_month, room=room)
+    assert lines == ["(too narrow here for a chart)"] or max(map(len, lines)) <= room
 
 
 @pytest.mark.parametrize(

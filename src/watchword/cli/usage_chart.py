@@ -11,7 +11,12 @@ HEIGHT: Final = 8
 
 
 def chart(
-    values: Sequence[Decimal], days: Sequence[date], *, by_month: bool = False, height: int = HEIGHT
+    values: Sequence[Decimal],
+    days: Sequence[date],
+    *,
+    by_month: bool = False,
+    height: int = HEIGHT,
+    room: int = 120,
 ) -> list[str]:
     """Draw columns over their days or months, with an axis; negative amounts are drawn as nothing.
 
@@ -20,11 +25,16 @@ def chart(
         days: the first day of each column.
         by_month: name months below the columns, not days.
         height: lines of the tallest column.
+        room: characters of a line; where there are too few, columns stand close, or it is said that they are.
     """
     top = max([*values, Decimal(0)])
-    wide, thick = (6, 5) if by_month else (2, 1)
     labels = {height: short(top), (height + 1) // 2: short(top / 2)}
     margin = max(len(label) for label in labels.values())
+    forms = ((6, 5), (4, 3)) if by_month else ((2, 1), (1, 1))
+    fitting = [form for form in forms if margin + 2 + form[0] * len(values) <= room]
+    if not fitting:
+        return ["(too narrow here for a chart)"]
+    wide, thick = fitting[0]
     lines = []
     for level in range(height, 0, -1):
         cells = "".join((_column(value, top, level, height) * thick).ljust(wide) for value in values)
@@ -56,7 +66,8 @@ def _column(value: Decimal, top: Decimal, level: int, height: int) -> str:
 
 def _below(days: Sequence[date], wide: int, *, by_month: bool) -> str:
     if by_month:
-        return "".join(day.strftime("%b%y").ljust(wide) for day in days).rstrip()
+        name = "%b%y" if wide > 5 else "%b"
+        return "".join(day.strftime(name).ljust(wide) for day in days).rstrip()
     line = [" "] * (wide * len(days) + 2)
     for place, day in enumerate(days):
         if day.day == 1 or day.day % 5 == 0:

@@ -6,7 +6,7 @@ import sys
 import click
 import msgspec
 
-from watchword.cli.failures import ANSWER_IS_NO
+from watchword.cli.failures import ANSWER_IS_NO, say
 from watchword.cli.options import output_option
 from watchword.cli.usage_dsn import dsn_option, opened
 
@@ -38,6 +38,9 @@ def command(*, usage_dsn: str, output: str) -> None:
                 f"{where}: stored {each.stored or 'nothing'}, the events say {each.expected or 'nothing'}"
             )
         names = ", ".join(meter.name for meter in meters) or "no meters"
-        click.echo(f"{len(found)} differences" if found else f"The amounts equal the events ({names}).")
+        if not found:
+            click.echo(f"The amounts equal the events ({names}).")
     if found:
+        count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
+        say(f"{count}. `watchword usage rebuild` counts all amounts anew from the events.")
         sys.exit(ANSWER_IS_NO)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword usage show`: what an account used, in numbers and as a chart."""
 
+import shutil
 import sys
 import time
 from decimal import Decimal
@@ -62,12 +63,12 @@ def command(
     if output == "json":
         click.echo(encode(render(query, answer, shown)))
         return
-    for line in screen(query, answer, shown):
+    for line in screen(query, answer, shown, shutil.get_terminal_size().columns):
         click.echo(line)
 
 
-def screen(query: UsageQuery, answer: UsageAnswer, meters: list[Meter]) -> list[str]:
-    """The lines that are shown."""
+def screen(query: UsageQuery, answer: UsageAnswer, meters: list[Meter], room: int) -> list[str]:
+    """The lines that are shown, with charts of at most `room` characters a line."""
     lines = [
         click.style(f"{query.account}, {query.start} to {query.end} (UTC, end not included)", bold=True),
         "",
@@ -87,7 +88,7 @@ def screen(query: UsageQuery, answer: UsageAnswer, meters: list[Meter]) -> list[
         if any(value > 0 for value in values):
             unit = f" ({meter.unit})" if meter.unit else ""
             lines += ["", click.style(f"{meter.name}{unit} by {query.window}", bold=True)]
-            lines += chart(values, days, by_month=query.window == "month")
+            lines += chart(values, days, by_month=query.window == "month", room=room)
     return lines
 
 
