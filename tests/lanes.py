@@ -19,6 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 NODE, CLUSTER, REST = "node", "cluster and not node", "not cluster and not node"
+# Tests of clusters that go after those of the node, since its lane is the shorter one.
+AFTER_NODE = ("tests/cluster/keys", "tests/kind", "tests/policies")
 Command = Sequence[str]
 
 
@@ -82,8 +84,8 @@ def main() -> int:
     python = sys.executable
     lanes: list[list[Command]] = [
         [[python, "-m", "pytest", "-m", REST], [python, "-m", "tests.fuzz", *sys.argv[1:]]],
-        [[python, "-m", "pytest", "-m", NODE]],
-        [[python, "-m", "pytest", "-m", CLUSTER]],
+        [[python, "-m", "pytest", "-m", NODE], [python, "-m", "pytest", "-m", CLUSTER, *AFTER_NODE]],
+        [[python, "-m", "pytest", "-m", CLUSTER, *(f"--ignore={folder}" for folder in AFTER_NODE)]],
     ]
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / f"lane-{number}" for number in range(len(lanes))]
