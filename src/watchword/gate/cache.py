@@ -12,7 +12,7 @@ import msgspec
 
 from watchword.identity import Identity, Reason, Refusal
 
-# Some 14,000 tokens: who has 10,000 callers, of which some have renewed their token, finds each of them again.
+# Some 14,000 tokens: who has 10,000 callers, of whom some renewed their token, finds each of them again.
 POSITIVE_BYTES: Final = 12 * 1024 * 1024
 NEGATIVE_BYTES: Final = 1024 * 1024
 # A refusal may hang on the clock (expired): it is worth seconds, not minutes.
