@@ -76,6 +76,15 @@ def applied(*services: ProtectedService) -> list[dict[str, object]]:
     return json.loads(json.dumps([each for each in made if each is not None]))
 
 
+def on_the_same_pods(ports: list[int], mode: str) -> tuple[ProtectedService, ProtectedService]:
+    """Two services, each with the port of its gate and of its app; `mode`: of the second one's policy."""
+    off = {"networkPolicy": {"mode": mode}}
+    one = service("one", port=ports[0], upstreamPort=ports[1], **SAME_PODS)
+    return service_of(one), service_of(
+        service("other", port=ports[2], upstreamPort=ports[3], **SAME_PODS, **off)
+    )
+
+
 def test_a_service_that_wants_no_policy_gets_none() -> None:
     assert applied(service_of(service(networkPolicy={"mode": "Off"}))) == []
 
@@ -107,9 +116,7 @@ def test_an_app_port_is_said_to_be_opened_by_another_service_exactly_when_it_is(
     """Policies add up: two services on the same pods open what the other one closes."""
     if ports[0] == ports[1] or ports[2] == ports[3]:
         return
-    one = service_of(service("one", port=ports[0], upstreamPort=ports[1], **SAME_PODS))
-    off = {"networkPolicy": {"mode": mode}}
-    other = service_of(service("other", port=ports[2], upstreamPort=ports[3], **SAME_PODS, **off))
+    one, other = on_the_same_pods(ports, mode)
     (is_open,) = evaluator.arrives(
         applied(one, other), [Packet(STRANGER, SHARED_POD, one.spec.upstream_port)]
     )
@@ -125,8 +132,6 @@ def test_a_gate_port_is_said_to_be_opened_by_another_service_exactly_when_it_is(
 ) -> None:
     if ports[0] == ports[1] or ports[2] == ports[3]:
         return
-    one = service_of(service("one", port=ports[0], upstreamPort=ports[1], **SAME_PODS))
-    off = {"networkPolicy": {"mode": mode}}
-    other = service_of(service("other", port=ports[2], upstreamPort=ports[3], **SAME_PODS, **off))
+    one, other = on_the_same_pods(ports, mode)
     (is_open,) = evaluator.arrives(applied(one, other), [Packet(STRANGER, SHARED_POD, one.spec.port)])
     assert opens_gate_port_of(other, one) == is_open

@@ -6,11 +6,11 @@ later each time. Nothing starts before `open`: a half-read cluster must not be a
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
+from watchword.apiwatch import Backoff
 from watchword.process.logs import LOGGER
 
 _K = TypeVar("_K", bound=Hashable)
@@ -38,7 +38,8 @@ class DebouncedQueue(Generic[_K]):
         self._timers: dict[_K, asyncio.TimerHandle] = {}
         self._due: dict[_K, None] = {}
         self._busy: set[_K] = set()
-        self._failures: dict[_K, int] = {}
+        # Of keys whose work failed last.
+        self._backoffs: dict[_K, Backoff] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._is_open = False
 
@@ -90,7 +91,7 @@ class DebouncedQueue(Generic[_K]):
             self._busy.add(key)
             try:
                 await self._work(key, since)
-                self._failures.pop(key, None)
+                self._backoffs.pop(key, None)
             except Exception as error:  # noqa: BLE001 - one service's trouble must not end the others' work
                 self._retry(key, error)
             finally:
@@ -114,9 +115,7 @@ class DebouncedQueue(Generic[_K]):
                 return
 
     def _retry(self, key: _K, error: Exception) -> None:
-        count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait = min(_FIRST_RETRY_SECONDS * 2.0 ** min(count - 1, 30), _LAST_RETRY_SECONDS)
-        wait *= random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        wait = self._backoffs.setdefault(key, Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)).next()
         why = f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]
         LOGGER.warning("tried again later", extra={"what": str(key), "why": why, "seconds": round(wait, 1)})
         asyncio.get_running_loop().call_later(wait, self.add, key)
