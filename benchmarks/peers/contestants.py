@@ -121,30 +121,35 @@ class OAuth2Proxy(Contestant):
         """Start it, and the server of its keys, which it will not do without."""
         port = free_port()
         with key_server(world.jwks) as keys:
-            command = [
-                self.program,
-                f"--http-address=127.0.0.1:{port}",
-                "--provider=oidc",
-                f"--oidc-issuer-url={URL}",
-                "--skip-oidc-discovery",
-                f"--oidc-jwks-url={keys.url}",
-                "--login-url=http://127.0.0.1:1/",
-                "--redeem-url=http://127.0.0.1:1/",
-                f"--client-id={AUDIENCE}",
-                "--client-secret=none",
-                "--cookie-secret=0123456789abcdef0123456789abcdef",
-                "--cookie-secure=false",
-                "--email-domain=*",
-                "--oidc-email-claim=sub",
-                "--skip-jwt-bearer-tokens",
-                "--upstream=static://200",
-                "--request-logging=false",
-                "--auth-logging=false",
-                "--standard-logging=false",
-            ]
+            command = oauth2_proxy(self.program, port, URL, keys.url, "static://200")
             with self._serving([command], folder, world, core, port) as running:
                 yield running
             print(f"{self.name} fetched its keys {keys.fetched} times", flush=True)
+
+
+def oauth2_proxy(program: str, port: int, issuer_url: str, keys_url: str, upstream: str) -> list[str]:
+    """The command of an oauth2-proxy that takes Bearer tokens of one issuer, and logs nothing."""
+    return [
+        program,
+        f"--http-address=127.0.0.1:{port}",
+        "--provider=oidc",
+        f"--oidc-issuer-url={issuer_url}",
+        "--skip-oidc-discovery",
+        f"--oidc-jwks-url={keys_url}",
+        "--login-url=http://127.0.0.1:1/",
+        "--redeem-url=http://127.0.0.1:1/",
+        f"--client-id={AUDIENCE}",
+        "--client-secret=none",
+        "--cookie-secret=0123456789abcdef0123456789abcdef",
+        "--cookie-secure=false",
+        "--email-domain=*",
+        "--oidc-email-claim=sub",
+        "--skip-jwt-bearer-tokens",
+        f"--upstream={upstream}",
+        "--request-logging=false",
+        "--auth-logging=false",
+        "--standard-logging=false",
+    ]
 
 
 def contestants(binaries: Path | None) -> list[Contestant]:

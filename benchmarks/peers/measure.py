@@ -53,6 +53,27 @@ def build_load(folder: Path) -> Path:
     return program
 
 
+def run_load(
+    program: Path, port: int, connections: int, rate: float, files: Sequence[Path]
+) -> dict[str, Any]:
+    """Send requests, and give what the load program says of the answers.
+
+    Args:
+        program: as `build_load` made it.
+        port: of the server, on loopback.
+        connections: how many at once.
+        rate: requests a second; 0: as fast as they are answered.
+        files: as `write_requests` wrote them.
+    """
+    command = [str(program), "127.0.0.1", str(port), str(connections), str(rate), "120", *map(str, files)]
+    with on_core(LOAD_CORE):
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
+    if done.returncode != 0:
+        raise RuntimeError(f"the load on port {port} failed: {done.stderr}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
 class Measurement:
     """All contestants at once, started; and one turn after the other."""
 
@@ -140,12 +161,7 @@ class Measurement:
         port = self._running[contestant.name].port
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             files = write_requests(Path(folder), stream, contestant.path)
-            command = [str(self._program), "127.0.0.1", str(port), str(CONNECTIONS), str(rate), "120"]
-            with on_core(LOAD_CORE):
-                done = subprocess.run(
-                    [*command, *map(str, files)], check=True, capture_output=True, text=True, timeout=180
-                )
-        said: dict[str, Any] = json.loads(done.stdout)
+            said = run_load(self._program, port, CONNECTIONS, rate, files)
         if said["requests"] != len(stream):
             raise RuntimeError(f"{contestant.name}: {said} of {len(stream)} requests")
         return said

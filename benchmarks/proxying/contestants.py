@@ -12,6 +12,7 @@ from pathlib import Path
 
 import envoy
 
+from benchmarks.peers.contestants import oauth2_proxy
 from benchmarks.proxying.world import LARGE, SMALL, World, caller_names
 from tests.gateprocess import AUDIENCE, NAMESPACE
 
@@ -127,28 +128,9 @@ def _verifying(program: str, world: World, folder: Path, port: int) -> Sequence[
 
 
 def _oauth2_proxy(program: str, world: World, port: int) -> Sequence[str]:
-    return [
-        program,
-        f"--http-address=127.0.0.1:{port}",
-        "--provider=oidc",
-        f"--oidc-issuer-url={world.issuer_url}",
-        f"--provider-ca-file={world.issuer_authority}",
-        "--skip-oidc-discovery",
-        f"--oidc-jwks-url={world.issuer_url}/openid/v1/jwks",
-        "--login-url=http://127.0.0.1:1/",
-        "--redeem-url=http://127.0.0.1:1/",
-        f"--client-id={AUDIENCE}",
-        "--client-secret=none",
-        "--cookie-secret=0123456789abcdef0123456789abcdef",
-        "--cookie-secure=false",
-        "--email-domain=*",
-        "--oidc-email-claim=sub",
-        "--skip-jwt-bearer-tokens",
-        f"--upstream=http://127.0.0.1:{world.app_port}/",
-        "--request-logging=false",
-        "--auth-logging=false",
-        "--standard-logging=false",
-    ]
+    keys_url, app = f"{world.issuer_url}/openid/v1/jwks", f"http://127.0.0.1:{world.app_port}/"
+    command = oauth2_proxy(program, port, world.issuer_url, keys_url, app)
+    return [*command, f"--provider-ca-file={world.issuer_authority}"]
 
 
 def _envoy(world: World, folder: Path, port: int) -> Sequence[str]:

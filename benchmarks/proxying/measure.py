@@ -5,10 +5,8 @@ Proxy and app share a core and the load has the other; what counts is the CPU ti
 app's is nobody's. An answer that is not the app's own 200 ends the run.
 """
 
-import json
 import random
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import cpu_seconds
-from benchmarks.peers.measure import LOAD_CORE, SERVER_CORE, build_load
-from benchmarks.peers.process import Running, asks, free_port, on_core, serving
+from benchmarks.peers.measure import SERVER_CORE, build_load, run_load
+from benchmarks.peers.process import Running, asks, free_port, serving
 from benchmarks.peers.tokens import write_requests
 from benchmarks.proxying.contestants import Contestant
 from benchmarks.proxying.world import LARGE, SMALL, World
@@ -118,14 +116,7 @@ class Measurement:
         port = self._running[contestant.name].port
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             files = write_requests(Path(folder), tokens, path)
-            command = [str(self._program), "127.0.0.1", str(port), str(CONNECTIONS), str(rate), "120"]
-            with on_core(LOAD_CORE):
-                done = subprocess.run(
-                    [*command, *map(str, files)], check=False, capture_output=True, text=True, timeout=180
-                )
-        if done.returncode != 0:
-            raise RuntimeError(f"{contestant.name}: {done.stderr}")
-        said: dict[str, Any] = json.loads(done.stdout)
+            said = run_load(self._program, port, CONNECTIONS, rate, files)
         if said["statuses"] != {"200": len(tokens)}:
             raise RuntimeError(f"{contestant.name} answered {said['statuses']} to {len(tokens)} requests")
         return said
