@@ -4,24 +4,27 @@
 Nothing here reads a file, a socket or a clock. Read `checks.py` first: it is the table of the docs as code.
 """
 
+from watchword.identity.caller import Identity
 from watchword.identity.checks import CHECKS, Check
 from watchword.identity.claims import VerifiedClaims
 from watchword.identity.compact import MAX_TOKEN_BYTES
 from watchword.identity.credential import read_bearer, read_credential, sole_authorization
-from watchword.identity.encoding import EncodingProblem, parse_json_object
-from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key, public_jwk
+from watchword.identity.desk_claims import DeskClaims
+from watchword.identity.encoding import EncodingError, parse_json_object
+from watchword.identity.jwk import ALGORITHMS, Key, KeyProblem, load_key, public_jwk, thumbprint_of
 from watchword.identity.jwks import KeySet, load_jwks, load_key_objects
 from watchword.identity.policy import (
+    MAX_KEYS_OF_KID,
     Binding,
+    Desk,
     Grant,
-    Identity,
     Issuer,
     PinnedKey,
     Policy,
     Revocations,
     Workload,
 )
-from watchword.identity.reasons import Reason, Refusal
+from watchword.identity.reasons import Proven, Reason, Refusal
 from watchword.identity.subject import (
     NAME_PATTERN,
     NAMESPACE_PATTERN,
@@ -35,12 +38,15 @@ from watchword.identity.verify import Examination, Examined, Outcome, examine, v
 __all__ = [
     "ALGORITHMS",
     "CHECKS",
+    "MAX_KEYS_OF_KID",
     "MAX_TOKEN_BYTES",
     "NAMESPACE_PATTERN",
     "NAME_PATTERN",
     "Binding",
     "Check",
-    "EncodingProblem",
+    "Desk",
+    "DeskClaims",
+    "EncodingError",
     "Examination",
     "Examined",
     "Grant",
@@ -52,6 +58,7 @@ __all__ = [
     "Outcome",
     "PinnedKey",
     "Policy",
+    "Proven",
     "Reason",
     "Refusal",
     "Revocations",
@@ -70,5 +77,6 @@ __all__ = [
     "read_bearer",
     "read_credential",
     "sole_authorization",
+    "thumbprint_of",
     "verify",
 ]

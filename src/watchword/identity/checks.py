@@ -8,32 +8,33 @@ the promise: nothing a token says is used before its signature holds, and the fi
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from watchword.identity.claims import VerifiedClaims, quoted, read_claims
-from watchword.identity.compact import UnverifiedToken
+from watchword.identity import remedies
+from watchword.identity.attempt import Attempt
+from watchword.identity.claims import read_claims
+from watchword.identity.desk_checks import (
+    desk_agreement,
+    desk_audience,
+    desk_claims,
+    desk_issuer,
+    desk_key,
+    desk_origin_key,
+    desk_purpose,
+    desk_subject,
+    key_of_desk,
+    not_a_desk_key,
+)
+from watchword.identity.desk_claims import DESK_TOKEN_TYPE
+from watchword.identity.desk_remedies import for_desk
 from watchword.identity.jwk import ALGORITHMS
-from watchword.identity.policy import PinnedKey, Policy, Workload
+from watchword.identity.policy import Policy
 from watchword.identity.reasons import Reason, Refusal
 from watchword.identity.signature import signature_holds
-from watchword.identity.subject import Subject, parse_subject
+from watchword.identity.subject import parse_subject
 
 # The first seven can change what is verified, or with which key (RFC 7515, section 4.1; RFC 7797; RFC 7516).
 REFUSED_HEADERS: Final = frozenset(
     {"crit", "b64", "jku", "jwk", "x5u", "x5c", "zip", "x5t", "x5t#S256", "enc"}
 )
-
-
-class Attempt:
-    """One token on its way through the checks. Each attribute is set by the check that proves it."""
-
-    __slots__ = ("claims", "now", "pinned", "subject", "token", "workload")
-
-    def __init__(self, token: UnverifiedToken, now: float) -> None:
-        self.token = token
-        self.now = now
-        self.pinned: PinnedKey
-        self.claims: VerifiedClaims
-        self.subject: Subject
-        self.workload: Workload
 
 
 class Check(NamedTuple):
@@ -44,25 +45,30 @@ class Check(NamedTuple):
         name: what must be true, in a few words.
         reasons: the refusals that it can give.
         run: the check itself.
+        run_for_desk: the same line for a token of a desk; None: the very same check.
     """
 
     number: int
     name: str
     reasons: tuple[Reason, ...]
     run: Callable[[Attempt, Policy], Refusal | None]
+    run_for_desk: Callable[[Attempt, Policy], Refusal | None] | None = None
 
 
-def _header(attempt: Attempt, _: Policy) -> Refusal | None:
+def _header(attempt: Attempt, policy: Policy) -> Refusal | None:
     """RFC 8725, sections 3.1 and 3.10: an allowed algorithm, and no parameter that brings its own key."""
     header = attempt.token.header
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        return Refusal(Reason.UNSUPPORTED_ALGORITHM, "alg is not one of RS256, ES256, ES384, ES512.")
+        return remedies.unsupported_algorithm(algorithm)
     if not REFUSED_HEADERS.isdisjoint(header):
         name = min(REFUSED_HEADERS.intersection(header))
         return Refusal(Reason.UNSUPPORTED_HEADER, f"The header parameter {name} is never honored.")
     if "typ" in header and header["typ"] != "JWT":
-        return Refusal(Reason.UNSUPPORTED_HEADER, "typ is neither absent nor JWT.")
+        if header["typ"] == DESK_TOKEN_TYPE:
+            # Whether the key is a desk's is for the next check: it is the key that says so.
+            return not_a_desk_key(policy) if policy.desk is None else None
+        return remedies.unsupported_type(header["typ"])
     return None
 
 
@@ -71,22 +77,40 @@ def _key(attempt: Attempt, policy: Policy) -> Refusal | None:
     kid = attempt.token.header.get("kid")
     if not isinstance(kid, str) or not kid:
         return Refusal(Reason.MISSING_KEY_ID)
-    pinned = policy.keys.get(kid)
-    if pinned is None:
+    named = policy.keys.get(kid)
+    if named is None:
+        if policy.desk is not None and kid in policy.desk.keys:
+            return key_of_desk()
         return Refusal(Reason.UNKNOWN_KEY)
-    if attempt.token.header["alg"] != pinned.key.algorithm:
-        return Refusal(Reason.UNSUPPORTED_ALGORITHM, "alg does not fit the pinned key that kid names.")
-    if pinned.key.algorithm not in pinned.issuer.algorithms:
-        return Refusal(Reason.UNSUPPORTED_ALGORITHM, "The issuer of this key does not allow its algorithm.")
-    attempt.pinned = pinned
+    algorithm = attempt.token.header["alg"]
+    only = named[0]
+    if only is named[-1]:
+        # As nearly always: no call more for a token that is not known yet.
+        fits, is_allowed = only.key.algorithm == algorithm, algorithm in only.issuer.algorithms
+        attempt.candidates = named
+    else:
+        fitting = [each for each in named if each.key.algorithm == algorithm]
+        attempt.candidates = tuple(each for each in fitting if algorithm in each.issuer.algorithms)
+        fits, is_allowed = bool(fitting), bool(attempt.candidates)
+    if not fits:
+        return remedies.algorithm_of_another_key(named)
+    if not is_allowed:
+        return remedies.algorithm_not_allowed()
     return None
 
 
 def _signature(attempt: Attempt, _: Policy) -> Refusal | None:
-    """RFC 7515, section 5.2."""
-    token = attempt.token
-    if signature_holds(attempt.pinned.key, token.signed, token.signature):
-        return None
+    """RFC 7515, section 5.2: by one of the keys of this kid, of which there are few."""
+    token, candidates, tried = attempt.token, attempt.candidates, ""
+    for each in candidates:
+        thumbprint = each.key.thumbprint
+        if thumbprint == tried:
+            continue
+        tried = thumbprint
+        if signature_holds(each.key, token.signed, token.signature):
+            if candidates[0] is not candidates[-1]:
+                attempt.candidates = tuple(one for one in candidates if one.key.thumbprint == thumbprint)
+            return None
     return Refusal(Reason.BAD_SIGNATURE)
 
 
@@ -100,27 +124,21 @@ def _claims(attempt: Attempt, _: Policy) -> Refusal | None:
 
 
 def _issuer(attempt: Attempt, _: Policy) -> Refusal | None:
-    """RFC 8725, section 3.8: the key's issuer must be who the token says issued it, byte for byte."""
+    """RFC 8725, section 3.8: an issuer of the key must be who the token says issued it, byte for byte."""
     issuer = attempt.claims.issuer
-    if issuer in attempt.pinned.issuer.urls:
-        return None
-    said = "The token has no iss" if issuer is None else f"The token says iss {quoted(issuer)}"
-    return Refusal(Reason.WRONG_ISSUER, f"{said}, which is not the URL of the issuer that holds its key.")
+    for each in attempt.candidates:
+        # Those that are revoked come last: one issuer's revocation puts no other one out.
+        if issuer in each.issuer.urls:
+            attempt.pinned = each
+            return remedies.revoked_key(each.issuer) if each.is_revoked else None
+    return remedies.wrong_issuer(attempt.claims, attempt.candidates)
 
 
 def _audience(attempt: Attempt, policy: Policy) -> Refusal | None:
     """RFC 7519, section 4.1.3; RFC 8725, section 3.9."""
-    claims = attempt.claims
-    if not policy.audiences.isdisjoint(claims.audience):
+    if not policy.audiences.isdisjoint(attempt.claims.audience):
         return None
-    wanted = " or ".join(f"`{audience}`" for audience in sorted(policy.audiences))
-    if claims.issuer in claims.audience:
-        # The API server's own audience is its issuer URL: this is the token that every pod has by default.
-        hint = f"The pod sends its default token; mount one with audience {wanted}."
-    else:
-        hint = f"Mount a projected token whose serviceAccountToken.audience is {wanted}."
-    said = ", ".join(quoted(audience) for audience in claims.audience[:4]) or "none"
-    return Refusal(Reason.WRONG_AUDIENCE, f"The token's audience is {said}; this service is {wanted}.", hint)
+    return remedies.wrong_audience(attempt.claims, policy)
 
 
 def _times(attempt: Attempt, policy: Policy) -> Refusal | None:
@@ -128,23 +146,19 @@ def _times(attempt: Attempt, policy: Policy) -> Refusal | None:
     claims, now, skew = attempt.claims, attempt.now, policy.clock_skew_seconds
     issued_at, expires_at = claims.issued_at, claims.expires_at
     if issued_at is None or expires_at is None:
-        return Refusal(Reason.MISSING_TIME, f"The token has no {'iat' if issued_at is None else 'exp'}.")
+        return remedies.missing_time(claims)
     if issued_at > now + skew:
-        return Refusal(
-            Reason.ISSUED_IN_FUTURE, f"iat is {issued_at - now:.0f} s ahead; {skew} s are allowed."
-        )
-    if claims.not_before is not None and claims.not_before > now + skew:
-        return Refusal(
-            Reason.NOT_YET_VALID, f"nbf is {claims.not_before - now:.0f} s ahead; {skew} s are allowed."
-        )
+        return remedies.ahead(Reason.ISSUED_IN_FUTURE, "iat", issued_at, now, skew)
+    not_before = claims.not_before
+    if not_before is not None and not_before > now + skew:
+        return remedies.ahead(Reason.NOT_YET_VALID, "nbf", not_before, now, skew)
     if expires_at + skew <= now:
-        return Refusal(Reason.EXPIRED, f"exp was {now - expires_at:.0f} s ago.")
+        return remedies.expired(claims, now)
     lifetime = expires_at - issued_at
+    if lifetime <= 0:
+        return remedies.never_valid()
     if lifetime > policy.max_lifetime_seconds:
-        allowed = policy.max_lifetime_seconds
-        return Refusal(
-            Reason.LIFETIME_TOO_LONG, f"The token lives for {lifetime:.0f} s; {allowed} s are allowed."
-        )
+        return remedies.lifetime_too_long(lifetime, claims, policy)
     return None
 
 
@@ -152,7 +166,7 @@ def _subject(attempt: Attempt, _: Policy) -> Refusal | None:
     """Kubernetes, "Authenticating": system:serviceaccount:<namespace>:<name>."""
     subject = parse_subject(attempt.claims.subject or "")
     if subject is None:
-        return Refusal(Reason.NOT_A_SERVICE_ACCOUNT)
+        return remedies.not_a_service_account(attempt.claims)
     attempt.subject = subject
     return None
 
@@ -161,10 +175,14 @@ def _kubernetes_claims(attempt: Attempt, _: Policy) -> Refusal | None:
     """Kubernetes v1.36, pkg/serviceaccount/claims.go: the same names, a second time."""
     said, subject = attempt.claims.kubernetes, attempt.subject
     account = said.service_account if said is not None else None
-    if said is None or account is None or said.namespace is None:
-        return Refusal(Reason.INCONSISTENT_CLAIMS, "The kubernetes.io claims are missing.")
-    if said.namespace != subject.namespace or account.name != subject.name or not account.uid:
-        return Refusal(Reason.INCONSISTENT_CLAIMS)
+    if (
+        said is None
+        or account is None
+        or said.namespace != subject.namespace
+        or account.name != subject.name
+        or not account.uid
+    ):
+        return remedies.inconsistent_claims(attempt.claims, subject)
     return None
 
 
@@ -175,7 +193,7 @@ def _binding(attempt: Attempt, policy: Policy) -> Refusal | None:
     said = attempt.claims.kubernetes
     pod = said.pod if said is not None else None
     if pod is None or not pod.name or not pod.uid:
-        return Refusal(Reason.NOT_BOUND)
+        return remedies.not_bound(attempt.claims, policy)
     return None
 
 
@@ -192,11 +210,20 @@ def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
         or account_uid in revoked.service_account_uids
         or (revoked.issued_before is not None and (claims.issued_at or 0.0) < revoked.issued_before)
     ):
-        return Refusal(Reason.REVOKED)
+        return remedies.revoked(claims, issuer, attempt.now)
     workload = policy.workloads.get((issuer.name, claims.subject or ""))
     if workload is not None and workload.live_uid is not None and workload.live_uid != account_uid:
-        return Refusal(Reason.STALE_IDENTITY)
+        return remedies.stale_identity(workload, attempt.subject)
     return None
+
+
+def _revocation_of_origin(attempt: Attempt, policy: Policy) -> Refusal | None:
+    """Whatever takes back the workload's own token, or the key that signed it, takes back the desk's."""
+    return desk_origin_key(attempt, policy) or _revocation(attempt, policy)
+
+
+def _trust_of_origin(attempt: Attempt, policy: Policy) -> Refusal | None:
+    return _trust(attempt, policy) or desk_purpose(attempt, policy)
 
 
 def _trust(attempt: Attempt, policy: Policy) -> Refusal | None:
@@ -204,13 +231,11 @@ def _trust(attempt: Attempt, policy: Policy) -> Refusal | None:
     issuer_name, subject = attempt.pinned.issuer.name, attempt.claims.subject or ""
     workload = policy.workloads.get((issuer_name, subject))
     if workload is None:
-        return Refusal(
-            Reason.UNKNOWN_WORKLOAD, f"{subject} of issuer {issuer_name} is not trusted by this service."
-        )
+        return remedies.unknown_workload(issuer_name, attempt.subject, policy)
     if workload.suspended:
-        return Refusal(Reason.SUSPENDED)
+        return remedies.suspended(workload)
     if workload.expires_at is not None and workload.expires_at <= attempt.now:
-        return Refusal(Reason.TRUST_EXPIRED)
+        return remedies.trust_expired(workload)
     attempt.workload = workload
     return None
 
@@ -221,17 +246,30 @@ CHECKS: Final[tuple[Check, ...]] = (
         "the header asks for nothing unusual",
         (Reason.UNSUPPORTED_ALGORITHM, Reason.UNSUPPORTED_HEADER),
         _header,
+        for_desk(_header),
     ),
     Check(
         5,
         "the key is pinned",
-        (Reason.MISSING_KEY_ID, Reason.UNKNOWN_KEY, Reason.UNSUPPORTED_ALGORITHM),
+        (
+            Reason.MISSING_KEY_ID,
+            Reason.UNKNOWN_KEY,
+            Reason.UNSUPPORTED_ALGORITHM,
+            Reason.UNSUPPORTED_HEADER,
+        ),
         _key,
+        for_desk(desk_key),
     ),
-    Check(6, "the signature holds", (Reason.BAD_SIGNATURE,), _signature),
-    Check(7, "the claims are well-formed", (Reason.MALFORMED_CLAIMS,), _claims),
-    Check(8, "the issuer is the key's", (Reason.WRONG_ISSUER,), _issuer),
-    Check(9, "the audience is this service", (Reason.WRONG_AUDIENCE,), _audience),
+    Check(6, "the signature holds", (Reason.BAD_SIGNATURE,), _signature, for_desk(_signature)),
+    Check(7, "the claims are well-formed", (Reason.MALFORMED_CLAIMS,), _claims, for_desk(desk_claims)),
+    Check(8, "the issuer is the key's", (Reason.WRONG_ISSUER, Reason.REVOKED), _issuer, desk_issuer),
+    Check(
+        9,
+        "the audience is this service",
+        (Reason.WRONG_AUDIENCE, Reason.WRONG_TOKEN_KIND),
+        _audience,
+        desk_audience,
+    ),
     Check(
         10,
         "the times are right",
@@ -243,15 +281,31 @@ CHECKS: Final[tuple[Check, ...]] = (
             Reason.LIFETIME_TOO_LONG,
         ),
         _times,
+        for_desk(_times),
     ),
-    Check(11, "the subject is a ServiceAccount", (Reason.NOT_A_SERVICE_ACCOUNT,), _subject),
-    Check(12, "the Kubernetes claims agree", (Reason.INCONSISTENT_CLAIMS,), _kubernetes_claims),
-    Check(13, "the token is bound to a pod", (Reason.NOT_BOUND,), _binding),
-    Check(14, "nothing was revoked", (Reason.REVOKED, Reason.STALE_IDENTITY), _revocation),
+    Check(
+        11,
+        "the subject is a ServiceAccount",
+        (Reason.NOT_A_SERVICE_ACCOUNT,),
+        _subject,
+        for_desk(desk_subject),
+    ),
+    Check(
+        12, "the Kubernetes claims agree", (Reason.INCONSISTENT_CLAIMS,), _kubernetes_claims, desk_agreement
+    ),
+    Check(13, "the token is bound to a pod", (Reason.NOT_BOUND,), _binding, for_desk(_binding)),
+    Check(
+        14,
+        "nothing was revoked",
+        (Reason.REVOKED, Reason.STALE_IDENTITY, Reason.ORIGIN_KEY_UNKNOWN),
+        _revocation,
+        for_desk(_revocation_of_origin),
+    ),
     Check(
         15,
         "the workload is trusted",
-        (Reason.UNKNOWN_WORKLOAD, Reason.SUSPENDED, Reason.TRUST_EXPIRED),
+        (Reason.UNKNOWN_WORKLOAD, Reason.SUSPENDED, Reason.TRUST_EXPIRED, Reason.WRONG_PURPOSE),
         _trust,
+        _trust_of_origin,
     ),
 )

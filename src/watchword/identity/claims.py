@@ -6,16 +6,30 @@ refusal here, so that no check can trip over a string where a time should be (RF
 Kubernetes v1.36, pkg/serviceaccount/claims.go).
 """
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
 
-from watchword.identity.encoding import EncodingProblem, parse_json_object
+from watchword.identity.encoding import EncodingError, parse_json_object
 from watchword.identity.reasons import Reason, Refusal
 
 # Times beyond 64 bits cannot be compared as the floats that clocks give; no issuer means them.
 _MAX_TIME: Final = float(2**63)
-_NO_TIME: Final = "The claim {} is no time that a clock can show."
+_NO_TIME: Final = "The claim {} is not a time that a clock can show."
+# How msgspec names types, in the words of someone who reads JSON (RFC 8259, section 3).
+_TYPE_NAMES: Final = {
+    "int": "a number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+_WRONG_TYPE: Final = re.compile(
+    r"Expected `(?P<wanted>[^`]*)`, got `(?P<found>[^`]*)`(?: - at `\$\.?(?P<path>[^`]*)`)?"
+)
 # A claim quoted in an answer is cut here: the caller's own words, but never a page of them.
 _QUOTED_CHARACTERS: Final = 120
 
@@ -128,10 +142,10 @@ def read_claims(payload: bytes) -> VerifiedClaims | Refusal:
     if claims is None:
         try:
             claims = _read_at_length(payload)
-        except EncodingProblem as problem:
+        except EncodingError as problem:
             return Refusal(Reason.MALFORMED_CLAIMS, f"The payload is {problem}.")
         except (msgspec.ValidationError, OverflowError) as problem:
-            return Refusal(Reason.MALFORMED_CLAIMS, f"A claim has the wrong type: {problem}.")
+            return Refusal(Reason.MALFORMED_CLAIMS, _in_words(str(problem)))
     # Written out: three calls less for each token.
     issued_at, not_before, expires_at = claims.issued_at, claims.not_before, claims.expires_at
     if issued_at is not None and not -_MAX_TIME < issued_at < _MAX_TIME:
@@ -179,7 +193,17 @@ def _given(value: _T | msgspec.UnsetType) -> _T | None:
     return None if value is msgspec.UNSET else value
 
 
+def _in_words(problem: str) -> str:
+    """What is wrong with a claim, from msgspec's message: "exp is text; it must be a number"."""
+    found = _WRONG_TYPE.match(problem)
+    if found is None:
+        return "A claim is missing, or is a number that cannot be read."
+    names = dict.fromkeys(_TYPE_NAMES.get(each, each) for each in found["wanted"].split(" | "))
+    name = found["path"] or "The payload"
+    return f"{name} is {_TYPE_NAMES.get(found['found'], found['found'])}; it must be {' or '.join(names)}."
+
+
 def quoted(text: str) -> str:
-    """A verified claim as it may stand in an answer: escaped, and cut to 120 characters."""
+    """A verified claim as it may be shown in an answer: escaped, and cut to 120 characters."""
     shown = text if len(text) <= _QUOTED_CHARACTERS else text[:_QUOTED_CHARACTERS] + "…"
     return ascii(shown)

@@ -2,7 +2,7 @@
 """A compact JWS, taken apart without believing a word of it.
 
 Three canonical parts and a header object: nothing more is read before the signature holds. The payload stays
-bytes here, so that no later line can use a claim that nobody signed (RFC 7515, section 3.1 and 5.2).
+bytes here, so that no later line can use a claim that no one signed (RFC 7515, section 3.1 and 5.2).
 """
 
 from functools import lru_cache
@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
-from watchword.identity.encoding import EncodingProblem, decode_base64url, parse_json_object
+from watchword.identity.encoding import EncodingError, decode_base64url, parse_json_object
 from watchword.identity.reasons import Reason, Refusal
 
 # A pod's token is about 1 KiB; 8 KiB is what common proxies allow one header line.
 MAX_TOKEN_BYTES: Final = 8 * 1024
 _PARTS: Final = 3
+_PLACES: Final = {"header": 1, "payload": 2, "signature": 3}
 # Kubernetes' own headers have about 80 characters; a longer one is read, but not remembered.
 _MEMO_BYTES: Final = 128
 
@@ -54,8 +55,7 @@ def parse_compact(token: bytes) -> UnverifiedToken | Refusal:
         )
     parts = token.count(b".") + 1
     if parts != _PARTS:
-        kind = " Five parts make an encrypted token, which is not accepted." if parts == 5 else ""
-        return Refusal(Reason.MALFORMED_TOKEN, f"A signed JWT has 3 parts; this has {parts}.{kind}")
+        return _not_three_parts(token, parts)
     signed, _, signature_part = token.rpartition(b".")
     header_part, _, payload_part = signed.partition(b".")
     name = "header"
@@ -65,9 +65,23 @@ def parse_compact(token: bytes) -> UnverifiedToken | Refusal:
         payload = decode_base64url(payload_part)
         name = "signature"
         signature = decode_base64url(signature_part)
-    except EncodingProblem as problem:
-        return Refusal(Reason.MALFORMED_TOKEN, f"The {name} is {problem}.")
+    except EncodingError as problem:
+        return Refusal(Reason.MALFORMED_TOKEN, f"The {name} (part {_PLACES[name]} of 3) is {problem}.")
     return UnverifiedToken(header, signed, payload, signature)
+
+
+def _not_three_parts(token: bytes, parts: int) -> Refusal:
+    number = "1 part" if parts == 1 else f"{parts} parts"
+    detail, hint = f"A signed JWT has 3 parts, joined by dots; this has {number}.", ""
+    if token.startswith(b"/"):
+        hint = "What was sent looks like the path of a file: send the content of that file."
+    elif parts == 5:
+        hint = "Five parts make an encrypted token, which is not accepted: send a ServiceAccount token."
+    elif parts == 2:
+        hint = "Send the whole token: a part of it is missing, or it was never signed."
+    elif parts == 1:
+        hint = "This is not a ServiceAccount token: send the content of the pod's token file."
+    return Refusal(Reason.MALFORMED_TOKEN, detail, hint)
 
 
 @lru_cache(maxsize=256)

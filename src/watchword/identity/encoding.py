@@ -20,7 +20,7 @@ _TO_STANDARD: Final = bytes(
     {ord("-"): ord("+"), ord("_"): ord("/")}.get(byte, byte) if byte in _URL_ALPHABET else 0
     for byte in range(256)
 )
-# msgspec reads base64 from a JSON string, in two thirds of binascii's time. Of what stands between the quotes
+# msgspec reads base64 from a JSON string, in two thirds of binascii's time. Of what is between the quotes
 # nothing is left by then that could end the string or be an escape.
 _PADDED: Final = (b'"%b"', None, b'"%b=="', b'"%b="')
 # The last of 2 characters carries 4 spare bits, the last of 3 carries 2 (RFC 4648, section 3.5).
@@ -36,7 +36,7 @@ _decode_fast: Final = msgspec.json.Decoder().decode
 _encode_fast: Final = msgspec.json.Encoder().encode
 
 
-class EncodingProblem(ValueError):
+class EncodingError(ValueError):
     """The bytes are not the one canonical form of any value. The message never quotes them."""
 
 
@@ -44,19 +44,19 @@ def decode_base64url(text: bytes) -> bytes:
     """Decode canonical base64url without padding (RFC 7515, section 2; RFC 4648, section 3.5).
 
     Raises:
-        EncodingProblem: another alphabet, padding, white space, spare bits, or an impossible length.
+        EncodingError: another alphabet, padding, white space, spare bits, or an impossible length.
     """
     remainder = len(text) % 4
     padded = _PADDED[remainder]
     if padded is None or not text or text[-1] not in _CANONICAL_ENDS[remainder]:
-        raise EncodingProblem("not canonical base64url")
+        raise EncodingError("not canonical base64url")
     try:
         data = _decode_bytes(padded % text.translate(_TO_STANDARD))
     except msgspec.MsgspecError:
-        raise EncodingProblem("not canonical base64url") from None
+        raise EncodingError("not canonical base64url") from None
     # A decoder that skipped what it does not know would show here, as one byte too few.
     if len(data) != len(text) * 3 // 4:
-        raise EncodingProblem("not canonical base64url")
+        raise EncodingError("not canonical base64url")
     return data
 
 
@@ -69,7 +69,7 @@ def parse_json_object(data: bytes) -> dict[str, object]:
     """Parse a JSON object in which no object, at any depth, repeats a name (RFC 8259, section 4).
 
     Raises:
-        EncodingProblem: not UTF-8, not JSON, not an object, a repeated name, a number that is not finite,
+        EncodingError: not UTF-8, not JSON, not an object, a repeated name, a number that is not finite,
             a lone surrogate, or nesting deeper than the parser goes.
     """
     # Kubernetes writes compact JSON. Where re-encoding gives the very same bytes, no name can have been
@@ -89,23 +89,23 @@ def _parse_strictly(data: bytes) -> dict[str, object]:
         # Escaped lone surrogates survive the parser; they have no UTF-8 form (RFC 8259, section 8.2).
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
-        raise EncodingProblem("not a JSON document with unique names and finite numbers") from None
+        raise EncodingError("not a JSON document with unique names and finite numbers") from None
     if not isinstance(value, dict):
-        raise EncodingProblem("not a JSON object")
+        raise EncodingError("not a JSON object")
     return value
 
 
 def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise EncodingProblem("a name is repeated")
+        raise EncodingError("a name is repeated")
     return members
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise EncodingProblem("a number is not finite")
+        raise EncodingError("a number is not finite")
     return number
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A JWKS, of which the good keys stand and each bad one is named.
+"""A JWKS, of which the good keys count and each bad one is named.
 
-One bad key must never void the set beside it (a rotation that adds one odd key would be an outage), and a
-set whose `kid`s collide must never let the order of a list decide which key wins.
+One bad key must never void the rest of the set (a rotation that adds one odd key would be an outage), and a
+set whose `kid`s collide must never let the order of a list decide which key wins: a few of one kid are all
+tried, and more than that are all left out.
 """
 
 from collections import Counter
@@ -10,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from watchword.identity.encoding import EncodingProblem, parse_json_object
+from watchword.identity.encoding import EncodingError, parse_json_object
 from watchword.identity.jwk import Key, KeyProblem, load_key
+from watchword.identity.policy import MAX_KEYS_OF_KID
 
 # kube-apiserver serves one to three keys. The bound keeps a hostile answer from costing memory and time.
 MAX_KEYS: Final = 64
@@ -40,7 +42,7 @@ def load_jwks(data: bytes) -> KeySet:
         return _nothing(f"the set is larger than {MAX_JWKS_BYTES} bytes", "serve only the issuer's own keys")
     try:
         document = parse_json_object(data)
-    except EncodingProblem as problem:
+    except EncodingError as problem:
         return _nothing(f"the set is {problem}", 'use a JSON object: {"keys": [...]}')
     return load_key_objects(document.get("keys"))
 
@@ -52,18 +54,20 @@ def load_key_objects(jwks: object) -> KeySet:
     if len(jwks) > MAX_KEYS:
         return _nothing(f"the set has {len(jwks)} keys", f"serve at most {MAX_KEYS}")
     loaded = [load_key(jwk, index) for index, jwk in enumerate(jwks)]
-    by_kid = Counter(key.kid for key in loaded if isinstance(key, Key))
-    keys: list[Key] = []
+    distinct = {(key.kid, key.thumbprint) for key in loaded if isinstance(key, Key)}
+    by_kid = Counter(kid for kid, _ in distinct)
+    keys: dict[tuple[str, str], Key] = {}
     problems: list[KeyProblem] = []
     for index, key in enumerate(loaded):
         if isinstance(key, KeyProblem):
             problems.append(key)
-        elif by_kid[key.kid] > 1:
-            detail = "another key of the set has the same kid; both are left out"
+        elif by_kid[key.kid] > MAX_KEYS_OF_KID:
+            detail = f"{by_kid[key.kid]} keys of the set have this kid, and {MAX_KEYS_OF_KID} are tried"
             problems.append(KeyProblem(index, key.kid, "kid", detail, "give each key a kid of its own"))
         else:
-            keys.append(key)
-    return KeySet(tuple(keys), tuple(problems))
+            # Listed twice, as by a kube-apiserver that was given one key file twice, it is one key.
+            keys.setdefault((key.kid, key.thumbprint), key)
+    return KeySet(tuple(keys.values()), tuple(problems))
 
 
 def _nothing(detail: str, remedy: str) -> KeySet:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one service asks of a token: the values that the checks read, already compiled.
 
-A bundle becomes a policy once, when it is loaded; a request only looks things up. Keys select the issuer
-*object*, never the `iss` text: two clusters may share one `iss`, and an identity is bound to the object.
+A bundle becomes a policy once, when it is loaded; a request only looks things up. The key that signed
+selects the issuer *object*, and the signed `iss` among those that hold this key: two clusters may share one
+`iss`, and an identity is bound to the object.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False):
         suspended: trust is switched off.
         expires_at: seconds since the epoch; None: no end.
         live_uid: the UID of the live ServiceAccount where the operator knows it; the empty string when
-            it was deleted; None where nobody can know (another cluster).
+            it was deleted; None where it cannot be known (another cluster).
     """
 
     name: str
@@ -75,10 +76,39 @@ class Workload(msgspec.Struct, frozen=True, gc=False):
 
 
 class PinnedKey(msgspec.Struct, frozen=True):
-    """A key together with the issuer that it speaks for."""
+    """A key together with an issuer that it speaks for.
+
+    Attributes:
+        key: the key.
+        issuer: one issuer that holds it; several may, and then the signed `iss` decides.
+        is_revoked: the issuer took it back. It is known so that its tokens are answered as revoked.
+    """
 
     key: Key
     issuer: Issuer
+    is_revoked: bool = False
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """The TokenDesk whose tokens a service accepts.
+
+    Attributes:
+        name: `namespace/name` of the object.
+        keys: its keys by `kid`, each alone: no issuer has one of these.
+        audiences: the service's derived audiences; a desk token is for one of them.
+        origin_keys: the pinned keys of all issuers by (issuer name, RFC 7638 thumbprint).
+        purposes: what a workload's tokens may be for, by `namespace/name` of the TrustedWorkload.
+    """
+
+    name: str
+    keys: Mapping[str, tuple[PinnedKey, ...]]
+    audiences: frozenset[str]
+    origin_keys: Mapping[tuple[str, str], PinnedKey]
+    purposes: Mapping[str, frozenset[str]] = {}
+
+
+# A `kid` is owned by no one. Each key more of one kid costs an unknown token one signature check.
+MAX_KEYS_OF_KID: Final = 4
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -86,43 +116,22 @@ class Policy(msgspec.Struct, frozen=True):
 
     Attributes:
         audiences: the service's audiences; never empty.
-        keys: the pinned keys by `kid`, over all issuers.
+        keys: the pinned keys by `kid`, over all issuers: at most four different keys of one kid, those that
+            are revoked last.
         workloads: by (issuer name, subject).
         max_lifetime_seconds: the longest `exp - iat`.
         clock_skew_seconds: how far the clocks of issuer and gate may be apart. kube-apiserver itself
             allows 60.
         binding: `Pod` requires a token bound to a pod.
+        service: `namespace/name` of the ProtectedService, for remedies; empty: not known.
+        desk: whose tokens are accepted as well; None: no desk's.
     """
 
     audiences: frozenset[str]
-    keys: Mapping[str, PinnedKey]
+    keys: Mapping[str, tuple[PinnedKey, ...]]
     workloads: Mapping[tuple[str, str], Workload]
     max_lifetime_seconds: int = 3600
     clock_skew_seconds: int = 60
     binding: Binding = "Pod"
-
-
-class Identity(msgspec.Struct, frozen=True, gc=False):
-    """The answer "yes": who is calling, as far as signed bytes and the policy prove it.
-
-    Attributes:
-        issuer: the name of the ClusterTrustedIssuer.
-        subject: `system:serviceaccount:<namespace>:<name>`.
-        workload: `namespace/name` of the TrustedWorkload.
-        grants: what it may do.
-        token_id: the token's `jti`, or the empty string.
-        key_thumbprint: RFC 7638 thumbprint of the key that signed.
-        pod: the pod's name, or the empty string.
-        valid_from: seconds since the epoch; before it, the answer has to be found anew.
-        valid_until: seconds since the epoch; from then on, the answer has to be found anew.
-    """
-
-    issuer: str
-    subject: str
-    workload: str
-    grants: tuple[Grant, ...]
-    token_id: str
-    key_thumbprint: str
-    pod: str
-    valid_from: float
-    valid_until: float
+    service: str = ""
+    desk: Desk | None = None

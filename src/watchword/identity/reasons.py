@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way in which a request can be refused: the stable code, its HTTP status, and what the caller can do.
 
-A "no" that nobody can explain is the second worst bug here. So a reason is a member of one enum with its
-remedy beside it; the reference page and the problem bodies are made from this table, and nothing else may
+A "no" that no one can explain is the second worst bug here. So a reason is a member of one enum with its
+remedy next to it; the reference page and the problem bodies are made from this table, and nothing else may
 invent a code.
 """
 
@@ -34,27 +34,30 @@ class Reason(Enum):
         "not_ready",
         503,
         "The gate has no bundle yet.",
-        "Retry shortly. If it lasts, read /readyz on the gate's ops port: it says which bundle is missing.",
+        "Retry shortly. If it lasts, the service's owner reads /readyz on the gate's ops port: it says which "
+        "bundle is missing.",
     )
     MISSING_CREDENTIAL = _Facts(
         "missing_credential",
         401,
         "The request carries no Authorization header.",
-        "Send `Authorization: Bearer <projected ServiceAccount token>`. If the pod has no such token, "
-        "mount one with this service's audience; a pod with the label watchword.dev/call gets it, unless it "
-        "is older than its label and was not injected.",
+        "Send `Authorization: Bearer <token>` with the content of the pod's projected ServiceAccount token. "
+        "If the pod has none: label it watchword.dev/call: NAMESPACE.SERVICE and create it again (a pod "
+        "that is older than its label has none), or mount a serviceAccountToken volume with this service's "
+        "audience.",
     )
     MALFORMED_CREDENTIAL = _Facts(
         "malformed_credential",
         400,
         "The Authorization header is not exactly one Bearer credential.",
-        "Send exactly one Authorization header: the word Bearer, one space, and the token.",
+        "Send exactly one Authorization header: the word Bearer, one space, and the token as its file holds "
+        "it.",
     )
     TOKEN_TOO_LARGE = _Facts(
         "token_too_large",
         401,
         "The token is longer than 8 KiB.",
-        "Send the projected ServiceAccount token alone; it is about 1 KiB long.",
+        "Send the pod's projected ServiceAccount token and nothing else; it is about 1 KiB long.",
     )
     MALFORMED_TOKEN = _Facts(
         "malformed_token",
@@ -85,15 +88,19 @@ class Reason(Enum):
         "unknown_key",
         401,
         "No trusted issuer has the key that the token names.",
-        "If the issuing cluster rotated its keys, pin the new one in its ClusterTrustedIssuer "
-        "(`watchword pin` prints it). Else this cluster is not trusted here: ask a cluster admin.",
+        "A cluster admin looks at the ClusterTrustedIssuer of the cluster that issued the token (`kubectl "
+        "get clustertrustedissuers`). If there is none, the cluster is not trusted here: `watchword pin` "
+        "prints one. If a key waits there (rotation policy Approve), compare it and run `watchword approve "
+        "ISSUER`. If its keys are written inline and the cluster has rotated its own, `watchword pin` "
+        "prints the new set. A key that was revoked stays out.",
     )
     BAD_SIGNATURE = _Facts(
         "bad_signature",
         401,
         "The signature does not match the key that the token names.",
-        "Re-read the token from its file and send it unchanged. If it persists, the issuer serves another "
-        "key under this kid than the one pinned.",
+        "Read the token from its file again and send it whole and unchanged. If it persists, the cluster "
+        "signs with another key under this kid than the one pinned: a cluster admin compares what "
+        "`watchword pin` prints with the ClusterTrustedIssuer.",
     )
     MALFORMED_CLAIMS = _Facts(
         "malformed_claims",
@@ -105,8 +112,8 @@ class Reason(Enum):
         "wrong_issuer",
         401,
         "The token's iss is not the URL of the issuer that holds its key.",
-        "Compare iss byte for byte (a trailing slash counts) with spec.issuer and spec.additionalIssuers of "
-        "the ClusterTrustedIssuer.",
+        "A cluster admin compares iss byte for byte (a trailing slash counts) with spec.issuer and "
+        "spec.additionalIssuers of the ClusterTrustedIssuer.",
     )
     WRONG_AUDIENCE = _Facts(
         "wrong_audience",
@@ -124,19 +131,22 @@ class Reason(Enum):
         "issued_in_future",
         401,
         "The token's iat is in the future.",
-        "Compare the clocks of the issuing cluster's control plane and of this cluster's nodes.",
+        "Set the clocks right: that of the issuing cluster's API server, or that of the node that the gate "
+        "runs on.",
     )
     NOT_YET_VALID = _Facts(
         "not_yet_valid",
         401,
         "The token's nbf is in the future.",
-        "Compare the clocks of the issuing cluster's control plane and of this cluster's nodes.",
+        "Set the clocks right: that of the issuing cluster's API server, or that of the node that the gate "
+        "runs on.",
     )
     EXPIRED = _Facts(
         "expired",
         401,
         "The token has expired.",
-        "Re-read the token file before each request: the kubelet renews it at 80 % of its life.",
+        "Read the token's file again before each request: the kubelet renews it at 80 % of its life. Where "
+        "it is mounted by subPath it is never renewed: mount the directory.",
     )
     LIFETIME_TOO_LONG = _Facts(
         "lifetime_too_long",
@@ -148,7 +158,8 @@ class Reason(Enum):
         "not_a_service_account",
         401,
         "The token's sub is not a ServiceAccount.",
-        "Send a ServiceAccount token: its sub is system:serviceaccount:<namespace>:<name>.",
+        "Send a ServiceAccount token, such as the pod's projected one: its sub is "
+        "system:serviceaccount:<namespace>:<name>. Tokens of people are not accepted.",
     )
     INCONSISTENT_CLAIMS = _Facts(
         "inconsistent_claims",
@@ -165,15 +176,30 @@ class Reason(Enum):
     REVOKED = _Facts(
         "revoked",
         401,
-        "The token, its pod or its ServiceAccount was revoked.",
-        "If the revocation is over, restart the pod for a new token; else ask the owner of the "
+        "The token, the key that signed it, its pod or its ServiceAccount was revoked.",
+        "Restart the pod for another token; if that is refused too, ask the owner of the "
         "ClusterTrustedIssuer.",
     )
     STALE_IDENTITY = _Facts(
         "stale_identity",
         401,
-        "The ServiceAccount that the token speaks for was deleted or made anew.",
-        "Restart the pod, so that it gets a token of the present ServiceAccount.",
+        "The ServiceAccount that the token speaks for was deleted, or deleted and created again.",
+        "Restart the pod, so that it gets a token of the present ServiceAccount; create the ServiceAccount "
+        "first where it is gone.",
+    )
+    ORIGIN_KEY_UNKNOWN = _Facts(
+        "origin_key_unknown",
+        401,
+        "The key that signed the token behind this desk token is no longer trusted.",
+        "Exchange the pod's token at the desk again, once the cluster signs with a key that is pinned in its "
+        "ClusterTrustedIssuer.",
+    )
+    WRONG_TOKEN_KIND = _Facts(
+        "wrong_token_kind",
+        403,
+        "The token is of another kind than what it is used for.",
+        "Send a workload's token: the pod's own, or what the desk issued for it. A token of an agent or an "
+        "admin client is for the desk's own endpoints.",
     )
     UNKNOWN_WORKLOAD = _Facts(
         "unknown_workload",
@@ -185,19 +211,35 @@ class Reason(Enum):
         "suspended",
         403,
         "Trust in the calling workload is suspended.",
-        "The service's owner sets spec.suspend: false on its TrustedWorkload.",
+        "The service's owner sets spec.suspend: false on the TrustedWorkload.",
     )
     TRUST_EXPIRED = _Facts(
         "trust_expired",
         403,
         "Trust in the calling workload has expired.",
-        "The service's owner moves spec.expires of its TrustedWorkload, or removes it.",
+        "The service's owner sets a later spec.expires on the TrustedWorkload, or removes the field.",
+    )
+    WRONG_PURPOSE = _Facts(
+        "wrong_purpose",
+        403,
+        "The purpose of the token is not that of the route.",
+        "Ask the desk for a token with the route's purpose, or without one for all other requests. What a "
+        "workload may name is in spec.purposes of its TrustedWorkload.",
     )
     NO_ROUTE = _Facts(
         "no_route",
         403,
         "No route of this service matches the method and path.",
-        "Check the method and the path. The service's owner adds a route to its ProtectedService.",
+        "Check the method and the path, which is compared whole: each part in braces of a route stands for "
+        "one segment. If they are right, the service's owner adds a route to spec.routes of the "
+        "ProtectedService.",
+    )
+    AMBIGUOUS_QUERY = _Facts(
+        "ambiguous_query",
+        400,
+        "The query can be read as being about another account or project than another parser would find.",
+        "Send each parameter that the route binds exactly once, plainly encoded, without `;` or `+` in the "
+        "query, and with no form as the body.",
     )
     INSUFFICIENT_SCOPE = _Facts(
         "insufficient_scope",
@@ -210,6 +252,20 @@ class Reason(Enum):
         403,
         "The calling workload holds the scope, but not for this account or project.",
         "The service's owner adds the account (or project) to the grant that holds the scope.",
+    )
+    NOT_IN_TOKEN = _Facts(
+        "not_in_token",
+        403,
+        "The desk token does not allow this request.",
+        "Ask the desk for a token whose scopes, accounts and projects cover it; the workload's own grants "
+        "are the bound.",
+    )
+    REVOCATIONS_UNKNOWN = _Facts(
+        "revocations_unknown",
+        503,
+        "The gate does not know yet which desk tokens were revoked.",
+        "Retry shortly. If it lasts, read /readyz on the gate's ops port; the pod's own token is accepted "
+        "meanwhile.",
     )
     RATE_LIMITED = _Facts(
         "rate_limited",
@@ -224,6 +280,27 @@ class Reason(Enum):
         self.code, self.status, self.summary, self.remedy = code, status, summary, remedy
 
 
+class Proven(msgspec.Struct, frozen=True, gc=False):
+    """Who was refused, as far as signed bytes prove it. For the audit log; never for the caller's answer.
+
+    Attributes:
+        issuer: the name of the ClusterTrustedIssuer whose key signed; the empty string where several hold the
+            key and the token did not say which.
+        key_thumbprint: RFC 7638 thumbprint of the key.
+        subject: the token's `sub`, or the empty string. At most 512 characters, as the next two.
+        token_id: the token's `jti`, or the empty string.
+        pod: the pod's name, or the empty string.
+        workload: `namespace/name` of the TrustedWorkload, once all but its own state was checked.
+    """
+
+    issuer: str
+    key_thumbprint: str
+    subject: str = ""
+    token_id: str = ""
+    pod: str = ""
+    workload: str = ""
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The answer "no", as a value: a reason, and what was special about this case.
 
@@ -231,11 +308,13 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
         reason: the stable code with its status.
         detail: one sentence about this request. Quotes claims only after the signature was verified.
         hint: a remedy for this very case; empty when the reason's own remedy says it all.
+        proven: who was refused, once the signature held; None before.
     """
 
     reason: Reason
     detail: str = ""
     hint: str = ""
+    proven: Proven | None = None
 
     @property
     def remedy(self) -> str:

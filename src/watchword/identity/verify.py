@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A token, a policy and a moment in; an identity or a refusal out.
+"""A token, a policy and a time in; an identity or a refusal out.
 
 `verify` is what every request pays for. `examine` runs the very same checks and keeps what each one said:
 an explanation that came from a second implementation would sooner or later explain something else.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
 
-from watchword.identity.checks import CHECKS, Attempt
+from watchword.identity.attempt import Attempt
+from watchword.identity.caller import Identity
+from watchword.identity.checks import CHECKS
 from watchword.identity.claims import VerifiedClaims
-from watchword.identity.compact import parse_compact
-from watchword.identity.policy import Identity, Policy
-from watchword.identity.reasons import Refusal
+from watchword.identity.compact import UnverifiedToken, parse_compact
+from watchword.identity.desk_checks import own_claims
+from watchword.identity.desk_claims import DESK_TOKEN_TYPE, DeskClaims
+from watchword.identity.policy import PinnedKey, Policy
+from watchword.identity.reasons import Proven, Refusal
 
-_RUNS = tuple(check.run for check in CHECKS)
+Run = Callable[[Attempt, Policy], Refusal | None]
+_RUNS = tuple((check.number, check.run) for check in CHECKS)
+_DESK_RUNS = tuple((check.number, check.run_for_desk or check.run) for check in CHECKS)
+_SIGNATURE_CHECK = 6
+# Before it, a token may be anyone's; the workload's own state is all that it looks at.
+_WORKLOAD_CHECK = 15
+# A name of Kubernetes has at most 253 characters; an issuer may sign longer ones.
+_MAX_PROVEN = 512
 
 
 def verify(token: bytes, policy: Policy, now: float) -> Identity | Refusal:
@@ -27,17 +39,24 @@ def verify(token: bytes, policy: Policy, now: float) -> Identity | Refusal:
         now: seconds since the epoch.
 
     Returns:
-        The identity, or the first refusal. Never raises for bad input.
+        The identity, or the first refusal, with what is proven of the caller once the signature held. Never
+        raises for bad input.
     """
     unverified = parse_compact(token)
     if isinstance(unverified, Refusal):
         return unverified
     attempt = Attempt(unverified, now)
-    for run in _RUNS:
+    for number, run in _RUNS if "typ" not in unverified.header else _runs(unverified):
         refusal = run(attempt, policy)
         if refusal is not None:
-            return refusal
+            # Inline: a flood of bad signatures pays for no call more.
+            return _proven(refusal, number, attempt, policy) if number > _SIGNATURE_CHECK else refusal
     return _identity(attempt, policy)
+
+
+def _runs(token: UnverifiedToken) -> tuple[tuple[int, Run], ...]:
+    """The checks that a token asks for by its type; whether it may is for the check of the key."""
+    return _DESK_RUNS if token.header["typ"] == DESK_TOKEN_TYPE else _RUNS
 
 
 class Outcome(Enum):
@@ -71,11 +90,13 @@ class Examination(msgspec.Struct, frozen=True):
         decision: what `verify` would have said.
         checks: every check from 3 to 15, in order.
         claims: what the token says, once its signature held; else None.
+        desk: what it says besides, where it is a desk's; else None.
     """
 
     decision: Identity | Refusal
     checks: tuple[Examined, ...]
     claims: VerifiedClaims | None
+    desk: DeskClaims | None = None
 
 
 SHAPE_CHECK = (3, "the token is a compact JWS")
@@ -97,14 +118,16 @@ def examine(token: bytes, policy: Policy, now: float) -> Examination:
         refusal, failed = unverified, SHAPE_CHECK[0]
     else:
         attempt, refusal, failed = Attempt(unverified, now), None, 0
-        for check in CHECKS:
-            refusal, failed = check.run(attempt, policy), check.number
+        for failed, run in _RUNS if "typ" not in unverified.header else _runs(unverified):
+            refusal = run(attempt, policy)
             if refusal is not None:
+                refusal = _proven(refusal, failed, attempt, policy) if failed > _SIGNATURE_CHECK else refusal
                 break
-    claims: VerifiedClaims | None = getattr(attempt, "claims", None)
+    desk = attempt.desk if attempt is not None else None
+    claims: VerifiedClaims | None = getattr(attempt, "claims", None) if desk is None else own_claims(desk)
     if refusal is None and attempt is not None:
         passed = tuple(Examined(number, name, Outcome.PASSED) for number, name in table)
-        return Examination(_identity(attempt, policy), passed, claims)
+        return Examination(_identity(attempt, policy), passed, claims, desk)
     assert refusal is not None  # noqa: S101 - for the type checker: without a refusal, the branch above returned
     lines = tuple(
         Examined(number, name, Outcome.PASSED)
@@ -114,10 +137,39 @@ def examine(token: bytes, policy: Policy, now: float) -> Examination:
         else Examined(number, name, Outcome.NOT_REACHED)
         for number, name in table
     )
-    return Examination(refusal, lines, claims)
+    return Examination(refusal, lines, claims, desk)
+
+
+def _proven(refusal: Refusal, number: int, attempt: Attempt, policy: Policy) -> Refusal:
+    """The refusal by a check behind the signature's, with who was refused."""
+    claims: VerifiedClaims | None = getattr(attempt, "claims", None)
+    pinned: PinnedKey | None = getattr(attempt, "pinned", None)
+    holders = attempt.candidates if pinned is None else (pinned,)
+    if all(each.is_revoked for each in holders):
+        # The holder of a leaked key can sign any name with it.
+        return refusal
+    # Until the signed `iss` was looked at, several issuers may hold the key: which of them is not proven.
+    issuer = holders[0].issuer.name if len(holders) == 1 else ""
+    key = holders[0].key.thumbprint
+    if claims is None:
+        return msgspec.structs.replace(refusal, proven=Proven(issuer, key))
+    subject, pod = claims.subject or "", claims.pod
+    token_id = claims.token_id if attempt.desk is None else attempt.desk.token_id
+    known = policy.workloads.get((issuer, subject)) if number >= _WORKLOAD_CHECK else None
+    proven = Proven(
+        issuer,
+        key,
+        subject[:_MAX_PROVEN],
+        (token_id or "")[:_MAX_PROVEN],
+        pod.name[:_MAX_PROVEN] if pod is not None else "",
+        known.name if known is not None else "",
+    )
+    return Refusal(refusal.reason, refusal.detail, refusal.hint, proven)
 
 
 def _identity(attempt: Attempt, policy: Policy) -> Identity:
+    if attempt.desk is not None:
+        return _identity_by_desk(attempt, attempt.desk, policy)
     claims, workload, pinned = attempt.claims, attempt.workload, attempt.pinned
     # Check 10 made sure of both times; a token that lacked one never gets here.
     issued_at, expires_at = claims.issued_at or 0.0, claims.expires_at or 0.0
@@ -134,4 +186,22 @@ def _identity(attempt: Attempt, policy: Policy) -> Identity:
         pod=pod.name if pod is not None else "",
         valid_from=valid_from,
         valid_until=valid_until,
+    )
+
+
+def _identity_by_desk(attempt: Attempt, desk: DeskClaims, policy: Policy) -> Identity:
+    """The origin's workload, for as long as the desk token and the workload's trust last."""
+    workload, pod, expires_at = attempt.workload, attempt.claims.pod, float(desk.expires_at)
+    return Identity(
+        issuer=attempt.pinned.issuer.name,
+        subject=attempt.claims.subject or "",
+        workload=workload.name,
+        grants=workload.grants,
+        token_id=desk.token_id,
+        # Of the key that signed what was presented; the origin's own is in the claims.
+        key_thumbprint=attempt.candidates[0].key.thumbprint,
+        pod=pod.name if pod is not None else "",
+        valid_from=float(desk.issued_at) - policy.clock_skew_seconds,
+        valid_until=expires_at if workload.expires_at is None else min(expires_at, workload.expires_at),
+        desk=desk,
     )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The token of a caller: which services a pod wants to call, and the projected volume that lets it.
 
-One token is for one service: its audience is that service's, so that no callee can use it elsewhere.
+One token is for one service: its audience is computed from where that service is, never read from an object,
+so that no callee can have its callers' tokens made for someone else.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,8 @@ import msgspec
 
 from watchword.identity import is_namespace_name, is_service_account_name
 from watchword.injection import names
+from watchword.injection.facts import Place, ServiceFacts, World
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
-from watchword.injection.world import Place, World
 
 MAX_CALLS = 16
 
@@ -42,7 +43,8 @@ def calls_of(
         if place is None:
             detail = "it does not name a service"
             remedy = (
-                f"label {names.CALL_LABEL}: NAMESPACE.SERVICE, and further ones in the annotation "
+                f"label {names.CALL_LABEL}: NAMESPACE.SERVICE, or, where that is longer than 63 characters, "
+                f"{names.CALL_LABEL}: {names.CALL_BY_ANNOTATION}; all others go into the annotation "
                 f"{names.CALLS_ANNOTATION}: NAMESPACE/SERVICE,NAMESPACE/SERVICE"
             )
             return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
@@ -63,9 +65,12 @@ def calls_of(
                 f"raise spec.token.maxLifetimeSeconds of the service to {names.MIN_TOKEN_SECONDS} or more"
             )
             return InjectionRefusal(RefusalCode.LIFETIME_TOO_SHORT, field, detail, remedy)
+        unpublished = _unpublished(field, place, service, world)
+        if unpublished is not None:
+            return unpublished
         path = names.TOKEN_FILE if not found else f"{place[0]}.{place[1]}/{names.TOKEN_FILE}"
         seconds = min(names.TOKEN_SECONDS, longest)
-        found.append(Call(place, service.audience, seconds, path))
+        found.append(Call(place, world.audience_of(place), seconds, path))
     if len(found) > MAX_CALLS:
         field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
         detail, remedy = f"more than {MAX_CALLS} services are named", "split the pod"
@@ -88,8 +93,28 @@ def token_volume(calls: list[Call]) -> dict[str, Any]:
     return {"name": names.TOKEN_VOLUME, "projected": {"defaultMode": 0o444, "sources": sources}}
 
 
+def _unpublished(field: str, place: Place, service: ServiceFacts, world: World) -> InjectionRefusal | None:
+    """Why no token can be minted for a service: its gates are not known to accept the derived audience."""
+    namespace, name = place
+    if not world.cluster_id:
+        detail = f"the audience of {namespace}/{name} has the cluster's id in it, which is not known"
+        remedy = "give --cluster-id (`kubectl get namespace kube-system -o jsonpath={.metadata.uid}`)"
+        return InjectionRefusal(RefusalCode.CLUSTER_UNKNOWN, field, detail, remedy)
+    if service.published_audience in (None, world.audience_of(place)):
+        return None
+    said = service.published_audience
+    detail = f"status.audience of {namespace}/{name} is " + (f"{said[:256]!a}" if said else "empty")
+    remedy = (
+        f"wait for the operator, or see why it does not publish the service: its gates must accept "
+        f"{world.audience_of(place)} before a token is minted for it"
+    )
+    return InjectionRefusal(RefusalCode.AUDIENCE_NOT_PUBLISHED, field, detail, remedy)
+
+
 def _asked(labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[tuple[str, Place | None]]:
-    asked = [(f"metadata.labels[{names.CALL_LABEL}]", _place(labels[names.CALL_LABEL], "."))]
+    asked: list[tuple[str, Place | None]] = []
+    if labels[names.CALL_LABEL] != names.CALL_BY_ANNOTATION or names.CALLS_ANNOTATION not in annotations:
+        asked.append((f"metadata.labels[{names.CALL_LABEL}]", _place(labels[names.CALL_LABEL], ".")))
     if names.CALLS_ANNOTATION in annotations:
         field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
         asked += [

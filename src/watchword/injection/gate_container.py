@@ -9,22 +9,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from watchword.injection import names
+from watchword.injection.facts import ServiceFacts
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
-from watchword.injection.world import ServiceFacts
 
 _MODES = ("proxy", "authz")
+_APP_PROTOCOLS = ("http", "h2c")
 
 
 def sidecar(
-    service: ServiceFacts, annotations: Mapping[str, str], settings: InjectionSettings
+    service: ServiceFacts,
+    annotations: Mapping[str, str],
+    settings: InjectionSettings,
+    resources: Mapping[str, Any],
 ) -> dict[str, Any] | InjectionRefusal:
-    """The container, for `spec.initContainers`."""
+    """The container, for `spec.initContainers`, with these resources."""
     mode = annotations.get(names.MODE_ANNOTATION, _MODES[0])
     if mode not in _MODES:
         field = f"metadata.annotations[{names.MODE_ANNOTATION}]"
         detail = f"{mode[:63]!a} is no mode of the gate"
         remedy = "use proxy (requests go through the gate) or authz (a proxy asks the gate)"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    protocol = annotations.get(names.APP_PROTOCOL_ANNOTATION, _APP_PROTOCOLS[0])
+    if protocol not in _APP_PROTOCOLS:
+        field = f"metadata.annotations[{names.APP_PROTOCOL_ANNOTATION}]"
+        detail = f"{protocol[:63]!a} is no protocol that a gate speaks to an app"
+        remedy = "use http (HTTP/1.1) or h2c (HTTP/2 without TLS, as gRPC servers speak it)"
         return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
     has_tls = names.TLS_ANNOTATION in annotations
     namespace, name = service.namespace, service.name
@@ -39,7 +49,7 @@ def sidecar(
         f"--log-level={settings.log_level}",
     ]
     if mode == "proxy":
-        arguments.append(f"--upstream=http://127.0.0.1:{service.upstream_port}")
+        arguments.append(f"--upstream={protocol}://127.0.0.1:{service.upstream_port}")
     if has_tls:
         arguments += [f"--tls-cert={names.TLS_FOLDER}/tls.crt", f"--tls-key={names.TLS_FOLDER}/tls.key"]
     return {
@@ -59,18 +69,15 @@ def sidecar(
         "readinessProbe": _probe("/readyz", settings.ops_port, periodSeconds=5, failureThreshold=2),
         # The kubelet runs it when the pod's end begins, and the gate's own turn to stop is after the app's.
         "lifecycle": {"preStop": {"exec": {"command": ["/usr/bin/watchword", "drain"]}}},
-        "resources": {
-            "requests": {"cpu": settings.cpu_request, "memory": settings.memory_request},
-            "limits": {"memory": settings.memory_limit},
-        },
+        **({"resources": resources} if resources else {}),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "privileged": False,
             "readOnlyRootFilesystem": True,
-            "runAsGroup": settings.run_as_user,
+            **({} if settings.run_as_user is None else {"runAsGroup": settings.run_as_user}),
             "runAsNonRoot": True,
-            "runAsUser": settings.run_as_user,
+            **({} if settings.run_as_user is None else {"runAsUser": settings.run_as_user}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -85,6 +92,11 @@ def sidecar(
             ),
         ],
     }
+
+
+def is_proxying(annotations: Mapping[str, str]) -> bool:
+    """Whether the gate of a pod passes requests on to the app; else a proxy of the pod's asks it."""
+    return annotations.get(names.MODE_ANNOTATION, _MODES[0]) == _MODES[0]
 
 
 def sidecar_volumes(service: ServiceFacts, annotations: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -13,17 +13,37 @@ NAMESPACE_VALUE: Final = "enabled"
 # On a pod: give it the gate of the ProtectedService that selects it.
 GATE_LABEL: Final = "watchword.dev/gate"
 GATE_VALUE: Final = "enabled"
-# On a pod: give it a token for this service.
+# On a pod: give it a token for this service; with CALL_BY_ANNOTATION for those of the annotation alone, since
+# a label holds 63 characters.
 CALL_LABEL: Final = "watchword.dev/call"
+CALL_BY_ANNOTATION: Final = "enabled"
 # On a pod with CALL_LABEL: further services, as NAMESPACE/SERVICE, separated by commas.
 CALLS_ANNOTATION: Final = "watchword.dev/calls"
 # On a pod with GATE_LABEL.
 MODE_ANNOTATION: Final = "watchword.dev/gate-mode"
+# On a pod with a gate: what the app speaks, `http` (HTTP/1.1, the default) or `h2c` (HTTP/2 alone: gRPC).
+APP_PROTOCOL_ANNOTATION: Final = "watchword.dev/gate-app-protocol"
 TLS_ANNOTATION: Final = "watchword.dev/gate-tls-secret"
 # On a pod with GATE_LABEL: a Secret whose entry `dsn` says where usage is kept; else it goes with the pod.
 USAGE_ANNOTATION: Final = "watchword.dev/gate-usage-secret"
+# On a pod with GATE_LABEL, with this value: several replicas may each count usage in a store of their own.
+PER_REPLICA_ANNOTATION: Final = "watchword.dev/usage-per-replica"
+PER_REPLICA_VALUE: Final = "accepted"
+# On a pod with GATE_LABEL: what the gate sets aside and may use, as Kubernetes quantities.
+CPU_ANNOTATION: Final = "watchword.dev/gate-cpu"
+CPU_LIMIT_ANNOTATION: Final = "watchword.dev/gate-cpu-limit"
+MEMORY_ANNOTATION: Final = "watchword.dev/gate-memory"
+MEMORY_LIMIT_ANNOTATION: Final = "watchword.dev/gate-memory-limit"
+# On a pod with GATE_LABEL: Secrets of its namespace to pull the gate's image with, separated by commas.
+PULL_SECRETS_ANNOTATION: Final = "watchword.dev/gate-image-pull-secrets"
+# On a pod with GATE_LABEL, with this value: the gate makes the probes that only it can make.
+PROBES_ANNOTATION: Final = "watchword.dev/gate-rewrite-probes"
+PROBES_VALUE: Final = "enabled"
 # What was done, for people and for a second pass.
 INJECTED_ANNOTATION: Final = "watchword.dev/injected"
+
+# Where on the gate's ops port the app's probes are answered.
+APP_PROBES_PATH: Final = "/app-probes"
 
 GATE_CONTAINER: Final = "watchword-gate"
 BUNDLE_VOLUME: Final = "watchword-bundle"

@@ -6,18 +6,21 @@ pass over a pod that was injected changes nothing, because admission may call a 
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from watchword.injection import names
+from watchword.injection.app_probes import app_probes
 from watchword.injection.calls import Call, calls_of, token_volume
-from watchword.injection.gate_container import sidecar, sidecar_volumes
+from watchword.injection.facts import ServiceFacts, World
+from watchword.injection.gate_container import is_proxying, sidecar, sidecar_volumes
+from watchword.injection.gate_resources import gate_resources
+from watchword.injection.pod_form import PodShape
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
-from watchword.injection.shape import PodShape
-from watchword.injection.world import ServiceFacts, World
+from watchword.trust.names import is_object_name
 
 Pod = dict[str, Any]
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
@@ -40,7 +43,7 @@ class NothingAsked(msgspec.Struct, frozen=True):
 
 
 def inject(
-    pod: Pod, namespace: str, world: World, settings: InjectionSettings
+    pod: Pod, namespace: str, world: World, settings: InjectionSettings, *, replicas: int | None = None
 ) -> Injected | NothingAsked | InjectionRefusal:
     """Give a pod the gate or the tokens that it asks for. Never raises for a bad pod.
 
@@ -49,6 +52,7 @@ def inject(
         namespace: where it is created; what the object itself says is not looked at.
         world: the services to look in.
         settings: how gates are injected here.
+        replicas: how many pods like this one its owner asks for; None: only what the pod itself tells of it.
     """
     try:
         shape = msgspec.convert(pod, PodShape)
@@ -56,6 +60,17 @@ def inject(
         detail = f"it is not a pod: {error}"
         return InjectionRefusal(RefusalCode.NOT_A_POD, "pod", detail, "send a v1 Pod")
     labels, annotations = shape.metadata.labels or {}, shape.metadata.annotations or {}
+    for name in (names.GATE_LABEL, names.CALL_LABEL):
+        if name in annotations and name not in labels:
+            detail = "it is an annotation, which no admission webhook is asked by"
+            remedy = f"write {name} under metadata.labels of the pod"
+            field = f"metadata.annotations[{name}]"
+            return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    if names.CALLS_ANNOTATION in annotations and names.CALL_LABEL not in labels:
+        detail = "without the label no admission webhook is asked, and no token is made"
+        remedy = f"label the pod {names.CALL_LABEL}: {names.CALL_BY_ANNOTATION}, or NAMESPACE.SERVICE"
+        field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
     # The annotation alone is the author's word: only what is there was injected.
     said = set(annotations.get(names.INJECTED_ANNOTATION, "").split(","))
     done = {
@@ -67,15 +82,22 @@ def inject(
     wants_token = names.CALL_LABEL in labels and "token" not in done
     if not wants_gate and not wants_token:
         return NothingAsked()
-    if shape.spec.os is not None and shape.spec.os.name != "linux":
+    other_os = shape.field_of_other_os()
+    if other_os is not None:
         detail = "Watchword's image is for Linux"
-        return InjectionRefusal(RefusalCode.NOT_LINUX, "spec.os.name", detail, "remove Watchword's labels")
+        return InjectionRefusal(RefusalCode.NOT_LINUX, other_os, detail, "remove Watchword's labels")
     after = copy.deepcopy(pod)
     warnings: list[str] = []
     if wants_gate:
-        protected = _add_gate(after, shape, namespace, world, settings)
-        if isinstance(protected, InjectionRefusal):
-            return protected
+        added = _add_gate(after, shape, namespace, world, settings)
+        if isinstance(added, InjectionRefusal):
+            return added
+        protected, said_of_gate = added
+        warnings += said_of_gate
+        known = shape.replicas_known() if replicas is None else replicas
+        apart = _usage_apart(protected, annotations, known)
+        if apart is not None:
+            return apart
         warnings += _unbound(protected, shape.spec.service_account_name)
         done.add("gate")
     if wants_token:
@@ -93,21 +115,51 @@ def inject(
 
 def _add_gate(
     pod: Pod, shape: PodShape, namespace: str, world: World, settings: InjectionSettings
-) -> ServiceFacts | InjectionRefusal:
+) -> tuple[ServiceFacts, tuple[str, ...]] | InjectionRefusal:
+    """Add the gate; returns whose it is, and what the pod's author should know."""
     service = _service_of(shape, namespace, world)
     if isinstance(service, InjectionRefusal):
         return service
     annotations = shape.metadata.annotations or {}
-    container = sidecar(service, annotations, settings)
+    given = gate_resources(shape, annotations, settings)
+    if isinstance(given, InjectionRefusal):
+        return given
+    resources, warnings = given
+    container = sidecar(service, annotations, settings, resources)
     if isinstance(container, InjectionRefusal):
         return container
+    probes = app_probes(shape, service, annotations, settings.ops_port, is_proxied=is_proxying(annotations))
+    if isinstance(probes, InjectionRefusal):
+        return probes
+    container["args"] = [*container["args"], *probes.arguments]
+    secrets = _pull_secrets(shape, annotations, settings)
+    if isinstance(secrets, InjectionRefusal):
+        return secrets
     volumes = sidecar_volumes(service, annotations)
     taken = _taken(shape, service, volumes, settings)
     if taken is not None:
         return taken
+    probes.apply(pod)
     pod["spec"]["initContainers"] = [container, *(pod["spec"].get("initContainers") or [])]
     pod["spec"]["volumes"] = [*(pod["spec"].get("volumes") or []), *volumes]
-    return service
+    if secrets:
+        pod["spec"]["imagePullSecrets"] = [*(pod["spec"].get("imagePullSecrets") or []), *secrets]
+    return service, (*warnings, *probes.warnings)
+
+
+def _pull_secrets(
+    shape: PodShape, annotations: Mapping[str, str], settings: InjectionSettings
+) -> list[dict[str, str]] | InjectionRefusal:
+    """The Secrets for the gate's image that the pod does not name already."""
+    wanted = list(settings.image_pull_secrets)
+    if names.PULL_SECRETS_ANNOTATION in annotations:
+        wanted = [each.strip() for each in annotations[names.PULL_SECRETS_ANNOTATION].split(",")]
+        if not all(map(is_object_name, wanted)):
+            field = f"metadata.annotations[{names.PULL_SECRETS_ANNOTATION}]"
+            detail = "it does not name Secrets"
+            return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, "write NAME or NAME,NAME")
+    there = {each.name for each in shape.spec.image_pull_secrets or ()}
+    return [{"name": each} for each in dict.fromkeys(wanted) if each not in there]
 
 
 def _service_of(shape: PodShape, namespace: str, world: World) -> ServiceFacts | InjectionRefusal:
@@ -194,6 +246,30 @@ def _add_token(pod: Pod, shape: PodShape, calls: list[Call]) -> InjectionRefusal
             if not any(each["name"] == names.TOKEN_VARIABLE for each in given):
                 container["env"] = [*given, variable]
     return None
+
+
+def _usage_apart(
+    service: ServiceFacts, annotations: Mapping[str, str], replicas: int | None
+) -> InjectionRefusal | None:
+    """Why gates must not each count usage in a store of their own: a repeated event counts twice."""
+    field = f"metadata.annotations[{names.PER_REPLICA_ANNOTATION}]"
+    accepted = annotations.get(names.PER_REPLICA_ANNOTATION)
+    if accepted not in (None, names.PER_REPLICA_VALUE):
+        detail, remedy = f"its value is {accepted[:63]!a}", f"use {names.PER_REPLICA_VALUE}, or remove it"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    if not service.counts_usage or names.USAGE_ANNOTATION in annotations or accepted is not None:
+        return None
+    if replicas is None or replicas <= 1:
+        return None
+    detail = (
+        f"{replicas} replicas would each keep usage in a SQLite file of their own: an event that is sent "
+        "again to another replica counts twice, and each answers for its own part only"
+    )
+    remedy = (
+        f"name a Secret with a PostgreSQL or ClickHouse DSN in {names.USAGE_ANNOTATION}, run one replica, or "
+        f"write {names.PER_REPLICA_ANNOTATION}: {names.PER_REPLICA_VALUE}"
+    )
+    return InjectionRefusal(RefusalCode.SEVERAL_REPLICAS, field, detail, remedy)
 
 
 def _unbound(service: ServiceFacts, account: str | None) -> Iterator[str]:

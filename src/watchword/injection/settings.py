@@ -12,8 +12,11 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
         image_pull_policy: as Kubernetes has it.
         listen_host: the address that the gate listens on; `[::]` in clusters of IPv6 only.
         ops_port: the port of probes and metrics.
-        run_as_user: the user id of the gate; not 0.
+        image_pull_secrets: Secrets of the pod's namespace to pull the image with.
+        run_as_user: the user id of the gate; not 0. None: left out, for platforms that choose it.
         cpu_request: CPU that is set aside, as a Kubernetes quantity.
+        cpu_limit: CPU that the gate may use at most; empty: no limit.
+        guaranteed_cpu: CPU as request and limit in pods of the QoS class Guaranteed, without a cpu_limit.
         memory_request: memory that is set aside, as a Kubernetes quantity.
         memory_limit: memory beyond which the gate is ended, as a Kubernetes quantity.
         log_level: of the gate.
@@ -23,8 +26,11 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
     image_pull_policy: str = "IfNotPresent"
     listen_host: str = "0.0.0.0"  # noqa: S104 - callers come over the pod's address
     ops_port: int = 9090
-    run_as_user: int = 65532
+    image_pull_secrets: tuple[str, ...] = ()
+    run_as_user: int | None = 65532
     cpu_request: str = "10m"
+    cpu_limit: str = ""
+    guaranteed_cpu: str = "100m"
     memory_request: str = "64Mi"
     memory_limit: str = "128Mi"
     log_level: str = "info"

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom do we trust? Pure: resources in; bundles, problems and NetworkPolicies out.
+"""Turns resources into bundles, problems and NetworkPolicies. Pure: no I/O.
 
-`specs.py` is what people write, `bundle.py` what a gate reads, and `compile.py` the way between them.
+`api/v1alpha1/` has what people write, `bundle.py` what a gate reads, and `compile.py` leads from one to the
+other.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from watchword.trust.bundle import Bundle, BundleProblem, decode_bundle, encode_bundle, pack_bundle, seal
-from watchword.trust.grants import EVERY, authorize
-from watchword.trust.problems import Problem, ProblemReason
-from watchword.trust.routes import AmbiguousTargetError, RouteMatch, RouteTable, split_target
-from watchword.trust.ruleset import Ruleset, load
-from watchword.trust.specs import (
+from watchword.trust.api.v1alpha1 import (
     API_GROUP,
     API_VERSION,
     ClusterTrustedIssuer,
@@ -23,17 +19,30 @@ from watchword.trust.specs import (
     Resources,
     TrustedWorkload,
 )
+from watchword.trust.bundle import Bundle, BundleError, decode_bundle, encode_bundle, pack_bundle, seal
+from watchword.trust.form_bodies import FormFlaw, form_flaw, form_flaw_behind_proxy
+from watchword.trust.grants import (
+    EVERY,
+    USAGE_READ_SCOPE,
+    USAGE_WRITE_SCOPE,
+    authorize,
+    held_grants,
+)
+from watchword.trust.problems import Problem, ProblemReason
+from watchword.trust.route_templates import AmbiguousTargetError, split_target
+from watchword.trust.routes import RouteMatch, RouteTable
+from watchword.trust.ruleset import Ruleset, load
 
 if TYPE_CHECKING:
     from watchword.trust.compile import Compilation, compile_resources
-    from watchword.trust.manifests import Manifests, parse_manifests
+    from watchword.trust.manifest_files import Manifests, parse_manifests
 
 # A gate runs on bundles and never compiles: what only that needs (YAML above all) is imported when asked for.
 _WHEN_ASKED = {
     "Compilation": "watchword.trust.compile",
-    "Manifests": "watchword.trust.manifests",
+    "Manifests": "watchword.trust.manifest_files",
     "compile_resources": "watchword.trust.compile",
-    "parse_manifests": "watchword.trust.manifests",
+    "parse_manifests": "watchword.trust.manifest_files",
 }
 
 
@@ -47,12 +56,15 @@ __all__ = [
     "API_GROUP",
     "API_VERSION",
     "EVERY",
+    "USAGE_READ_SCOPE",
+    "USAGE_WRITE_SCOPE",
     "AmbiguousTargetError",
     "Bundle",
-    "BundleProblem",
+    "BundleError",
     "ClusterTrustedIssuer",
     "Compilation",
     "DimensionSpec",
+    "FormFlaw",
     "Limits",
     "Manifests",
     "MeterSpec",
@@ -68,6 +80,9 @@ __all__ = [
     "compile_resources",
     "decode_bundle",
     "encode_bundle",
+    "form_flaw",
+    "form_flaw_behind_proxy",
+    "held_grants",
     "load",
     "pack_bundle",
     "parse_manifests",

@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from watchword.trust.api.v1alpha1 import Resources, TrustedWorkload
+from watchword.trust.audience import AudienceRules, problems_of_shared, urls_of_issuers
 from watchword.trust.bundle import Bundle
+from watchword.trust.desks import DeskKeys, DeskName, ready_desks, with_desks
 from watchword.trust.issuers import ready_issuers
-from watchword.trust.overlap import problems_of_overlaps
+from watchword.trust.overlapping_selectors import problems_of_overlaps
 from watchword.trust.problems import Problem
 from watchword.trust.service import Account, compile_service, problem_of_orphan
-from watchword.trust.specs import Resources, TrustedWorkload
 
 
 class Compilation(msgspec.Struct, frozen=True):
@@ -40,6 +42,8 @@ def compile_resources(
     generation: int = 1,
     keys: Mapping[str, bytes] | None = None,
     live_uids: Mapping[Account, str] | None = None,
+    audiences: AudienceRules = AudienceRules(),  # noqa: B008 - frozen
+    desk_keys: Mapping[DeskName, DeskKeys] | None = None,
 ) -> Compilation:
     """Compile everything. Never raises for bad resources.
 
@@ -48,9 +52,18 @@ def compile_resources(
         generation: of the bundles; must only grow.
         keys: JWKS documents by issuer name, for sources that only I/O can read.
         live_uids: as `compile_service` takes them.
+        audiences: which are derived, and which belong to others; the issuers' URLs are added to the latter.
+        desk_keys: the public keys of TokenDesks by namespace and name; a desk that has none yet is named in
+            bundles all the same. All desks count, whatever their namespace.
     """
     issuers = ready_issuers(resources, keys or {})
     problems = [*issuers.problems, *problems_of_overlaps(resources.services)]
+    problems += problems_of_shared(resources.services)
+    urls = audiences.urls | urls_of_issuers(resources.issuers)
+    audiences = msgspec.structs.replace(audiences, urls=urls)
+    desks = ready_desks(resources.desks, desk_keys or {}, audiences)
+    problems += desks.problems.values()
+    audiences = with_desks(audiences, desks)
     services = {(each.metadata.namespace, each.metadata.name): each for each in resources.services}
     workloads: dict[tuple[str, str], list[TrustedWorkload]] = {}
     for workload in resources.workloads:
@@ -69,8 +82,15 @@ def compile_resources(
             issuers,
             labels=resources.namespaces.get(place[0]),
             live_uids=live_uids,
+            audiences=audiences,
+            desks=desks,
         )
-        problems += compiled.problems
+        problems += [*compiled.problems, *compiled.audience_problems]
+        if compiled.desk_problem is not None:
+            problems.append(compiled.desk_problem)
+        if not compiled.bundle.audiences:
+            # A gate that accepts nothing is no answer to the question what it should accept.
+            continue
         bundles.append(msgspec.structs.replace(compiled.bundle, generation=generation))
         if compiled.policy is not None:
             is_applied = service.spec.network_policy.mode == "Enforce"

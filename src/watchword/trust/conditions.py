@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from watchword.trust.api.v1alpha1.status import ConditionStatus
 from watchword.trust.problems import ProblemReason
-from watchword.trust.specs.status import ConditionStatus
 
 ISSUER, SERVICE, WORKLOAD = "ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload"
+DESK, CLIENT = "TokenDesk", "DeskClient"
 _ALL = (ISSUER, SERVICE, WORKLOAD)
 
 
@@ -27,6 +28,8 @@ class ConditionType(StrEnum):
     POLICY_APPLIED = "PolicyApplied"
     REACHABLE = "Reachable"
     PEERS_NARROW = "PeersNarrow"
+    AUDIENCES_DISTINCT = "AudiencesDistinct"
+    DESK_ACCEPTED = "DeskAccepted"
 
 
 class _Facts(NamedTuple):
@@ -41,6 +44,7 @@ class _Facts(NamedTuple):
 _READY, _FRESH, _SETTLED = ConditionType.READY, ConditionType.KEYS_FRESH, ConditionType.ROTATION_SETTLED
 _PUBLISHED, _POLICY = ConditionType.BUNDLE_PUBLISHED, ConditionType.POLICY_APPLIED
 _REACHABLE, _NARROW = ConditionType.REACHABLE, ConditionType.PEERS_NARROW
+_DISTINCT, _DESK_ACCEPTED = ConditionType.AUDIENCES_DISTINCT, ConditionType.DESK_ACCEPTED
 
 
 def _problem(kinds: tuple[str, ...], reason: ProblemReason, meaning: str, remedy: str) -> _Facts:
@@ -67,7 +71,7 @@ class Verdict(Enum):
         (ISSUER,),
         ProblemReason.KEYS_UNAVAILABLE,
         "No keys could be read yet, and none were trusted before.",
-        "See KeysFresh: it says what stands in the way.",
+        "See KeysFresh: it says what prevents it.",
     )
     NO_USABLE_KEY = _problem(
         (ISSUER,),
@@ -78,15 +82,16 @@ class Verdict(Enum):
     KEY_CONFLICT = _problem(
         (ISSUER,),
         ProblemReason.KEY_CONFLICT,
-        "An older issuer has a key of the same kid or thumbprint; this one is left out.",
-        "One cluster is one object: use additionalIssuers for its other URLs, and remove the copy.",
+        "Every key of it is held by another issuer with the same `iss` too, and is left out here.",
+        "Remove the keys from the issuer whose cluster does not sign with them, or approve them on the "
+        "other one.",
     )
     # Ready, of any kind.
     INVALID_FIELD = _problem(
         _ALL,
         ProblemReason.INVALID_FIELD,
         "A field has a value that the API server should have refused; the CRDs are older than the operator.",
-        "Mend the field that the message names, and install the CRDs of the operator's release.",
+        "Fix the field that the message names, and install the CRDs of the operator's release.",
     )
     NEWER_THAN_OPERATOR = _Facts(
         _ALL,
@@ -94,7 +99,8 @@ class Verdict(Enum):
         "False",
         "NewerThanOperator",
         "The object has a field that this operator does not know: its CRD is newer. What the operator "
-        "understood last stands; nothing new is trusted, and suspending, revoking and deleting still work.",
+        "understood last stays in use; nothing new is trusted, and suspending, revoking and deleting still "
+        "work.",
         "Upgrade the operator to the release of the CRDs.",
     )
     # Ready, of a service.
@@ -107,7 +113,7 @@ class Verdict(Enum):
         "False",
         "BundleNotPublished",
         "What the resources say could not be published; gates keep the last good bundle.",
-        "See BundlePublished: it says what stands in the way.",
+        "See BundlePublished: it says what prevents it.",
     )
     POLICY_NOT_APPLIED = _Facts(
         (SERVICE,),
@@ -115,11 +121,25 @@ class Verdict(Enum):
         "False",
         "PolicyNotApplied",
         "The bundle is published, and the NetworkPolicy does not protect the service as asked.",
-        "See PolicyApplied: it says what stands in the way.",
+        "See PolicyApplied: it says what prevents it.",
     )
     # Ready, of a workload.
     TRUSTED = _Facts(
-        (WORKLOAD,), _READY, "True", "Trusted", "It is in the bundle, and its calls are let in.", ""
+        (WORKLOAD,),
+        _READY,
+        "True",
+        "Trusted",
+        "It is in the bundle: gates let its calls in, and nothing that is seen here drops them on their way.",
+        "",
+    )
+    CALLS_DROPPED = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "CallsDropped",
+        "It is in the bundle, and the service's NetworkPolicy lets none of its calls arrive.",
+        "See Reachable: it says which peer is missing. Where nothing enforces policies, set "
+        "spec.networkPolicy.mode of the service to Preview.",
     )
     SUSPENDED = _Facts(
         (WORKLOAD,),
@@ -145,6 +165,31 @@ class Verdict(Enum):
         "The service's bundle has no room for it: its calls are refused.",
         "Split the service, or trust fewer workloads with it; see the service's BundlePublished.",
     )
+    NOT_IN_BUNDLE = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "NotPublished",
+        "It is to be trusted, and the bundle that gates read does not hold it: its calls are refused.",
+        "See BundlePublished of the service: it says what prevents it.",
+    )
+    CHANGE_NOT_PUBLISHED = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "ChangeNotPublished",
+        "The bundle that gates read holds an earlier version of it: its calls are decided by that one.",
+        "See BundlePublished of the service: it says what prevents it.",
+    )
+    STILL_LET_IN = _Facts(
+        (WORKLOAD,),
+        _READY,
+        "False",
+        "WithdrawalNotPublished",
+        "It is not to be trusted, and the bundle that gates read still lets its calls in.",
+        "See BundlePublished of the service. To end the trust of all of its workloads at once, delete the "
+        "bundle's ConfigMap.",
+    )
     ACCOUNT_GONE = _Facts(
         (WORKLOAD,),
         _READY,
@@ -169,7 +214,7 @@ class Verdict(Enum):
         (WORKLOAD,),
         ProblemReason.ISSUER_UNUSABLE,
         "The ClusterTrustedIssuer is there, and has no key that is trusted now.",
-        "Mend the issuer first; its own conditions say how.",
+        "Fix the issuer first; its own conditions say how.",
     )
     NAMESPACE_NOT_ALLOWED = _problem(
         (WORKLOAD,),
@@ -183,6 +228,14 @@ class Verdict(Enum):
         "An older object trusts the same subject for the same service; this one is left out.",
         "Keep one object for one workload, with all its grants.",
     )
+    NAMESPACE_BUDGET_EXCEEDED = _problem(
+        (WORKLOAD,),
+        ProblemReason.NAMESPACE_BUDGET_EXCEEDED,
+        "Older TrustedWorkloads of this namespace use up what the operator reads of one namespace; this one "
+        "is left out, and its calls are refused.",
+        "Delete TrustedWorkloads that are not needed or shorten their grants, split the namespace, or ask "
+        "the platform's admins to raise the operator's --namespace-max-workloads or --namespace-max-bytes.",
+    )
     # KeysFresh.
     STATIC = _Facts((ISSUER,), _FRESH, "True", "Static", "The keys are written in the object.", "")
     FETCHED = _Facts((ISSUER,), _FRESH, "True", "Fetched", "The source of the keys was read last time.", "")
@@ -191,7 +244,7 @@ class Verdict(Enum):
         _FRESH,
         "False",
         "Unreachable",
-        "The source of the keys cannot be read; the last good keys stand.",
+        "The source of the keys cannot be read; the last good keys stay in use.",
         "Make the address that the message names reachable from the operator.",
     )
     ANSWER_REFUSED = _Facts(
@@ -199,7 +252,7 @@ class Verdict(Enum):
         _FRESH,
         "False",
         "AnswerRefused",
-        "What the source answered is not taken; the last good keys stand.",
+        "What the source answered is not taken; the last good keys stay in use.",
         "Let the source serve a JWKS as the message says.",
     )
     ALL_KEYS_LOST = _Facts(
@@ -207,14 +260,14 @@ class Verdict(Enum):
         _FRESH,
         "False",
         "AllKeysLost",
-        "The source serves no usable key any more; that is refused, and the last good keys stand.",
-        "Mend the source. To end the trust, revoke the keys or delete the object.",
+        "The source serves no usable key any more; that is refused, and the last good keys stay in use.",
+        "Fix the source. To end the trust, revoke the keys or delete the object.",
     )
     NEVER_FETCHED = _Facts(
         (ISSUER,), _FRESH, "Unknown", "NeverFetched", "The source of the keys was not read yet.", "Wait."
     )
     # RotationSettled.
-    SETTLED = _Facts((ISSUER,), _SETTLED, "True", "Settled", "No key waits, and none retires.", "")
+    SETTLED = _Facts((ISSUER, DESK), _SETTLED, "True", "Settled", "No key waits, and none retires.", "")
     KEYS_PENDING = _Facts(
         (ISSUER,),
         _SETTLED,
@@ -230,6 +283,15 @@ class Verdict(Enum):
         "ApprovalOverdue",
         "A new key waits for longer than approveWithinSeconds; it is never taken by itself.",
         "Compare it with the cluster, then run `watchword approve`.",
+    )
+    KEYS_CONTESTED = _Facts(
+        (ISSUER,),
+        _SETTLED,
+        "False",
+        "KeysContested",
+        "A key is held by another issuer with the same `iss` too, and is left out here; the others are "
+        "trusted.",
+        "Remove it from the issuer whose cluster does not sign with it, or approve it on the other one.",
     )
     KEYS_RETIRING = _Facts(
         (ISSUER,),
@@ -248,8 +310,8 @@ class Verdict(Enum):
         _PUBLISHED,
         "False",
         "TooLarge",
-        "The bundle does not fit a ConfigMap (1 MiB when packed). Who was in and is still trusted stays in, "
-        "nobody new comes in, and suspending, revoking and deleting still work.",
+        "The bundle does not fit a ConfigMap (1 MiB when packed). Workloads that were in and are still "
+        "trusted stay in, no new one comes in, and suspending, revoking and deleting still work.",
         "Split the service, or trust fewer workloads with it.",
     )
     BUNDLE_NAME_TAKEN = _Facts(
@@ -257,16 +319,19 @@ class Verdict(Enum):
         _PUBLISHED,
         "False",
         "NameTaken",
-        "An object that is not Watchword's has the name of the bundle's ConfigMap, Role or RoleBinding.",
-        "Delete or rename that object; it is never overwritten.",
+        "An object that this ProtectedService does not control has the name of the bundle's ConfigMap, Role "
+        "or RoleBinding. It is not touched; where it is the ConfigMap, nothing can be published.",
+        "Delete or rename that object, or make the ProtectedService its controller.",
     )
     WRITE_REFUSED = _Facts(
         (SERVICE,),
         _PUBLISHED,
         "False",
         "WriteRefused",
-        "The API server refuses the write; the last good bundle stays.",
-        "See what it answered; most often the operator's ClusterRole is not that of its release.",
+        "The API server refuses the write, or does not carry it out; the last good bundle stays, and it is "
+        "tried again.",
+        "See what it answered: a missing right, a quota, a webhook or policy, or a namespace that is being "
+        "deleted.",
     )
     FROZEN = _Facts(
         (SERVICE,),
@@ -284,7 +349,7 @@ class Verdict(Enum):
         _POLICY,
         "False",
         "Previewed",
-        "The NetworkPolicy stands in status.networkPolicyPreview, and nothing applies it.",
+        "The NetworkPolicy is in status.networkPolicyPreview, and nothing applies it.",
         "Set spec.networkPolicy.mode to Enforce once it is right.",
     )
     OFF = _Facts((SERVICE,), _POLICY, "False", "Off", "The service asks for no NetworkPolicy.", "")
@@ -310,16 +375,45 @@ class Verdict(Enum):
         _POLICY,
         "False",
         "NameTaken",
-        "A NetworkPolicy that is not Watchword's has this name.",
-        "Delete or rename it; it is never overwritten.",
+        "A NetworkPolicy that this ProtectedService does not control has this name. It is neither changed "
+        "nor deleted.",
+        "Delete or rename it, or make the ProtectedService its controller.",
     )
     POLICY_REFUSED = _Facts(
         (SERVICE,),
         _POLICY,
         "False",
         "WriteRefused",
-        "The API server refuses the NetworkPolicy.",
-        "See what it answered; most often the operator's ClusterRole is not that of its release.",
+        "The API server refuses the NetworkPolicy, or does not carry out its write; it is tried again.",
+        "See what it answered: a missing right, a quota, a webhook or policy, or a namespace that is being "
+        "deleted.",
+    )
+    # AudiencesDistinct.
+    AUDIENCES_DISTINCT = _Facts(
+        (SERVICE,),
+        _DISTINCT,
+        "True",
+        "Distinct",
+        "No audience of the service is known to be that of someone else.",
+        "",
+    )
+    AUDIENCE_RESERVED = _Facts(
+        (SERVICE,),
+        _DISTINCT,
+        "False",
+        ProblemReason.AUDIENCE_RESERVED.value,
+        "An audience in spec.audiences is that of an issuer, the API server or a cloud: the gates do not "
+        "accept it, since anyone who receives such a token could use it there.",
+        "Remove it; let callers ask for status.audience.",
+    )
+    AUDIENCE_SHARED = _Facts(
+        (SERVICE,),
+        _DISTINCT,
+        "False",
+        ProblemReason.AUDIENCE_SHARED.value,
+        "A service of another namespace declares an audience of spec.audiences too: each of the two can use "
+        "the tokens that it receives at the other.",
+        "Let callers ask for status.audience, then remove it from spec.audiences.",
     )
     # Reachable.
     PEERS_MATCH = _Facts(
@@ -341,7 +435,7 @@ class Verdict(Enum):
         _REACHABLE,
         "False",
         "NoPeers",
-        "Neither this object nor the service names a peer: nobody reaches the gate.",
+        "Neither this object nor the service names a peer: no one reaches the gate.",
         "Add a peer to spec.from, or to the service's networkPolicy.allowFrom.",
     )
     NO_PODS = _Facts(
@@ -391,6 +485,110 @@ class Verdict(Enum):
         "",
     )
 
+    # DeskAccepted, of a service that names a desk.
+    DESK_TOKENS_ACCEPTED = _Facts(
+        (SERVICE,), _DESK_ACCEPTED, "True", "Accepted", "Gates accept tokens of the desk as well.", ""
+    )
+    DESK_NOT_FOUND = _Facts(
+        (SERVICE,),
+        _DESK_ACCEPTED,
+        "False",
+        "DeskNotFound",
+        "There is no usable TokenDesk of that name: gates accept no desk's tokens.",
+        "Name a TokenDesk of the namespace that is set aside for desks, or ask the platform's admins.",
+    )
+    DESK_NOT_ALLOWED = _Facts(
+        (SERVICE,),
+        _DESK_ACCEPTED,
+        "False",
+        "DeskNotAllowed",
+        "The desk does not allow this namespace to rely on it: gates accept no desk's tokens.",
+        "Label the namespace as spec.allowedNamespaces of the desk says, or ask the platform's admins.",
+    )
+    # Ready, of a desk.
+    ISSUING = _Facts(
+        (DESK,), _READY, "True", "Issuing", "It has a key to sign with, which the bundles hold.", ""
+    )
+    WRONG_NAMESPACE = _Facts(
+        (DESK,),
+        _READY,
+        "False",
+        "WrongNamespace",
+        "Desks count only in the namespace that is set aside for them: nothing accepts its tokens.",
+        "Ask the platform's admins to make it there (desk.namespace of the chart).",
+    )
+    ISSUER_TAKEN = _Facts(
+        (DESK,),
+        _READY,
+        "False",
+        "IssuerTaken",
+        "Its issuer URL, or its name, belongs to another desk, to an issuer, or is reserved.",
+        "Give the desk an origin of its own.",
+    )
+    KEYS_NOT_WRITTEN = _Facts(
+        (DESK,),
+        _READY,
+        "False",
+        "KeysNotWritten",
+        "The API server refuses the Secrets of the desk's signing keys; what is there stays in use.",
+        "See what it answered: a missing right, a quota, or a policy of the desk's namespace.",
+    )
+    REVOCATIONS_UNREADABLE = _Facts(
+        (DESK,),
+        _READY,
+        "False",
+        "RevocationsUnreadable",
+        "What the desk wrote down as revoked cannot be read, or is gone; gates keep what they were told, and "
+        "one that was told nothing refuses the desk's tokens.",
+        "Run desk and operator of one release; see who else wrote the ConfigMap.",
+    )
+    DESK_NOT_UNDERSTOOD = _Facts(
+        (DESK, CLIENT),
+        _READY,
+        "False",
+        "NotUnderstood",
+        "The object says something that this operator does not know. What it understood last stays, and "
+        "nothing new counts; keys are still revoked.",
+        "Fix the field that the message names, or upgrade the operator to the release of the CRDs.",
+    )
+    # RotationSettled, of a desk.
+    KEY_ROTATING = _Facts(
+        (DESK,),
+        _SETTLED,
+        "False",
+        "KeyRotating",
+        "A new key is in the bundles and does not sign yet, or one that signs no more is still accepted.",
+        "",
+    )
+    # Ready, of a client.
+    CLIENT_ACCEPTED = _Facts(
+        (CLIENT,), _READY, "True", "Accepted", "It may ask the desk about tokens for these services.", ""
+    )
+    CLIENT_WITHOUT_DESK = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "DeskNotFound",
+        "There is no usable TokenDesk of that name next to it.",
+        "Name a TokenDesk of the same namespace.",
+    )
+    CLIENT_NOT_NAMED = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "NotNamed",
+        "No service that it names is of this desk and names it: it may ask about no token.",
+        "The service's owner lists the client in spec.resourceServers.",
+    )
+    CLIENT_NOT_SERVED = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "NotServed",
+        "Desks of this release serve no admin API: the client may do nothing.",
+        "Wait for a release that does.",
+    )
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of which it is said."""
@@ -423,7 +621,7 @@ class Verdict(Enum):
 
     @property
     def is_told(self) -> bool:
-        """Whether turning so is told in an Event: something is wrong, and nobody asked for it to be so."""
+        """Whether turning so is told in an Event: something is wrong, and no one asked for it to be so."""
         return self.status == "False" and self not in _ASKED_FOR
 
     def with_message(self, detail: str = "", remedy: str = "") -> "ConditionValue":
@@ -433,9 +631,17 @@ class Verdict(Enum):
         return ConditionValue(self, _sentence(said) + (f" Remedy: {_sentence(end)}" if end else ""))
 
 
-# What somebody wrote, or what the Events on single keys tell already.
+# What someone wrote, or what the Events on single keys, or of Reachable, tell already.
 _ASKED_FOR = frozenset(
-    {Verdict.SUSPENDED, Verdict.PREVIEWED, Verdict.OFF, Verdict.KEYS_PENDING, Verdict.KEYS_RETIRING}
+    {
+        Verdict.SUSPENDED,
+        Verdict.PREVIEWED,
+        Verdict.OFF,
+        Verdict.KEYS_PENDING,
+        Verdict.KEYS_RETIRING,
+        Verdict.CALLS_DROPPED,
+        Verdict.KEY_ROTATING,
+    }
 )
 
 

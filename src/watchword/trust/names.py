@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from watchword.identity import is_namespace_name, is_service_account_name
-from watchword.trust.validation import Finding
+from watchword.trust.api.v1alpha1.validation import Finding
 
-# The name of a service is also the value of a label and part of other objects' names.
+# The name of a service, or of a desk, is also the value of a label and part of other objects' names.
 MAX_SERVICE_NAME: Final = 63
 # Judged by who reads them: keys one by one, certificates as PEM.
-_READ_ELSEWHERE: Final = ("spec.keys.inline", "spec.keys.discovery.caBundle")
+_READ_ELSEWHERE: Final = ("spec.keys.inline", "spec.keys.discovery.caBundle", "spec.authentication.jwks")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -31,7 +31,7 @@ def findings_of_names(kind: str, namespace: str, name: str) -> Iterator[Finding]
     if not is_object_name(name):
         remedy = "use lower-case letters, digits, `-` and `.`, at most 253 characters"
         yield "metadata.name", "not the name of an object", remedy
-    if kind == "ProtectedService" and len(name) > MAX_SERVICE_NAME:
+    if kind in {"ProtectedService", "TokenDesk"} and len(name) > MAX_SERVICE_NAME:
         yield "metadata.name", f"it has {len(name)} characters", f"use at most {MAX_SERVICE_NAME}"
     if namespace and not is_namespace_name(namespace):
         remedy = "use lower-case letters, digits and `-`, at most 63 characters"

@@ -11,24 +11,34 @@ from typing import Any, Final
 
 import msgspec
 
-from watchword.trust.names import findings_of_names, findings_of_texts
-from watchword.trust.problems import Problem, ProblemReason
-from watchword.trust.rules import findings_of_issuer, findings_of_service, findings_of_workload
-from watchword.trust.specs import (
+from watchword.trust.api.v1alpha1 import (
     API_VERSION,
     ClusterTrustedIssuer,
+    DeskClient,
+    DeskClientSpec,
+    DeskSpec,
     IssuerSpec,
     Metadata,
     ProtectedService,
     Resource,
     ServiceSpec,
+    TokenDesk,
     TrustedWorkload,
     WorkloadSpec,
 )
-from watchword.trust.validation import Finding, explain
+from watchword.trust.api.v1alpha1.rules import (
+    findings_of_client,
+    findings_of_desk,
+    findings_of_issuer,
+    findings_of_service,
+    findings_of_workload,
+)
+from watchword.trust.api.v1alpha1.validation import Finding, explain
+from watchword.trust.names import findings_of_names, findings_of_texts
+from watchword.trust.problems import Problem, ProblemReason
 
 MAX_QUOTED: Final = 253
-KINDS: Final = ("ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload")
+KINDS: Final = ("ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload", "TokenDesk", "DeskClient")
 _MEMBERS: Final = {"apiVersion", "kind", "metadata", "spec", "status"}
 
 
@@ -57,7 +67,7 @@ def read_object(document: Mapping[str, Any], source: str = "") -> ReadObject:
 
 
 def quoted(value: object) -> str:
-    """The start of a text that somebody else wrote; empty for what is no text."""
+    """The start of a text that someone else wrote; empty for what is no text."""
     return value[:MAX_QUOTED] if isinstance(value, str) else ""
 
 
@@ -102,6 +112,14 @@ def _convert(kind: str, document: Mapping[str, Any], source: str, problem: Any) 
             service = msgspec.convert(spec, ServiceSpec)
             resource = ProtectedService(metadata=metadata, spec=service, source=source)
             findings = findings_of_service(service)
+        elif kind == "TokenDesk":
+            desk = msgspec.convert(spec, DeskSpec)
+            resource = TokenDesk(metadata=metadata, spec=desk, source=source)
+            findings = findings_of_desk(desk)
+        elif kind == "DeskClient":
+            client = msgspec.convert(spec, DeskClientSpec)
+            resource = DeskClient(metadata=metadata, spec=client, source=source)
+            findings = findings_of_client(client)
         else:
             workload = msgspec.convert(spec, WorkloadSpec)
             resource = TrustedWorkload(metadata=metadata, spec=workload, source=source)

@@ -6,8 +6,12 @@ because conditions, Events and the reference page are made from the same list.
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+# Problems shown of one object: the first ones are enough to begin with.
+_SHOWN: Final = 3
 
 
 class ProblemReason(StrEnum):
@@ -26,7 +30,16 @@ class ProblemReason(StrEnum):
     NO_USABLE_KEY = "NoUsableKey"
     KEY_CONFLICT = "KeyConflict"
     SUBJECT_CONFLICT = "SubjectConflict"
+    NAMESPACE_BUDGET_EXCEEDED = "NamespaceBudgetExceeded"
     SELECTORS_OVERLAP = "SelectorsOverlap"
+    AUDIENCE_RESERVED = "AudienceReserved"
+    AUDIENCE_SHARED = "AudienceShared"
+    NO_AUDIENCE = "NoAudience"
+    DESK_NOT_FOUND = "DeskNotFound"
+    DESK_NOT_ALLOWED = "DeskNotAllowed"
+    DESK_WITHOUT_AUDIENCE = "DeskWithoutAudience"
+    WRONG_NAMESPACE = "WrongNamespace"
+    ISSUER_TAKEN = "IssuerTaken"
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -57,8 +70,15 @@ class Problem(msgspec.Struct, frozen=True):
         where = f"{self.source}: " if self.source and self.kind != "File" else ""
         field = f": {self.field}" if self.field else ""
         line = f"{where}{self.kind} {name}{field}: {self.detail} ({self.reason}). Remedy: {self.remedy}"
-        # Names come from whoever wrote the file: one problem must stay one line, and no terminal's command.
+        # Names come from the writer of the file: one problem must stay one line, and no terminal's command.
         return "".join(
             character if character.isprintable() else character.encode("unicode_escape").decode()
             for character in line
         )
+
+
+def listed(problems: tuple[Problem, ...]) -> str:
+    """The first few problems as one text, and how many more there are; empty: there is none."""
+    shown = [f"{each.field}: {each.detail}" if each.field else each.detail for each in problems[:_SHOWN]]
+    more = f"and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join([*shown, more] if more else shown)

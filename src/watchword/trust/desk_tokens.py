@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desk tokens: their claims built, and read again by the very type that they were built with.
+
+One function makes the claims of a token and of what introspection answers about it, and the gate reads them
+by the same type: a claim that only one of them knew would be one that is not enforced.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from watchword.identity import Grant, Identity, VerifiedClaims
+from watchword.identity.desk_claims import (
+    DESK_KID_PREFIX,
+    DESK_TOKEN_TYPE,
+    GRANT_TYPE,
+    MAX_DETAILS,
+    DeskClaims,
+    DeskGrant,
+    DeskKind,
+    DeskMember,
+    DeskOrigin,
+    encode_desk_claims,
+    read_desk_claims,
+    scope_of,
+    workload_subject,
+)
+
+DESK_ALGORITHM: Final = "ES256"
+
+__all__ = [
+    "DESK_ALGORITHM",
+    "DESK_KID_PREFIX",
+    "DESK_TOKEN_TYPE",
+    "GRANT_TYPE",
+    "MAX_DETAILS",
+    "DeskClaims",
+    "DeskGrant",
+    "DeskKind",
+    "DeskMember",
+    "DeskOrigin",
+    "desk_kid",
+    "desk_token_header",
+    "encode_desk_claims",
+    "origin_of",
+    "read_desk_claims",
+    "scope_of",
+    "workload_claims",
+    "workload_subject",
+]
+
+
+def desk_kid(thumbprint: str) -> str:
+    """The `kid` of a desk's key: what no issuer may serve, and then the key's RFC 7638 thumbprint."""
+    return DESK_KID_PREFIX + thumbprint
+
+
+def desk_token_header(kid: str) -> bytes:
+    """The JOSE header of a desk token (RFC 9068, section 2.1), as JSON."""
+    return msgspec.json.encode({"alg": DESK_ALGORITHM, "typ": DESK_TOKEN_TYPE, "kid": kid})
+
+
+def origin_of(identity: Identity, claims: VerifiedClaims) -> DeskOrigin:
+    """The origin of a desk token, from the verified token that it is to be issued for.
+
+    Args:
+        identity: who holds that token, as `watchword.identity.verify` found.
+        claims: what it says.
+    """
+    account, pod = claims.service_account, claims.pod
+    return DeskOrigin(
+        issuer=identity.issuer,
+        subject=identity.subject,
+        service_account_uid=account.uid if account is not None else "",
+        pod=pod.name if pod is not None else "",
+        pod_uid=pod.uid if pod is not None else "",
+        token_id=identity.token_id,
+        iat=claims.issued_at or 0,
+        key=identity.key_thumbprint,
+    )
+
+
+def workload_claims(
+    *,
+    issuer: str,
+    audience: str,
+    origin: DeskOrigin,
+    grants: Iterable[Grant],
+    token_id: str,
+    issued_at: int,
+    expires_at: int,
+    purpose: str | None = None,
+) -> DeskClaims:
+    """The claims of a workload's desk token. What may be granted was decided before.
+
+    Args:
+        issuer: the desk's issuer URL.
+        audience: the service's derived audience.
+        origin: the workload's own token.
+        grants: what the token allows.
+        token_id: its `jti`, unique over all of the desk's tokens.
+        issued_at: in whole seconds since the epoch.
+        expires_at: in whole seconds since the epoch; never beyond the end of the workload's own token.
+        purpose: the purpose that it is for; None: none.
+
+    Raises:
+        ValueError: the origin is no ServiceAccount's, or a grant has no scope, or there are too many.
+    """
+    details = tuple(
+        DeskGrant(GRANT_TYPE, tuple(each.scopes), tuple(each.accounts), tuple(each.projects))
+        for each in grants
+    )
+    subject = workload_subject(origin.issuer, origin.subject)
+    if not subject:
+        raise ValueError("the origin's subject is not a ServiceAccount's")
+    if len(details) > MAX_DETAILS or not all(each.actions for each in details):
+        raise ValueError(f"a token has at most {MAX_DETAILS} grants, and each has a scope")
+    return DeskClaims(
+        issuer=issuer,
+        subject=subject,
+        audience=audience,
+        client_id=subject,
+        scope=scope_of(details),
+        token_id=token_id,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        details=details,
+        purpose=purpose,
+        watchword=DeskMember("workload", origin),
+    )
