@@ -5,16 +5,21 @@ A cluster has tens of thousands of pods and far fewer Deployments: what is judge
 entry for all pods of the same namespace, ServiceAccount and labels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from watchword.trust.drift import Account, PodGroup, admits
-from watchword.trust.specs import Peer
+from watchword.kube.names import NamespacedName, ObjectKey
+from watchword.operator.status import ServiceResult, ServiceResults
+from watchword.trust.api.v1alpha1 import Peer, TrustedWorkload
+from watchword.trust.conditions import WORKLOAD
+from watchword.trust.label_selectors import selects_namespace
+from watchword.trust.policy_coverage import Account, PodGroup, admits
 
 # Answers kept between two changes of the pods; a peer is asked about once for each workload that has it.
 _MAX_ANSWERS: Final = 4096
 # Groups that are gone stay in the pool until it is full.
 _MAX_POOLED: Final = 8192
+LabelsOf = Callable[[str], Mapping[str, str]]
 
 
 class GroupPool:
@@ -24,7 +29,7 @@ class GroupPool:
     """
 
     def __init__(self, most: int = _MAX_POOLED) -> None:
-        """Remember so many groups; then start anew, at the price of a second object for some of them."""
+        """Remember so many groups; then start again, at the price of a second object for some of them."""
         self._most = most
         self._groups: dict[PodGroup, PodGroup] = {}
 
@@ -38,7 +43,7 @@ class GroupPool:
 class PodIndex:
     """Pods by UID, in groups. The answers are those of now."""
 
-    def __init__(self, labels_of: Callable[[str], Mapping[str, str]]) -> None:
+    def __init__(self, labels_of: LabelsOf) -> None:
         """Start empty; `labels_of` gives a Namespace's labels by its name."""
         self._labels_of = labels_of
         self._group_of: dict[str, PodGroup] = {}
@@ -111,3 +116,47 @@ class PodIndex:
 
     def __len__(self) -> int:
         return len(self._group_of)
+
+
+def workloads_seeing(
+    results: ServiceResults, labels_of: LabelsOf, namespaces: Collection[str]
+) -> Iterator[ObjectKey]:
+    """The trusted workloads whose pods, or whose peers' pods, may be in these namespaces.
+
+    Pods change all the time, and whether policies cover them hardly ever does: only what could see the pods
+    that came or went is looked at again.
+
+    Args:
+        results: of each service's last reconcile.
+        labels_of: gives a Namespace's labels by its name.
+        namespaces: where pods have come or gone.
+    """
+    for service, result in results.items():
+        if result.service is None or result.service.spec.network_policy.mode != "Enforce":
+            continue
+        for name, workload in result.trusted.items():
+            if _sees(labels_of, service, result, workload, namespaces):
+                yield ObjectKey(WORKLOAD, service.namespace, name)
+
+
+def _sees(
+    labels_of: LabelsOf,
+    service: NamespacedName,
+    result: ServiceResult,
+    workload: TrustedWorkload,
+    namespaces: Collection[str],
+) -> bool:
+    if result.is_here(workload) and workload.spec.service_account.namespace in namespaces:
+        return True
+    return any(
+        _may_match(labels_of, service, peer, namespace)
+        for peer in workload.spec.from_
+        if peer.ip_block is None
+        for namespace in namespaces
+    )
+
+
+def _may_match(labels_of: LabelsOf, service: NamespacedName, peer: Peer, namespace: str) -> bool:
+    if peer.namespace_selector is None:
+        return namespace == service.namespace
+    return selects_namespace(peer.namespace_selector, namespace, labels_of(namespace))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's process: campaign, lead for a term, lose or give back the Lease, again; until told to stop.
+"""Runs the operator's process: acquires the Lease, leads, loses or releases it, again; until told to stop.
 
-Losing leadership is ordinary (an API server restarts) and ends a term, never the process. The process ends
-on SIGTERM, or when a term that should have ended did not: then nothing else may go on beside it.
+Losing leadership is ordinary (an API server restarts) and never ends the process. The process ends on
+SIGTERM, and when a leader's work does not stop in time: it could still write while another replica leads.
 """
 
 import asyncio
@@ -15,60 +15,55 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import aiohttp
-
-from watchword.operator.connection import Connection, connect
-from watchword.operator.election import Elector, Leadership
-from watchword.operator.leases import ApiLeases
+from watchword.kube.connection import Connection
+from watchword.kube.kubeconfig import connect
+from watchword.kube.leases import ApiLeases
+from watchword.kube.requests import WriteGuard, verified_client
+from watchword.operator.leader_election import LeaderElector
+from watchword.operator.leadership import LeadershipThread, Work, is_routine
 from watchword.operator.metrics import OperatorMetrics
-from watchword.operator.ops import Health, ops_app
-from watchword.operator.schema import SchemaChanged
+from watchword.operator.ops import Health
 from watchword.operator.settings import OperatorSettings
-from watchword.operator.term import Term, Work
-from watchword.process.listening import (
-    CannotStart,
-    SignalFreeServer,
-    address_of,
-    listen_on,
-    quiet_server,
-    serving,
-)
+from watchword.process.bounds import OPS_BOUNDS
+from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
+from watchword.process.ops import ops_app
+from watchword.process.server import SignalFreeServer, bounded_server
 
-Workshop = Callable[[OperatorSettings, Connection, Leadership, OperatorMetrics], Work]
-# After a term that failed, so that a fault that lasts is no storm of terms.
+MakeWork = Callable[[OperatorSettings, Connection, WriteGuard, OperatorMetrics], Work]
+# After work that failed, so that a fault that lasts is no storm of new leaders.
 _PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-# A term that lasted so long was a good one: the next failure is a first one.
+# A leadership that lasted so long was a good one: the next failure is a first one.
 _GOOD_SECONDS: Final = 300.0
 _STUCK: Final = 3
 
 
-def run(settings: OperatorSettings, workshop: Workshop) -> int:
+def run(settings: OperatorSettings, make_work: MakeWork) -> int:
     """Run an operator until SIGTERM or SIGINT.
 
     Args:
         settings: how.
-        workshop: makes the work of one term, with caches of its own.
+        make_work: makes the work of one leadership, with caches of its own.
 
     Returns:
         0 after a clean stop; 2 when it could not start, with one line on standard error that says why; 3 when
-        a term could not be stopped.
+        the work of a leader could not be stopped.
     """
     set_up_logging(settings.log_level)
     try:
         connection = connect(settings.kubeconfig, settings.context)
         # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
-        return asyncio.run(_Process(settings, connection, workshop).live())
-    except CannotStart as problem:
+        return asyncio.run(_Process(settings, connection, make_work).live())
+    except CannotStartError as problem:
         print(f"watchword: {problem}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
 
 
 class _Process:
-    """An elector, the ops port, and one term at a time."""
+    """An elector, the ops port, and the work of one leadership at a time."""
 
-    def __init__(self, settings: OperatorSettings, connection: Connection, workshop: Workshop) -> None:
-        self._settings, self._connection, self._workshop = settings, connection, workshop
+    def __init__(self, settings: OperatorSettings, connection: Connection, make_work: MakeWork) -> None:
+        self._settings, self._connection, self._make_work = settings, connection, make_work
         self._metrics = OperatorMetrics()
         self._failures = 0
 
@@ -78,8 +73,9 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with self._connection.session() as session:
-            elector = self._elector(session)
+        async with verified_client(self._connection) as client:
+            lease = ApiLeases(client, self._settings.namespace, self._settings.lease_name)
+            elector = LeaderElector(lease, f"{socket.gethostname()}_{uuid.uuid4()}")
             health = Health(elector)
             self._metrics.leader.set_function(lambda: float(elector.is_held()))
             self._metrics.watch_ages.source = health.watch_ages
@@ -87,66 +83,63 @@ class _Process:
                 extra = {"ops_listen": address_of(listener), "api_server": self._connection.server}
                 LOGGER.info("listening", extra=extra | {"identity": elector.identity})
                 stopped = asyncio.create_task(stop.wait())
-                while await _comes_before(stopped, elector.campaign()):
+                while await _comes_before(stopped, elector.acquire()):
                     pause = await self._lead(elector, health, stopped)
                     await asyncio.wait({stopped}, timeout=pause)
                 health.stopping = True
-                # One that stands by has nothing to give back, unless its last call had no answer.
-                await elector.resign()
+                # One that stands by has nothing to release, unless its last call had no answer.
+                await elector.release()
         LOGGER.info("stopped")
         return 0
 
-    def _elector(self, session: aiohttp.ClientSession) -> Elector:
-        lease = ApiLeases(
-            session, self._connection.server, self._settings.namespace, self._settings.lease_name
-        )
-        return Elector(lease, f"{socket.gethostname()}_{uuid.uuid4()}")
-
-    async def _lead(self, elector: Elector, health: Health, stopped: "asyncio.Task[bool]") -> float:
-        """Lead until something ends it; returns the seconds to pause before another campaign."""
-        work = self._workshop(self._settings, self._connection, elector, self._metrics)
-        term = Term(work, self._connection, window_seconds=self._settings.watch_window_seconds)
+    async def _lead(self, elector: LeaderElector, health: Health, stopped: "asyncio.Task[bool]") -> float:
+        """Lead until something ends it; returns the seconds to pause before the next attempt."""
+        work = self._make_work(self._settings, self._connection, elector.hold, self._metrics)
+        window_seconds = self._settings.watch_window_seconds
+        leadership = LeadershipThread(work, self._connection, window_seconds=window_seconds)
         LOGGER.info("leading", extra={"identity": elector.identity})
         self._metrics.terms.inc()
         begun = time.monotonic()
-        health.term = term
-        term.start()
-        keeping = asyncio.create_task(elector.keep())
-        ended, idle = asyncio.wrap_future(term.ended), asyncio.wrap_future(term.idle)
-        ends: set[asyncio.Future[Any]] = {stopped, keeping, ended}
+        health.leadership = leadership
+        leadership.start()
+        renewing = asyncio.create_task(elector.renew())
+        ended, idle = asyncio.wrap_future(leadership.ended), asyncio.wrap_future(leadership.idle)
+        ends: set[asyncio.Future[Any]] = {stopped, renewing, ended}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         health.stopping = stopped.done()
-        why = keeping.result() if keeping.done() else "told to stop" if stopped.done() else "its work failed"
+        why = (
+            renewing.result() if renewing.done() else "told to stop" if stopped.done() else "its work failed"
+        )
         # In this order: no new write, then none under way, then another may lead, then the slow rest.
         elector.step_down()
-        keeping.cancel()
-        term.stop()
+        renewing.cancel()
+        leadership.stop()
         await self._wait_or_die(idle)
-        await elector.resign()
+        await elector.release()
         LOGGER.info("no longer leading", extra={"why": why})
         await self._wait_or_die(ended)
-        health.term = None
+        health.leadership = None
         if time.monotonic() - begun >= _GOOD_SECONDS:
             self._failures = 0
         return self._pause_after(ended.exception())
 
     def _pause_after(self, error: BaseException | None) -> float:
-        if error is None or isinstance(error, SchemaChanged):
+        if is_routine(error):
             self._failures = 0
             if error is not None:
-                LOGGER.warning("everything is read anew", extra={"why": str(error)})
+                LOGGER.warning("a CRD was changed, reading everything again", extra={"why": str(error)})
             return 0.0
         pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
         extra = {"error_type": type(error).__name__, "detail": str(error)[:300], "pause_seconds": pause}
-        LOGGER.error("a term failed", extra=extra)
+        LOGGER.error("leadership failed", extra=extra)
         return pause
 
     async def _wait_or_die(self, future: "asyncio.Future[None]") -> None:
-        # Not `wait_for`: it would cancel what the term's thread is about to set.
+        # Not `wait_for`: it would cancel what the other thread is about to set.
         done, _ = await asyncio.wait({future}, timeout=self._settings.stop_seconds)
         if not done:
-            LOGGER.critical("a term did not end in time; the process ends instead")
+            LOGGER.critical("the work of a leader did not end in time, ending the process")
             # No cleaning up: a thread that does not end would hold it up, and might write again.
             sys.stderr.flush()
             os._exit(_STUCK)
@@ -165,4 +158,6 @@ async def _comes_before(stopped: "asyncio.Task[bool]", work: Coroutine[None, Non
 
 
 def _ops_server(health: Health, metrics: OperatorMetrics) -> SignalFreeServer:
-    return quiet_server(ops_app(health, metrics.registry), timeout_graceful_shutdown=1)
+    return bounded_server(
+        ops_app(health.readyz, metrics.registry, healthz=health.healthz), OPS_BOUNDS, grace_seconds=1
+    )

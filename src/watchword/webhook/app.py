@@ -2,15 +2,15 @@
 """The webhook over HTTP: one path that decides, and the ops port that says how it is doing.
 
 Not ready until the caches are warm: an API server that asks a webhook without knowledge gets refusals that
-nobody could explain. Until then Kubernetes sends requests to the other replica.
+no one could explain. Until then Kubernetes sends requests to the other replica.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -23,13 +23,14 @@ from watchword.injection import (
     inject,
 )
 from watchword.injection.names import CALL_LABEL, CALLS_ANNOTATION
+from watchword.process.certificate_metrics import Validity, certificate_gauges
 from watchword.process.logs import LOGGER
 from watchword.webhook.caches import Caches
-from watchword.webhook.keeper import CertificateKeeper
+from watchword.webhook.certificate_rotation import CertificateRotator
 from watchword.webhook.review import (
     MAX_REVIEW_BYTES,
     Outcome,
-    UnreadableReview,
+    UnreadableReviewError,
     answer,
     is_pod_creation,
     read_review,
@@ -42,9 +43,17 @@ _WANTING: Final = frozenset(
         RefusalCode.NO_SERVICE,
         RefusalCode.SERVICE_NOT_FOUND,
         RefusalCode.LIFETIME_TOO_SHORT,
+        RefusalCode.AUDIENCE_NOT_PUBLISHED,
         RefusalCode.SEVERAL_SERVICES,
     }
 )
+
+
+# Ten times a pod's usual review. How many of these there are at a time is bounded by the connections.
+MAX_SMALL_BYTES: Final = 256 * 1024
+# How many larger ones are read and answered at a time: a parsed one weighs several times its bytes.
+MAX_LARGE_REVIEWS: Final = 2
+_TOO_LARGE: Final = f"an AdmissionReview has at most {MAX_REVIEW_BYTES} bytes here"
 
 
 class WebhookMetrics:
@@ -65,6 +74,10 @@ class WebhookMetrics:
         )
         self.warm = Gauge("watchword_webhook_warm", "1 when the caches are warm.", registry=self.registry)
 
+    def follow_certificate(self, validity: Validity) -> None:
+        """Say from now on from when until when the certificate in use is valid."""
+        certificate_gauges(self.registry, "watchword_webhook", "webhook's", validity)
+
 
 class Webhook:
     """Decides on pods."""
@@ -72,6 +85,7 @@ class Webhook:
     def __init__(self, caches: Caches, settings: InjectionSettings, metrics: WebhookMetrics) -> None:
         """Decide by caches, and inject gates by settings."""
         self._caches, self._settings, self._metrics = caches, settings, metrics
+        self._large = 0
 
     async def decide(self, pod: dict[str, Any], namespace: str) -> Outcome:
         """What becomes of a pod."""
@@ -84,16 +98,37 @@ class Webhook:
 
     async def serve(self, request: Request) -> Response:
         """Answer `POST /inject`."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_REVIEW_BYTES:
-                return _problem(413, f"an AdmissionReview has at most {MAX_REVIEW_BYTES} bytes here")
         if not self._caches.is_warm:
             return _problem(503, "the caches are not warm yet")
+        # What is announced is refused before a byte of it is read.
+        size = _announced_bytes(request)
+        if size > MAX_REVIEW_BYTES:
+            return _problem(413, _TOO_LARGE)
+        if size <= MAX_SMALL_BYTES:
+            return await self._answer(request)
+        # Few large ones at a time, from the first byte to the answer; they never hold up the small ones.
+        if self._large >= MAX_LARGE_REVIEWS:
+            detail = f"{MAX_LARGE_REVIEWS} AdmissionReviews above {MAX_SMALL_BYTES} bytes are under way"
+            return _problem(503, f"{detail}; ask again", {"retry-after": "1"})
+        self._large += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._large -= 1
+
+    async def _answer(self, request: Request) -> Response:
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_REVIEW_BYTES:
+                    return _problem(413, _TOO_LARGE)
+        except ClientDisconnect:
+            # No one is there to be answered: this goes nowhere, and is no error of the webhook.
+            return _problem(400, "the review broke off")
         try:
             asked = read_review(bytes(body))
-        except UnreadableReview as problem:
+        except UnreadableReviewError as problem:
             return _problem(400, str(problem))
         outcome: Outcome = NothingAsked()
         if is_pod_creation(asked) and asked.object is not None:
@@ -117,34 +152,13 @@ def webhook_app(webhook: Webhook) -> Starlette:
     return _plain(Route("/inject", webhook.serve, methods=["POST"]))
 
 
-def ops_app(caches: Caches, keeper: CertificateKeeper | None, metrics: WebhookMetrics) -> Starlette:
-    """The ASGI application of the ops port."""
-
-    async def healthz(_: Request) -> Response:
-        return Response("ok\n", media_type="text/plain")
-
-    async def readyz(_: Request) -> Response:
-        status, document = readiness(caches, keeper)
-        return JSONResponse(document, status)
-
-    async def counted(_: Request) -> Response:
-        metrics.warm.set(caches.is_warm)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return _plain(
-        Route("/healthz", healthz, methods=["GET"]),
-        Route("/readyz", readyz, methods=["GET"]),
-        Route("/metrics", counted, methods=["GET"]),
-    )
-
-
-def readiness(caches: Caches, keeper: CertificateKeeper | None) -> tuple[int, Mapping[str, Any]]:
+def readiness(caches: Caches, certificate: CertificateRotator | None) -> tuple[int, Mapping[str, Any]]:
     """The status and body of /readyz."""
-    is_served = keeper is None or keeper.is_served
+    is_served = certificate is None or (certificate.is_served and certificate.is_configured)
     document: dict[str, Any] = {"ready": caches.is_warm and is_served}
     problems = [f"{each.resource}: {each.problem.detail}" for each in caches.watches if each.problem]
-    if keeper is not None and keeper.problem is not None:
-        problems.append(keeper.problem)
+    if certificate is not None and certificate.problem is not None:
+        problems.append(certificate.problem)
     if problems:
         document["warning" if document["ready"] else "why"] = "; ".join(problems)
     elif not document["ready"]:
@@ -154,13 +168,20 @@ def readiness(caches: Caches, keeper: CertificateKeeper | None) -> tuple[int, Ma
 
 def _plain(*routes: Route) -> Starlette:
     app = Starlette(routes=list(routes))
-    # A redirect would be made from Host, which is the caller's word.
+    # A redirect would be made from Host, which is the caller's.
     app.router.redirect_slashes = False
     return app
 
 
-def _problem(status: int, detail: str) -> Response:
-    return JSONResponse({"detail": detail}, status)
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def _announced_bytes(request: Request) -> int:
+    """How long a body says that it is; in chunks, as long as it may be. The server takes only digits."""
+    if "transfer-encoding" in request.headers:
+        return MAX_REVIEW_BYTES
+    return int(request.headers.get("content-length", "0"))
 
 
 def _called(pod: dict[str, Any]) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the webhook knows of the cluster, kept by three watches, and one look more before it says no.
+"""What the webhook knows of the cluster, kept by four watches, and one look more before it says no.
 
 A service that was made in the same second may not be in the caches yet. A yes needs none of that; only a no
 for want of something is worth asking the API server about, within a bound.
@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from watchword.apiwatch import Endpoint, ObjectMeta, Part, PartialObject, Removed, Resource, Upserted, Watch
 from watchword.injection import ServiceFacts, World
+from watchword.injection.facts import Trust
 from watchword.injection.names import NAMESPACE_LABEL, NAMESPACE_VALUE
-from watchword.injection.world import Trust
+from watchword.kube.watch import Endpoint, ObjectMeta, Part, PartialObject, Removed, Resource, Upserted, Watch
 from watchword.process.logs import LOGGER
 from watchword.trust import API_GROUP
 
 LOOK_SECONDS: Final = 3.0
-# Anybody in the cluster can send a pod that is refused: that must not become a flood at the API server.
+# Any client in the cluster can send a pod that is refused: that must not become a flood at the API server.
 _LOOKS_AT_ONCE: Final = 8
 _VERSION: Final = "v1alpha1"
 
@@ -28,22 +28,31 @@ class _Selector(Part, frozen=True):
     match_labels: dict[str, str]
 
 
+class _Usage(Part, frozen=True):
+    meters: tuple[dict[str, Any], ...] = ()
+
+
+class _Status(Part, frozen=True):
+    audience: str = ""
+
+
 class _Token(Part, frozen=True):
     max_lifetime_seconds: int = 3600
 
 
 class _ServiceSpec(Part, frozen=True):
-    audiences: tuple[str, ...]
     selector: _Selector
     port: int
     upstream_port: int
     token: _Token = _Token()
     service_account_name: str = "default"
+    usage: _Usage = _Usage()
 
 
 class _Service(Part, frozen=True):
     metadata: ObjectMeta
     spec: _ServiceSpec
+    status: _Status = _Status()
 
 
 class _Named(Part, frozen=True):
@@ -69,9 +78,10 @@ def _facts(service: _Service) -> ServiceFacts:
         match_labels=spec.selector.match_labels,
         port=spec.port,
         upstream_port=spec.upstream_port,
-        audience=spec.audiences[0] if spec.audiences else "",
+        published_audience=service.status.audience,
         max_lifetime_seconds=spec.token.max_lifetime_seconds,
         service_account_name=spec.service_account_name,
+        counts_usage=bool(spec.usage.meters),
     )
 
 
@@ -85,30 +95,37 @@ WORKLOADS: Final = Resource(group=API_GROUP, version=_VERSION, plural="trustedwo
 NAMESPACES: Final = Resource(
     plural="namespaces", label_selector=f"{NAMESPACE_LABEL}={NAMESPACE_VALUE}", metadata_only=True
 )
+# Its UID is what the cluster is called in audiences; the object cannot be deleted.
+CLUSTER: Final = Resource(plural="namespaces", field_selector="metadata.name=kube-system", metadata_only=True)
 
 
 class Caches:
-    """The present world. Belongs to one event loop."""
+    """The cluster as four watches show it. Belongs to one event loop."""
 
     def __init__(self, endpoint: Endpoint, window_seconds: float = 120.0) -> None:
-        """Follow an API server."""
+        """Read from an API server."""
         self._endpoint, self._window_seconds = endpoint, window_seconds
         self._services = self._watch(SERVICES, _Service, _facts)
         self._workloads = self._watch(WORKLOADS, _Workload, _trust)
         self._namespaces = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
-        # Made anew only after something changed: 10,000 workloads are many for each pod.
+        self._cluster = self._watch(CLUSTER, PartialObject, lambda each: each.metadata.uid)
+        # Made again only after something changed: 10,000 workloads are many for each pod.
         self._world: World | None = None
         self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     @property
     def watches(self) -> tuple[Watch[Any], ...]:
-        """All three, for readiness and metrics."""
-        return self._services, self._workloads, self._namespaces
+        """All four, for readiness and metrics."""
+        return self._services, self._workloads, self._namespaces, self._cluster
 
     @property
     def is_warm(self) -> bool:
         """Whether everything was read once."""
-        return all(each.is_synced for each in self.watches)
+        return all(each.is_synced for each in self.watches) and bool(self._cluster_id)
+
+    @property
+    def _cluster_id(self) -> str:
+        return next(iter(self._cluster.known.values()), "")
 
     @property
     def world(self) -> World:
@@ -119,17 +136,18 @@ class Caches:
                 services={(each.namespace, each.name): each for each in services},
                 enabled_namespaces=frozenset(self._namespaces.known.values()),
                 trusted=frozenset(self._workloads.known.values()),
+                cluster_id=self._cluster_id,
             )
         return self._world
 
-    async def follow(self) -> None:
-        """Keep the world up to date, until cancelled."""
-        await asyncio.gather(*(self._follow(each) for each in self.watches))
+    async def run(self) -> None:
+        """Keep what is known up to date, until cancelled."""
+        await asyncio.gather(*(self._keep(each) for each in self.watches))
 
     async def look_again(self, namespaces: frozenset[str]) -> World:
-        """The world with the services of these namespaces, and who takes part, as they are this moment.
+        """What is known, with the services of these namespaces, and who takes part, as they are this moment.
 
-        Where the API server does not answer in time, the world as it is known.
+        Where the API server does not answer in time, what is known already.
         """
         looked = [
             self._watch(msgspec.structs.replace(SERVICES, namespace=each), _Service, _facts)
@@ -149,12 +167,13 @@ class Caches:
             services={**others, **fresh},
             enabled_namespaces=frozenset(participants.known.values()),
             trusted=known.trusted,
+            cluster_id=known.cluster_id,
         )
 
     def _watch(self, resource: Resource, kind: type[Any], keep: Any) -> Watch[Any]:
         return Watch(self._endpoint, resource, kind, keep, window_seconds=self._window_seconds)
 
-    async def _follow(self, watch: Watch[Any]) -> None:
+    async def _keep(self, watch: Watch[Any]) -> None:
         async for event in watch.events():
             if isinstance(event, Upserted | Removed):
                 self._world = None

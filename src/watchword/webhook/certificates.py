@@ -79,7 +79,7 @@ def make_pair(names: tuple[str, ...], now: datetime) -> Pair:
 
 
 def flaw_of(pair: Pair, names: tuple[str, ...], now: datetime) -> str | None:
-    """Why a pair should be made anew, or None: unreadable, not a pair, of other names, or near its end."""
+    """Why a pair should be made again, or None: unreadable, not a pair, of other names, or near its end."""
     try:
         certificate = x509.load_pem_x509_certificate(pair.certificate)
         key = serialization.load_pem_private_key(pair.key, password=None)

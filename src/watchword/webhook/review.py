@@ -15,13 +15,15 @@ from watchword.injection import Injected, InjectionRefusal, NothingAsked
 
 API_VERSION: Final = "admission.k8s.io/v1"
 MAX_REVIEW_BYTES: Final = 3 * 1024 * 1024
+# What is parsed weighs by its parts: `[[],[],…` takes twenty times its bytes. A large pod has a few thousand.
+MAX_REVIEW_PARTS: Final = 200_000
 # The API server cuts each warning at 256 characters, and all of them at 4096.
 _WARNING_CHARACTERS: Final = 256
 Outcome = Injected | NothingAsked | InjectionRefusal
 Decide = Callable[[dict[str, Any], str], Outcome]
 
 
-class UnreadableReview(ValueError):
+class UnreadableReviewError(ValueError):
     """Bytes that are no AdmissionReview; the message says why."""
 
 
@@ -60,14 +62,18 @@ def read_review(body: bytes) -> Request:
     """The request in a review.
 
     Raises:
-        UnreadableReview: not an AdmissionReview of `admission.k8s.io/v1`.
+        UnreadableReviewError: not an AdmissionReview of `admission.k8s.io/v1`.
     """
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_REVIEW_PARTS:
+        raise UnreadableReviewError(
+            f"the AdmissionReview has more than {MAX_REVIEW_PARTS} members and elements"
+        )
     try:
         review = _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise UnreadableReview("the body is not an AdmissionReview") from None
+        raise UnreadableReviewError("the body is not an AdmissionReview") from None
     if review.apiVersion != API_VERSION:
-        raise UnreadableReview(f"the AdmissionReview is not of {API_VERSION}")
+        raise UnreadableReviewError(f"the AdmissionReview is not of {API_VERSION}")
     return review.request
 
 

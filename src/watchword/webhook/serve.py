@@ -6,31 +6,44 @@ import signal
 import ssl
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-import aiohttp
 from starlette.types import ASGIApp
 
-from watchword.apiwatch import Endpoint
-from watchword.apiwatch.endpoint import Access
-from watchword.apiwatch.problems import WatchFailed
 from watchword.injection import InjectionSettings
-from watchword.process.listening import (
-    CannotStart,
-    SignalFreeServer,
-    address_of,
-    listen_on,
-    quiet_server,
-    serving,
-)
+from watchword.kube.connection import Connection
+from watchword.kube.names import NamespacedName
+from watchword.kube.requests import verified_client
+from watchword.kube.watch import Endpoint
+from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES, Bounds
+from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
-from watchword.process.tls import ReloadingCertificate
-from watchword.webhook.app import Webhook, WebhookMetrics, ops_app, webhook_app
+from watchword.process.ops import ops_app
+from watchword.process.server import SignalFreeServer, bounded_server
+from watchword.process.tls import demand_client_certificates, given_certificate
+from watchword.webhook.app import Webhook, WebhookMetrics, readiness, webhook_app
 from watchword.webhook.caches import Caches
-from watchword.webhook.keeper import CertificateKeeper
+from watchword.webhook.certificate_rotation import CertificateRotator
+from watchword.webhook.review import MAX_REVIEW_BYTES
 
 # Longer than the API server keeps an idle connection to a webhook.
 _KEEP_ALIVE_SECONDS: Final = 120
+# One API server keeps one connection, or a few.
+REVIEW_BOUNDS: Final = Bounds(
+    head_bytes=16 * 1024,
+    headers=64,
+    # Above the largest review by more than is read at once: so the application, which says why, refuses what
+    # is larger, and not the parser, which ends the connection without a word.
+    message_bytes=MAX_REVIEW_BYTES + 1024 * 1024,
+    trailer_bytes=1024,
+    trailers=8,
+    head_seconds=10.0,
+    body_seconds=10.0,
+    connections=256,
+    connection_bytes=TLS_CONNECTION_BYTES,
+    buffered_bytes=24 * 1024 * 1024,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +57,14 @@ class WebhookSettings:
         further_names: more names of the certificate.
         secret: the Secret that holds the certificate that it makes.
         configuration: the MutatingWebhookConfiguration that must trust the certificate.
-        tls_certificate: PEM file of a certificate that somebody else keeps; None: it makes its own.
+        tls_certificate: PEM file of a certificate that is renewed elsewhere; None: it makes its own.
         tls_key: PEM file with that certificate's key.
+        client_ca: PEM file of the CAs whose clients are answered; None: every client is.
         listen: HOST:PORT for the API server.
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         injection: how gates are injected.
         log_level: DEBUG, INFO, WARNING or ERROR.
-        watch_window_seconds: how long one watch request lasts before it is made anew.
+        watch_window_seconds: how long one watch request lasts before it is made again.
         stop_seconds: how long it still answers after it was told to stop: endpoints take a while to follow.
     """
 
@@ -62,6 +76,7 @@ class WebhookSettings:
     configuration: str = "watchword-webhook"
     tls_certificate: str | None = None
     tls_key: str | None = None
+    client_ca: str | None = None
     listen: str = "127.0.0.1:9443"
     ops_listen: str = "127.0.0.1:9090"
     injection: InjectionSettings = field(default_factory=InjectionSettings)
@@ -86,7 +101,7 @@ def run(settings: WebhookSettings) -> int:
     try:
         # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
         asyncio.run(_main(settings))
-    except CannotStart as problem:
+    except CannotStartError as problem:
         print(f"watchword: {problem}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
     return 0
@@ -102,18 +117,36 @@ async def _main(settings: WebhookSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _session(settings.endpoint) as session:
-        certificate = _given_certificate(settings) or CertificateKeeper(
-            session,
-            settings.endpoint.url.rstrip("/"),
-            secret=(settings.namespace, settings.secret),
+    async with verified_client(Connection(settings.endpoint, agent="watchword-webhook")) as client:
+        certificate = given_certificate(
+            settings.tls_certificate, settings.tls_key, 5.0
+        ) or CertificateRotator(
+            client,
+            secret=NamespacedName(settings.namespace, settings.secret),
             configuration=settings.configuration,
             names=settings.names,
         )
-        work = [asyncio.create_task(each) for each in (caches.follow(), certificate.follow())]
-        webhook = _server(webhook_app(Webhook(caches, settings.injection, metrics)), certificate.context)
+        metrics.follow_certificate(lambda: certificate.validity)
+        _demand_client_certificates(certificate.context, settings.client_ca)
+        work = [
+            asyncio.create_task(each)
+            for each in (
+                caches.run(),
+                certificate.run(),
+            )
+        ]
+        webhook = _server(
+            webhook_app(Webhook(caches, settings.injection, metrics)), REVIEW_BOUNDS, certificate.context
+        )
         ops = _server(
-            ops_app(caches, certificate if isinstance(certificate, CertificateKeeper) else None, metrics),
+            ops_app(
+                partial(
+                    readiness, caches, certificate if isinstance(certificate, CertificateRotator) else None
+                ),
+                metrics.registry,
+                before_metrics=lambda: metrics.warm.set(caches.is_warm),
+            ),
+            OPS_BOUNDS,
             None,
         )
         async with serving(ops, ops_listener), serving(webhook, listener):
@@ -129,41 +162,19 @@ async def _main(settings: WebhookSettings) -> None:
         await asyncio.gather(*work, return_exceptions=True)
 
 
-def _given_certificate(settings: WebhookSettings) -> ReloadingCertificate | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
+def _demand_client_certificates(context: ssl.SSLContext, ca_file: str | None) -> None:
+    if ca_file is None:
+        return
     try:
-        return ReloadingCertificate(settings.tls_certificate, settings.tls_key, 5.0)
+        demand_client_certificates(context, ca_file)
     except OSError as error:
-        why = error.strerror or "not PEM, or not one pair"
-        raise CannotStart(f"--tls-cert, --tls-key: {why}. Remedy: name two PEM files that fit") from None
+        why = "not PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise CannotStartError(
+            f"--client-ca: {why}. Remedy: name a readable PEM file of CA certificates"
+        ) from None
 
 
-def _server(app: ASGIApp, context: ssl.SSLContext | None) -> SignalFreeServer:
-    return quiet_server(
-        app,
-        context=context,
-        http="httptools",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=10,
+def _server(app: ASGIApp, bounds: Bounds, context: ssl.SSLContext | None) -> SignalFreeServer:
+    return bounded_server(
+        app, bounds, context=context, keep_alive_seconds=_KEEP_ALIVE_SECONDS, grace_seconds=10
     )
-
-
-def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
-    """A session that verifies the API server and authorizes each request with the token as it is now."""
-    access = Access(endpoint)
-
-    async def authorize(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        token = access.token()
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return await handler(request)
-
-    try:
-        context = access.tls()
-    except WatchFailed as failed:
-        raise CannotStart(f"{failed.problem.detail}. Remedy: {failed.problem.remedy}") from None
-    connector = aiohttp.TCPConnector(ssl=context if context is not None else False)
-    return aiohttp.ClientSession(connector=connector, middlewares=(authorize,), trust_env=False)

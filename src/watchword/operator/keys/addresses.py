@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which addresses keys may be fetched from: pods, nodes and the internet, and nothing of this machine's own.
 
-Whoever may name a URL in an object would otherwise have the operator call what only its machine can reach: a
+The writer of a URL in an object could otherwise have the operator call what only its machine can reach: a
 cloud's metadata service, which hands out credentials, or a port on loopback. Private networks stay allowed:
 that is where clusters live. An address is judged in every form that it can be written in.
 """

@@ -13,15 +13,14 @@ from typing import Final
 
 import msgspec
 
-from watchword.identity import EncodingProblem, parse_json_object
+from watchword.identity import EncodingError, parse_json_object
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
-from watchword.operator.keys.answer import Answer
-from watchword.operator.keys.failures import FetchFailed
-from watchword.operator.keys.https import Resolve, get, resolve
-from watchword.operator.keys.target import Target, parse_target
-from watchword.trust.specs.issuer import DiscoveryKeys
+from watchword.operator.keys.errors import FetchError
+from watchword.operator.keys.http import Answer, Resolve, get, resolve
+from watchword.operator.keys.url import Target, parse_target
+from watchword.trust.api.v1alpha1.issuer import DiscoveryKeys
 
-__all__ = ["NOT_THIS_MACHINE", "AddressRules", "FetchFailed", "KeyFetcher"]
+__all__ = ["NOT_THIS_MACHINE", "AddressRules", "FetchError", "KeyFetcher"]
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 # A cluster's discovery document moves with its `iss`; a JWKS that is gone makes us look again at once.
@@ -73,10 +72,10 @@ class KeyFetcher:
             credential: a bearer token; sent to the host of jwksURL, or of the issuer's URL, and to no other.
 
         Raises:
-            FetchFailed: there is none that could be taken.
+            FetchError: there is none that could be taken.
         """
         if credential is not None and not _CREDENTIAL.fullmatch(credential := credential.strip()):
-            raise FetchFailed(
+            raise FetchError(
                 "the credential is empty, too long or has white space",
                 "write the token alone into the Secret",
             )
@@ -87,7 +86,7 @@ class KeyFetcher:
             if answer.status == 304 and kept is not None and kept.validators:
                 return kept.body
             body = _document(target, answer, credential is not None)
-        except FetchFailed as failed:
+        except FetchError as failed:
             if failed.is_answer:
                 # The keys may have moved: look where they are next time.
                 self._found = None
@@ -134,29 +133,29 @@ def keys_of_discovery(document: bytes, issuer: str, there: Target) -> Target:
         there: where it was served.
 
     Raises:
-        FetchFailed: it is none, is another issuer's, or names a place on another host.
+        FetchError: it is none, is another issuer's, or names a place on another host.
     """
     try:
         members = parse_json_object(document)
-    except EncodingProblem:
+    except EncodingError:
         members = {}
     said, uri = members.get("issuer"), members.get("jwks_uri")
     if not isinstance(said, str) or not isinstance(uri, str):
         detail = f"{there} holds no discovery document with issuer and jwks_uri"
-        raise FetchFailed(detail, "say the URL of the JWKS itself (jwksURL)", is_answer=True)
+        raise FetchError(detail, "say the URL of the JWKS itself (jwksURL)", is_answer=True)
     if said != issuer:
         detail = f"the discovery document at {there.authority} is of another issuer"
         remedy = "write spec.issuer exactly as the document says it, if it is the cluster that you mean"
-        raise FetchFailed(detail, remedy, is_answer=True)
+        raise FetchError(detail, remedy, is_answer=True)
     try:
         target = parse_target(uri)
-    except FetchFailed:
+    except FetchError:
         detail = f"the jwks_uri of the discovery document at {there.authority} is no https URL"
-        raise FetchFailed(detail, "say the URL of the JWKS itself (jwksURL)", is_answer=True) from None
+        raise FetchError(detail, "say the URL of the JWKS itself (jwksURL)", is_answer=True) from None
     if target.origin != there.origin:
         detail = f"the discovery document at {there.authority} says that the keys are at {target.authority}"
         remedy = "say that URL itself (jwksURL), if that host is meant to decide whom you trust"
-        raise FetchFailed(detail, remedy, is_answer=True)
+        raise FetchError(detail, remedy, is_answer=True)
     return target
 
 
@@ -166,26 +165,26 @@ def _document(target: Target, answer: Answer, had_credential: bool) -> bytes:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
         detail = f"{target.authority} answers with a document that is not JSON"
-        raise FetchFailed(detail, "check that the URL is that of a JWKS", is_answer=True)
+        raise FetchError(detail, "check that the URL is that of a JWKS", is_answer=True)
     return answer.body
 
 
-def _refused(target: Target, answer: Answer, had_credential: bool) -> FetchFailed:
+def _refused(target: Target, answer: Answer, had_credential: bool) -> FetchError:
     detail = f"{target.authority} answers with HTTP {answer.status}"
     wait = _retry_after(answer.headers.get("retry-after", ""))
     match answer.status:
         case 304:
-            return FetchFailed(f"{detail} to a first question", "serve the JWKS", is_answer=True)
+            return FetchError(f"{detail} to a first question", "serve the JWKS", is_answer=True)
         case 401 | 403:
             remedy = "let strangers read it, or give a credential with credentialSecretRef"
             if had_credential:
                 remedy = "put a fresh token into the Secret: a cluster's own dies with the key that signed it"
-            return FetchFailed(detail, remedy, is_answer=True)
+            return FetchError(detail, remedy, is_answer=True)
         case 429:
-            return FetchFailed(detail, "raise intervalSeconds, or the server's limit", retry_after=wait)
+            return FetchError(detail, "raise intervalSeconds, or the server's limit", retry_after=wait)
         case status if status >= 500:
-            return FetchFailed(detail, "see the server's own logs", retry_after=wait)
-    return FetchFailed(detail, "check that the URL is that of a JWKS", is_answer=True, retry_after=wait)
+            return FetchError(detail, "see the server's own logs", retry_after=wait)
+    return FetchError(detail, "check that the URL is that of a JWKS", is_answer=True, retry_after=wait)
 
 
 def _retry_after(text: str) -> float | None:

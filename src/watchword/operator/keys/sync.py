@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All issuers, each followed by a task of its own: one that hangs, lies or breaks costs the others nothing.
+"""Keeps the keys of all issuers, each in a task of its own: one that hangs, lies or breaks costs no other.
 
 Everything here runs on one event loop and is called from it. What was learned is read with `keys_of`, and
 `on_change` says when that is worth while.
@@ -10,31 +10,30 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from watchword.kube.names import NamespacedName
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
-from watchword.operator.keys.asking import Asking, FetchOwnCluster, ReadSecret
-from watchword.operator.keys.facts import IssuerKeys
-from watchword.operator.keys.followed import Followed
-from watchword.operator.keys.follower import Follower
-from watchword.operator.keys.pace import first_fetch
+from watchword.operator.keys.fetch_lanes import FetchLanes, FetchOwnCluster, ReadSecret
+from watchword.operator.keys.held_issuer import HeldIssuer, IssuerKeys
+from watchword.operator.keys.poller import PolledIssuer, first_fetch
 from watchword.process.logs import LOGGER
+from watchword.trust.api.v1alpha1 import ClusterTrustedIssuer
+from watchword.trust.api.v1alpha1.issuer import ConfigMapKeys
 from watchword.trust.conditions import Verdict
-from watchword.trust.heldkeys import HeldKey
-from watchword.trust.keychanges import KeyChange
-from watchword.trust.specs import ClusterTrustedIssuer
-from watchword.trust.specs.issuer import ConfigMapKeys
+from watchword.trust.key_rotation.changes import KeyChange
+from watchword.trust.key_rotation.held_keys import HeldKey
 
 # A deadline is looked at again at least so often: the wall clock may be set while a task sleeps.
 _NAP_SECONDS: Final = 30.0
 
 
 class Progress(NamedTuple):
-    """How the following of one issuer stands.
+    """How the keys of one issuer are kept.
 
     Attributes:
         keys: what is known of its keys.
         has_source: whether they come from elsewhere than the object itself.
         is_watched: whether that is a ConfigMap, whose changes are told.
-        begun_at: since when it is followed, in unix seconds.
+        begun_at: since when they are kept, in unix seconds.
         now: unix seconds when this was asked.
     """
 
@@ -46,7 +45,7 @@ class Progress(NamedTuple):
 
 
 class KeySync:
-    """Follows the keys of all issuers.
+    """Keeps the keys of all issuers.
 
     Args:
         on_change: called with an issuer's name when its keys or conditions have changed.
@@ -66,91 +65,115 @@ class KeySync:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._on_change = on_change
-        self._asking = Asking(read_secret, fetch_own_cluster, addresses)
+        self._lanes = FetchLanes(read_secret, fetch_own_cluster, addresses)
         self._now = now
-        self._followed: dict[str, Followed] = {}
-        self._config_maps: dict[tuple[str, str], Mapping[str, str] | None] = {}
+        self._polled: dict[str, PolledIssuer] = {}
+        # What a watch read since the last issuer began to name the ConfigMap; nothing that was read before.
+        self._config_maps: dict[NamespacedName, Mapping[str, str | None] | None] = {}
+        self._unread: set[NamespacedName] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._is_running = False
 
     def set_issuer(self, issuer: ClusterTrustedIssuer, held: tuple[HeldKey, ...]) -> None:
-        """Follow an issuer, or follow it as it was edited; `keys_of` is right as soon as this returns.
+        """Keep the keys of an issuer as its object says now; `keys_of` is right as soon as this returns.
 
         Args:
             issuer: the object.
-            held: the keys of its status; looked at only where this object was not followed yet.
+            held: the keys of its status; looked at only where this object is new here.
         """
         name = issuer.metadata.name
-        followed = self._followed.get(name)
-        if followed is not None and followed.uid != issuer.metadata.uid:
+        polled = self._polled.get(name)
+        source_was = None if polled is None else polled.source
+        if polled is not None and polled.uid != issuer.metadata.uid:
             # Another object under the same name: nothing is inherited.
             self.drop_issuer(name)
-            followed = None
-        if followed is None:
-            followed = Followed(Follower(issuer, held, self._now()))
-            self._followed[name] = followed
+            polled, source_was = None, None
+        if polled is None:
+            polled = PolledIssuer(HeldIssuer(issuer, held, self._now()))
+            self._polled[name] = polled
             self._start(name)
             changed = True
         else:
-            changed = followed.edit(issuer, self._now())
-        changed |= self._read_config_map(followed)
+            changed = polled.edit(issuer, self._now())
+        if isinstance(polled.source, ConfigMapKeys) and polled.source != source_was:
+            self._forget(polled.source)
+        self._forget_unwanted()
+        changed |= self._read_config_map(polled)
         if changed:
             self._say(name)
 
     def drop_issuer(self, name: str) -> None:
-        """Follow an issuer no more."""
-        self._followed.pop(name, None)
+        """Keep the keys of an issuer no more."""
+        self._polled.pop(name, None)
+        self._forget_unwanted()
         if (task := self._tasks.pop(name, None)) is not None:
             task.cancel()
 
-    def set_config_map(self, namespace: str, name: str, data: Mapping[str, str] | None) -> None:
-        """Take the content of a ConfigMap; None: there is none of that name."""
-        self._config_maps[namespace, name] = data
-        for issuer, followed in list(self._followed.items()):
-            source = followed.source
+    def set_config_map(self, namespace: str, name: str, data: Mapping[str, str | None] | None) -> None:
+        """Take the content of a ConfigMap, as a watch read it that began when it was first wanted, or later.
+
+        Args:
+            namespace: its namespace.
+            name: its name.
+            data: its entries, with None for those that are in `binaryData`; None: there is none of that name.
+        """
+        if NamespacedName(namespace, name) not in self.wanted_config_maps():
+            return
+        self._config_maps[NamespacedName(namespace, name)] = data
+        for issuer, polled in list(self._polled.items()):
+            source = polled.source
             if not isinstance(source, ConfigMapKeys):
                 continue
-            if (source.namespace, source.name) == (namespace, name) and self._read_config_map(followed):
+            if NamespacedName(source.namespace, source.name) == (namespace, name) and self._read_config_map(
+                polled
+            ):
                 self._say(issuer)
 
     def keys_of(self, name: str) -> IssuerKeys:
         """What is known of an issuer's keys.
 
         Raises:
-            KeyError: the issuer is not followed.
+            KeyError: the keys of this issuer are not kept.
         """
-        return self._followed[name].follower.keys
+        return self._polled[name].held.keys
 
     def progress(self) -> Mapping[str, Progress]:
-        """How the following of each issuer stands; from any thread."""
+        """How the keys of each issuer are kept; from any thread."""
         now = self._now()
         # A copy in one step: the loop goes on meanwhile.
         return {
             name: Progress(
-                each.follower.keys,
+                each.held.keys,
                 each.source is not None,
                 isinstance(each.source, ConfigMapKeys),
-                each.follower.begun_at,
+                each.held.begun_at,
                 now,
             )
-            for name, each in list(self._followed.items())
+            for name, each in list(self._polled.items())
         }
 
     def take_changes(self, name: str) -> tuple[KeyChange, ...]:
         """What happened to an issuer's keys since this was last asked; each is given once."""
-        followed = self._followed.get(name)
-        return () if followed is None else followed.follower.take_changes()
+        polled = self._polled.get(name)
+        return () if polled is None else polled.held.take_changes()
 
-    def wanted_config_maps(self) -> frozenset[tuple[str, str]]:
+    def wanted_config_maps(self) -> frozenset[NamespacedName]:
         """Namespaces and names of the ConfigMaps that hold keys."""
-        sources = (followed.source for followed in self._followed.values())
-        return frozenset((each.namespace, each.name) for each in sources if isinstance(each, ConfigMapKeys))
+        sources = (polled.source for polled in self._polled.values())
+        return frozenset(
+            NamespacedName(each.namespace, each.name) for each in sources if isinstance(each, ConfigMapKeys)
+        )
+
+    def take_unread_config_maps(self) -> frozenset[NamespacedName]:
+        """Those that an issuer began to name since this was last asked: their watches have to begin again."""
+        unread, self._unread = frozenset(self._unread), set()
+        return unread
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Keep keys until cancelled."""
         self._is_running = True
         try:
-            for name in self._followed:
+            for name in self._polled:
                 self._start(name)
             await asyncio.Event().wait()
         finally:
@@ -163,50 +186,69 @@ class KeySync:
 
     def _start(self, name: str) -> None:
         if self._is_running and name not in self._tasks:
-            self._tasks[name] = asyncio.create_task(self._follow(name, self._followed[name]))
+            self._tasks[name] = asyncio.create_task(self._keep(name, self._polled[name]))
 
     def _say(self, name: str) -> None:
         try:
             self._on_change(name)
-        except Exception:  # noqa: BLE001 - whoever listens must not end the following
+        except Exception:  # noqa: BLE001 - what is told must not end the task
             LOGGER.exception("a change of keys could not be passed on", extra={"issuer": name})
 
-    async def _follow(self, name: str, followed: Followed) -> None:
+    async def _keep(self, name: str, polled: PolledIssuer) -> None:
         loop = asyncio.get_running_loop()
-        followed.due = loop.time() + first_fetch(is_urgent=not followed.follower.keys.held)
+        polled.due = loop.time() + first_fetch(is_urgent=not polled.held.keys.held)
         while True:
-            followed.wake.clear()
+            polled.wake.clear()
             try:
-                if followed.follower.pass_time(self._now()):
+                if polled.held.pass_time(self._now()):
                     self._say(name)
-                is_due = followed.is_polled and loop.time() >= followed.due
-                if is_due and await followed.ask(self._asking, self._now()):
+                is_due = polled.is_polled and loop.time() >= polled.due
+                if is_due and await polled.ask(self._lanes, self._now()):
                     self._say(name)
             except Exception:  # noqa: BLE001 - a defect in one turn must neither end the task nor spin
-                LOGGER.exception("an issuer's keys could not be followed", extra={"issuer": name})
-                followed.due = loop.time() + _NAP_SECONDS
+                LOGGER.exception("an issuer's keys could not be kept, trying again", extra={"issuer": name})
+                polled.due = loop.time() + _NAP_SECONDS
             try:
-                async with asyncio.timeout(self._until_next(followed, loop.time())):
-                    await followed.wake.wait()
+                async with asyncio.timeout(self._until_next(polled, loop.time())):
+                    await polled.wake.wait()
             except TimeoutError:
                 pass
 
-    def _until_next(self, followed: Followed, loop_now: float) -> float:
+    def _until_next(self, polled: PolledIssuer, loop_now: float) -> float:
         waits = [_NAP_SECONDS]
-        if followed.is_polled:
-            waits.append(followed.due - loop_now)
-        if followed.follower.next_at is not None:
-            waits.append(followed.follower.next_at - self._now())
+        if polled.is_polled:
+            waits.append(polled.due - loop_now)
+        if polled.held.next_at is not None:
+            waits.append(polled.held.next_at - self._now())
         return max(min(waits), 0.05)
 
-    def _read_config_map(self, followed: Followed) -> bool:
-        source = followed.source
-        if not isinstance(source, ConfigMapKeys) or (source.namespace, source.name) not in self._config_maps:
+    def _forget(self, source: ConfigMapKeys) -> None:
+        """What is known of a ConfigMap was read for another issuer, or before: it may have changed since."""
+        self._config_maps.pop(NamespacedName(source.namespace, source.name), None)
+        self._unread.add(NamespacedName(source.namespace, source.name))
+
+    def _forget_unwanted(self) -> None:
+        for place in self._config_maps.keys() - self.wanted_config_maps():
+            del self._config_maps[place]
+
+    def _read_config_map(self, polled: PolledIssuer) -> bool:
+        source = polled.source
+        if (
+            not isinstance(source, ConfigMapKeys)
+            or NamespacedName(source.namespace, source.name) not in self._config_maps
+        ):
             return False
-        data = self._config_maps[source.namespace, source.name]
+        data = self._config_maps[NamespacedName(source.namespace, source.name)]
         place = f"ConfigMap {source.namespace}/{source.name}"
-        if data is None or source.key not in data:
-            what = f"{place} is missing" if data is None else f"{place} has no entry {source.key}"
-            fresh = Verdict.UNREACHABLE.with_message(what, "create it with the issuer's JWKS")
-            return followed.follower.trouble(fresh, self._now())
-        return followed.follower.answer(data[source.key].encode(), self._now())
+        text = None if data is None else data.get(source.key)
+        if text is not None:
+            return polled.held.answer(text.encode(), self._now())
+        remedy = "create it with the issuer's JWKS"
+        if data is None:
+            what = f"{place} is missing"
+        elif source.key in data:
+            what = f"the entry {source.key} of {place} is in binaryData, and is read from data"
+            remedy = "write the JWKS as text in UTF-8, so that it is an entry of data"
+        else:
+            what = f"{place} has no entry {source.key}"
+        return polled.held.trouble(Verdict.UNREACHABLE.with_message(what, remedy), self._now())
