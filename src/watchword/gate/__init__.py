@@ -4,9 +4,9 @@
 `serve.py` is the process, `app.py` what answers on its port, `engine.py` one decision.
 """
 
+from watchword.gate.bundle_file import BundleSource, FileSource, SourceProblem
 from watchword.gate.serve import run
 from watchword.gate.settings import AuditLevel, FollowedConfigMap, GateSettings
-from watchword.gate.sources import BundleSource, FileSource, SourceProblem
 
 __all__ = [
     "AuditLevel",

@@ -10,15 +10,21 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from watchword.identity import Identity, Reason, Refusal
+from watchword.gate.responses import grant_lines, permit_lines
+from watchword.identity import Grant, Identity, Reason, Refusal
 
 # Some 14,000 tokens: who has 10,000 callers, of whom some renewed their token, finds each of them again.
 POSITIVE_BYTES: Final = 12 * 1024 * 1024
 NEGATIVE_BYTES: Final = 1024 * 1024
 # A refusal may hang on the clock (expired): it is worth seconds, not minutes.
 NEGATIVE_SECONDS: Final = 10.0
-# What an entry weighs beside its lines, in bytes: the identity, its names, the digest, its place.
+# What an entry weighs next to its lines, in bytes: the identity, its names, the digest, its place.
 ENTRY_BYTES: Final = 600
+# What a refusal's proven part weighs next to its texts: the object and the heads of three texts.
+PROVEN_BYTES: Final = 240
+# What a desk token's claims take in memory, for each byte of them: many short names in tuples.
+DESK_FACTOR: Final = 12
+GRANT_LINES_BYTES: Final = 2 * 1024 * 1024
 
 # Refused before anything costly was done (finding it again is as cheap as remembering it), or only for now.
 _NOT_REMEMBERED: Final = frozenset(
@@ -57,21 +63,58 @@ class Remembered(Protocol):
         """What it takes with its place in the table, in bytes. Always the same."""
 
 
-class Known(Identity, frozen=True, gc=False):
-    """Who is calling, with the lines that say so in each answer.
+class CachedIdentity(Identity, frozen=True, gc=False):
+    """Who is calling, with the lines that say so in each answer; those of the grants are in GrantLines.
 
     Attributes:
         lines: who it is; see `identity_lines`.
-        granted: what was granted; see `grant_lines`. One value for all workloads of the same grants.
+        granted: of a desk token, the lines of all that it and its workload allow; else nothing.
+        desk_bytes: of a desk token, what it takes besides, in bytes; else 0.
     """
 
-    lines: bytes
-    granted: bytes
+    lines: bytes = b""
+    granted: bytes = b""
+    desk_bytes: int = 0
 
     @property
     def weight(self) -> int:
         """What it takes, in bytes."""
-        return ENTRY_BYTES + len(self.lines)
+        return ENTRY_BYTES + len(self.lines) + self.desk_bytes
+
+
+class GrantLines:
+    """The lines of grants, by the value of the ruleset that they are of; bounded in bytes.
+
+    One workload may hold 1000 names in each of 32 grants: what all of them come to is bounded by this, and
+    not by how many workloads call. It belongs to one ruleset, which keeps the values alive.
+
+    Attributes:
+        lines: by `id` of a tuple of grants, or of one grant: looked up here first.
+        used_bytes: what they come to.
+    """
+
+    def __init__(self, limit_bytes: int = GRANT_LINES_BYTES) -> None:
+        """Hold at most `limit_bytes`."""
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self.lines: dict[int, bytes] = {}
+
+    def of_all(self, grants: tuple[Grant, ...]) -> bytes:
+        """Make and remember the lines of all that a workload holds."""
+        return self._remember(id(grants), grant_lines(grants))
+
+    def of_one(self, grant: Grant) -> bytes:
+        """Make and remember the lines of the grant that let a request pass."""
+        return self._remember(id(grant), permit_lines(grant))
+
+    def _remember(self, key: int, lines: bytes) -> bytes:
+        if self.used_bytes + len(lines) > self.limit_bytes:
+            self.lines.clear()
+            self.used_bytes = 0
+        if len(lines) <= self.limit_bytes:
+            self.lines[key] = lines
+            self.used_bytes += len(lines)
+        return lines
 
 
 class RememberedRefusal(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +127,12 @@ class RememberedRefusal(msgspec.Struct, frozen=True, gc=False):
     @property
     def weight(self) -> int:
         """What it takes, in bytes."""
-        return ENTRY_BYTES + len(self.refusal.detail) + len(self.refusal.hint)
+        refusal, proven = self.refusal, self.refusal.proven
+        weight = ENTRY_BYTES + len(refusal.detail) + len(refusal.hint)
+        if proven is not None:
+            # The issuer, its key and the workload are the ruleset's own texts.
+            weight += PROVEN_BYTES + len(proven.subject) + len(proven.token_id) + len(proven.pod)
+        return weight
 
 
 _V = TypeVar("_V", bound=Remembered)

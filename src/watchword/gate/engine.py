@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision for one request: from the cache or anew, counted and audited, always under one ruleset.
+"""The decision for one request: from the cache or newly made, counted and audited, always under one ruleset.
 
 A ruleset and its caches are one value that is swapped whole. A request takes that value once and stays with
 it, so a decision made under the old bundle can never be stored for the new one.
@@ -10,51 +10,64 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 
-from watchword.gate.answers import Allowed, Answer, grant_lines, identity_lines, refused
-from watchword.gate.audit import AuditEntry, AuditLog
+from watchword.gate.audit import AuditEntry, AuditLog, Teller
+from watchword.gate.authz_request import TOKEN_PLACE, AuthzRequest, Credential, find_credential
 from watchword.gate.cache import (
+    DESK_FACTOR,
     NEGATIVE_BYTES,
     NEGATIVE_SECONDS,
     POSITIVE_BYTES,
     BoundedCache,
-    Known,
+    CachedIdentity,
+    GrantLines,
     RememberedRefusal,
     is_worth_remembering,
 )
-from watchword.gate.forwarded import Asked
-from watchword.gate.inquiry import TOKEN_PLACE, Inquiry, Presented, present
-from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
+from watchword.gate.long_connections import GRACE_SECONDS, LongConnections
 from watchword.gate.metrics import GateMetrics
+from watchword.gate.original_request import OriginalRequest
+from watchword.gate.rate_limits import RateLimiter
+from watchword.gate.responses import (
+    NO_GRANT_LINES,
+    NO_IDENTITY_LINES,
+    Allowed,
+    Answer,
+    decided_lines,
+    grant_lines,
+    identity_lines,
+    permit_lines,
+    refused,
+)
 from watchword.gate.settings import AuditLevel
-from watchword.identity import CHECKS, Identity, Reason, Refusal, read_bearer, verify
-from watchword.trust import RouteMatch, Ruleset, authorize
+from watchword.identity import DeskClaims, Grant, Identity, Proven, Reason, Refusal, read_bearer, verify
+from watchword.trust import RouteMatch, Ruleset, authorize, held_grants
+from watchword.trust.desk_revocations import Revocations, RevokedSet
+from watchword.trust.desk_tokens import encode_desk_claims
+from watchword.trust.ruleset import AUTHORIZATION
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
-_SIGNATURE_CHECK = 6
 _MISSHAPEN = frozenset({Reason.TOKEN_TOO_LARGE.code, Reason.MALFORMED_TOKEN.code})
-# What is refused after the signature held is about somebody whom a trusted cluster vouches for.
-_PROVEN = frozenset(reason for check in CHECKS if check.number > _SIGNATURE_CHECK for reason in check.reasons)
 
 
 class Active:
     """A ruleset with the caches that belong to it."""
 
-    __slots__ = ("_granted", "no", "ruleset", "yes")
+    __slots__ = ("grants", "no", "ruleset", "yes")
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
-        self.yes: BoundedCache[Known] = BoundedCache(POSITIVE_BYTES)
+        self.yes: BoundedCache[CachedIdentity] = BoundedCache(POSITIVE_BYTES)
         self.no: BoundedCache[RememberedRefusal] = BoundedCache(NEGATIVE_BYTES)
-        self._granted: dict[int, bytes] = {}
+        self.grants = GrantLines()
 
-    def known(self, identity: Identity) -> Known:
-        """An identity with the lines of its answers."""
-        # The ruleset holds each list of grants once, and for as long as this lives.
-        granted = self._granted.get(id(identity.grants))
-        if granted is None:
-            granted = self._granted[id(identity.grants)] = grant_lines(identity.grants)
-        return Known(
+    def known(self, identity: Identity) -> CachedIdentity:
+        """An identity with the lines that name it."""
+        desk, granted, desk_bytes = identity.desk, b"", 0
+        if desk is not None:
+            granted = grant_lines(held_grants(identity))
+            desk_bytes = len(granted) + DESK_FACTOR * len(encode_desk_claims(desk))
+        return CachedIdentity(
             identity.issuer,
             identity.subject,
             identity.workload,
@@ -64,8 +77,10 @@ class Active:
             identity.pod,
             identity.valid_from,
             identity.valid_until,
+            desk,
             identity_lines(identity),
             granted,
+            desk_bytes,
         )
 
 
@@ -74,6 +89,8 @@ class Engine:
 
     Attributes:
         active: the ruleset in use with its caches; None until a bundle was loaded.
+        revoked: the desk tokens that were taken back; no ruleset and no cache depends on it.
+        reads_authorization: the token is in the Authorization header.
     """
 
     def __init__(
@@ -84,33 +101,92 @@ class Engine:
         audit_level: AuditLevel = "off",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        long_connection_grace: float = GRACE_SECONDS,
     ) -> None:
-        """Take what it reports to, and its clocks (seconds)."""
+        """Take what it reports to, its clocks (seconds), and the grace of long connections (seconds)."""
         self.metrics, self.audit, self.audit_level = metrics, audit, audit_level
         self.clock, self.monotonic = clock, monotonic
         self.active: Active | None = None
+        self.reads_authorization = True
+        self._not_ready = Refusal(Reason.NOT_READY)
+        self.revoked = RevokedSet()
         self.limiter = RateLimiter()
         self.refusals = RefusalLog()
+        self.long_connections = LongConnections(self, long_connection_grace)
         self._prefix, self._numbers = secrets.token_hex(6), itertools.count(1)
         metrics.cache_bytes.set_function(self._cache_bytes)
+        metrics.long_connections.set_function(lambda: float(len(self.long_connections)))
 
     def adopt(self, ruleset: Ruleset) -> None:
-        """Use another ruleset from the next request on."""
-        self.active = Active(ruleset)
+        """Use another ruleset from the next request on, and for all that are still passed on."""
+        self.active, self._not_ready = Active(ruleset), Refusal(Reason.NOT_READY)
+        self.reads_authorization = ruleset.token_header == AUTHORIZATION
         self.limiter.keep_only(frozenset(each.name for each in ruleset.policy.workloads.values()))
-        self.metrics.bundle_adopted(ruleset.service, ruleset.generation, ruleset.workloads)
+        self.metrics.bundle_adopted(ruleset.service, ruleset.generation, ruleset.workloads, ruleset.digest)
+        self.long_connections.decide_again()
+
+    def end_trust(self, cause: Refusal) -> None:
+        """Let no one in from the next request on, and say this cause, until a ruleset is adopted again.
+
+        What is still passed on ends at once.
+        """
+        self.active, self._not_ready = None, cause
+        self.metrics.bundle_ended()
+        self.long_connections.decide_again()
+
+    def revoke(self, revocations: Revocations) -> None:
+        """Refuse these desk tokens from the next request on, remembered or not, and end what they carry."""
+        self.revoked.add(revocations, self.clock())
+        # Also where nothing is new: an error may have kept the last ones from being ended.
+        self.long_connections.end_revoked()
+
+    def still_trusts(self, active: Active, identity: Identity) -> bool:
+        """Whether a decision on an identity still holds: same ruleset, and its token was not taken back."""
+        if self.active is not active:
+            return False
+        return identity.desk is None or self.revocation_of(identity.desk) is None
+
+    def revocation_of(self, desk: DeskClaims) -> Refusal | None:
+        """Why a desk token that is well-formed and trusted is refused all the same; None: it is not."""
+        if not self.revoked.is_known:
+            return Refusal(Reason.REVOCATIONS_UNKNOWN)
+        if self.revoked.covers(desk):
+            hint = "Exchange the pod's own token at the desk again."
+            return Refusal(Reason.REVOKED, "The desk took the token back.", hint)
+        return None
+
+    @property
+    def not_ready(self) -> Refusal:
+        """Why no one is let in while no ruleset is in use."""
+        return self._not_ready
+
+    @property
+    def pass_headers(self) -> frozenset[bytes]:
+        """The request headers that the service lets through to its app, in lower case."""
+        return self.active.ruleset.pass_headers if self.active else frozenset()
+
+    @property
+    def token_header(self) -> bytes:
+        """The name in lower case of the header that the token is in."""
+        return self.active.ruleset.token_header if self.active else AUTHORIZATION
 
     def new_decision_id(self) -> str:
         """A name for a decision: unique over all gates, and cheap."""
         return f"{self._prefix}-{next(self._numbers):x}"
 
-    def who(self, active: Active | None, headers: RequestHeaders) -> Known | Refusal:
-        """Who is calling (checks 1 to 15)."""
+    def authenticate_or_refuse(
+        self, headers: RequestHeaders, told: Teller | None = None
+    ) -> tuple[Active, CachedIdentity] | Answer:
+        """Who is calling, under which ruleset (checks 1 to 15), else the refusal."""
+        active = self.active
         if active is None:
-            return Refusal(Reason.NOT_READY)
-        return self.who_presents(active, present(headers))
+            return self.refuse(None, Refusal(Reason.NOT_READY), told=told)
+        known = self.authenticate(active, find_credential(headers, self.token_header))
+        if isinstance(known, Refusal):
+            return self.refuse(active, known, told=told)
+        return active, known
 
-    def who_presents(self, active: Active, credential: Presented | Refusal) -> Known | Refusal:
+    def authenticate(self, active: Active, credential: Credential | Refusal) -> CachedIdentity | Refusal:
         """Who holds a credential (checks 2 to 15)."""
         if isinstance(credential, Refusal):
             return credential
@@ -118,7 +194,7 @@ class Engine:
         known = active.yes.get(key, now)
         if known is not None:
             self.metrics.cache_hit.count += 1
-            return known
+            return known if known.desk is None else self._unless_revoked(known, known.desk)
         remembered = active.no.get(key, now)
         if remembered is not None:
             self.metrics.cache_refusal_hit.count += 1
@@ -139,70 +215,127 @@ class Engine:
         known = active.known(decision)
         if now < decision.valid_until:
             active.yes.put(key, known)
-        return known
+        return known if known.desk is None else self._unless_revoked(known, known.desk)
 
-    def settle(self, inquiry: Inquiry) -> Allowed | Answer:
+    def _unless_revoked(self, known: CachedIdentity, desk: DeskClaims) -> CachedIdentity | Refusal:
+        refusal = self.revocation_of(desk)
+        if refusal is None:
+            return known
+        proven = Proven(
+            known.issuer, known.key_thumbprint, known.subject, known.token_id, known.pod, known.workload
+        )
+        return Refusal(refusal.reason, refusal.detail, refusal.hint, proven)
+
+    def decide(self, authz_request: AuthzRequest) -> Allowed | Answer:
         """Answer `/authz` (checks 1 to 15), or a proxy: route, scope and rate as well (checks 1 to 17)."""
         active = self.active
         if active is None:
-            return self.refuse(None, Refusal(Reason.NOT_READY))
-        known = self.who_presents(active, inquiry.credential)
+            return self.refuse(None, Refusal(Reason.NOT_READY), told=authz_request)
+        original = authz_request.original
+        match = None
+        if active.ruleset.routes.has_public and isinstance(original, OriginalRequest):
+            match = active.ruleset.routes.match(
+                original.method, original.target, form_flaw=original.form_flaw
+            )
+            if isinstance(match, RouteMatch) and match.is_public:
+                return self._decide_public(active, match, original.method, authz_request)
+        known = self.authenticate(active, authz_request.credential)
         if isinstance(known, Refusal):
-            return self.refuse(active, known)
-        asked = inquiry.asked
-        if asked is None:
-            return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
-        return self._settle_asked(active, known, asked)
+            return self.refuse(active, known, told=authz_request)
+        if original is None:
+            if known.desk is not None:
+                return self._decide_by_desk(active, known, known.desk, authz_request)
+            decision_id = self.note_allowed(active, known, None, "", authz_request)
+            lines = active.grants.lines
+            granted = lines.get(id(known.grants)) or active.grants.of_all(known.grants)
+            return Allowed(known.lines, granted, decision_id)
+        return self._decide_original(active, known, original, authz_request, match)
 
-    def settle_token(self, inquiry: Inquiry) -> Allowed | Answer | None:
-        """Answer as `settle` does; None where the credential may hold what is no token, and nothing was done.
+    def decide_token(self, authz_request: AuthzRequest) -> Allowed | Answer | None:
+        """Answer as `decide` does; None where the credential may not be a token, and then nothing was done.
 
-        It is for a credential that was cut out of a read: only of a token's characters is it certain that an
-        HTTP parser would have found the same one.
+        It is for a credential that was cut out of a read: only where it has a token's characters alone would
+        an HTTP parser certainly have found the same one.
         """
         active = self.active
         if active is None:
             return None
-        known = self.who_presents(active, inquiry.credential)
+        known = self.authenticate(active, authz_request.credential)
         if isinstance(known, Refusal):
-            return None if known.reason is Reason.MALFORMED_CREDENTIAL else self.refuse(active, known)
-        asked = inquiry.asked
-        if asked is None:
-            return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, ""))
-        return self._settle_asked(active, known, asked)
+            if known.reason is Reason.MALFORMED_CREDENTIAL or active.ruleset.routes.has_public:
+                return None
+            return self.refuse(active, known, told=authz_request)
+        original = authz_request.original
+        if original is None:
+            if known.desk is not None:
+                return self._decide_by_desk(active, known, known.desk, authz_request)
+            decision_id = self.note_allowed(active, known, None, "", authz_request)
+            lines = active.grants.lines
+            granted = lines.get(id(known.grants)) or active.grants.of_all(known.grants)
+            return Allowed(known.lines, granted, decision_id)
+        return self._decide_original(active, known, original, authz_request)
 
-    def _settle_asked(self, active: Active, known: Known, asked: Asked | Refusal) -> Allowed | Answer:
-        if isinstance(asked, Refusal):
+    def _decide_by_desk(
+        self, active: Active, known: CachedIdentity, desk: DeskClaims, told: AuthzRequest
+    ) -> Allowed | Answer:
+        """Answer `/authz` to a desk token: one for a purpose passes on that purpose's routes only."""
+        if desk.purpose is not None:
+            detail = f"A token for the purpose {desk.purpose} passes only on routes of that purpose."
+            return self.refuse(active, Refusal(Reason.WRONG_PURPOSE, detail), known, told=told)
+        return Allowed(known.lines, known.granted, self.note_allowed(active, known, None, "", told))
+
+    def _decide_original(
+        self,
+        active: Active,
+        known: CachedIdentity,
+        original: OriginalRequest | Refusal,
+        told: Teller,
+        match: RouteMatch | Refusal | None = None,
+    ) -> Allowed | Answer:
+        if isinstance(original, Refusal):
             # Who is calling came first, as in the table: a stranger learns nothing of the proxy.
-            return self.refuse(active, asked, known)
-        method = asked.method
-        match = active.ruleset.routes.match(method, asked.target)
+            return self.refuse(active, original, known, told=told)
+        method = original.method
+        if match is None:
+            match = active.ruleset.routes.match(method, original.target, form_flaw=original.form_flaw)
         if isinstance(match, Refusal):
-            return self.refuse(active, match, known, method=method)
-        if refusal := self.permit(active, known, match, method):
-            return refusal
-        return Allowed(known.lines, known.granted, self.note_allowed(active, known, match, method))
+            return self.refuse(active, match, known, method=method, told=told)
+        if match.is_public:
+            return self._decide_public(active, match, method, told)
+        grant = self.permit(active, known, match, method, told)
+        if isinstance(grant, Answer):
+            return grant
+        if known.desk is None:
+            granted = active.grants.lines.get(id(grant)) or active.grants.of_one(grant)
+        else:
+            # Made for this request: the remembered lines are those of the ruleset's own grants.
+            granted = permit_lines(grant)
+        granted += decided_lines(match.account, match.project)
+        return Allowed(known.lines, granted, self.note_allowed(active, known, match, method, told))
 
-    def decide(self, headers: RequestHeaders, method: str, target: bytes) -> Answer:
-        """Decide on a request that came to the gate itself (checks 1 to 17).
+    def _decide_public(self, active: Active, match: RouteMatch, method: str, told: Teller) -> Allowed:
+        """A yes to a request that needs no token: each header of an identity is there, and empty."""
+        decision_id = self.note_allowed(active, None, match, method, told)
+        return Allowed(NO_IDENTITY_LINES, NO_GRANT_LINES, decision_id)
 
-        Args:
-            headers: the request's headers.
-            method: its method.
-            target: its raw request target.
-        """
-        settled = self.settle(Inquiry(present(headers), Asked(method, target)))
-        return Answer(200, settled.headers) if isinstance(settled, Allowed) else settled
-
-    def permit(self, active: Active, identity: Identity, match: RouteMatch, method: str) -> Answer | None:
-        """Scope, account and rate (checks 16 and 17): None when the request may pass, else the refusal."""
-        grant = authorize(identity, match.scope, match.account, match.project)
+    def permit(
+        self,
+        active: Active,
+        identity: Identity,
+        match: RouteMatch,
+        method: str,
+        told: Teller | None = None,
+    ) -> Grant | Answer:
+        """Scope, account and rate (checks 16 and 17): the grant that lets it pass, else the refusal."""
+        grant = authorize(identity, match.scope, match.account, match.project, match.purpose)
         if isinstance(grant, Refusal):
-            return self.refuse(active, grant, identity, match, method=method)
+            return self.refuse(active, grant, identity, match, method=method, told=told)
         limited = self.limiter.take(identity.workload, active.ruleset.limits, self.monotonic())
         if limited is not None:
-            return self.refuse(active, limited[0], identity, match, method=method, retry_after=limited[1])
-        return None
+            return self.refuse(
+                active, limited[0], identity, match, method=method, retry_after=limited[1], told=told
+            )
+        return grant
 
     def refuse(
         self,
@@ -213,79 +346,97 @@ class Engine:
         *,
         method: str = "",
         retry_after: int | None = None,
+        told: Teller | None = None,
     ) -> Answer:
         """Count, log and audit a refusal, and make its answer."""
+        if refusal.reason is Reason.NOT_READY:
+            refusal, retry_after = self._not_ready, 1
         decision_id = self.new_decision_id()
         self.metrics.refused[refusal.reason.code].count += 1
         self.refusals.note(refusal, decision_id)
         if self.audit is not None and self.audit_level != "off":
-            self._audit(
-                self.audit,
-                active,
-                decision_id,
-                outcome="refused",
-                identity=identity,
-                match=match,
-                method=method,
-                refusal=refusal,
-            )
-        if refusal.reason is Reason.NOT_READY:
-            retry_after = 1
+            who = identity if identity is not None else refusal.proven
+            # Without a signature, every caller can have such entries written: only so many a second.
+            if who is not None or self.audit.admits_unproven(self.clock()):
+                self._audit(
+                    self.audit, active, decision_id, refusal, who=who, match=match, method=method, told=told
+                )
         scope = match.scope if match and refusal.reason is Reason.INSUFFICIENT_SCOPE else None
         return refused(refusal, decision_id, scope=scope, retry_after=retry_after)
 
-    def note_allowed(self, active: Active, identity: Identity, match: RouteMatch | None, method: str) -> str:
-        """Count and audit a yes; returns the decision's id."""
+    def note_allowed(
+        self,
+        active: Active,
+        identity: Identity | None,
+        match: RouteMatch | None,
+        method: str,
+        told: Teller | None = None,
+    ) -> str:
+        """Count and audit a yes, which a public route gives to no identity; returns the decision's id."""
         decision_id = self.new_decision_id()
         self.metrics.allowed.count += 1
         if self.audit is not None and self.audit_level == "all":
             self._audit(
-                self.audit,
-                active,
-                decision_id,
-                outcome="allowed",
-                identity=identity,
-                match=match,
-                method=method,
+                self.audit, active, decision_id, None, who=identity, match=match, method=method, told=told
             )
         return decision_id
+
+    def note_ended(self, refusal: Refusal, decision_id: str, told: Teller) -> None:
+        """Count and audit the end of a request that was let in by the decision of this id."""
+        self.metrics.long_connections_ended.labels(refusal.reason.code).inc()
+        if self.audit is not None and self.audit_level != "off":
+            self._audit(
+                self.audit,
+                self.active,
+                decision_id,
+                refusal,
+                who=refusal.proven,
+                match=None,
+                method="",
+                told=told,
+                outcome="ended",
+            )
 
     def _audit(
         self,
         audit: AuditLog,
         active: Active | None,
         decision_id: str,
+        refusal: Refusal | None,
         *,
-        outcome: str,
-        identity: Identity | None,
+        who: Identity | Proven | None,
         match: RouteMatch | None,
         method: str,
-        refusal: Refusal | None = None,
+        told: Teller | None,
+        outcome: str = "",
     ) -> None:
         ruleset = active.ruleset if active else None
-        is_proven = identity is not None or (refusal is not None and refusal.reason in _PROVEN)
-        write = audit.write if is_proven else audit.write_unproven
-        write(
+        claims = who.desk if isinstance(who, Identity) else None
+        audit.write(
             AuditEntry(
                 time=self.clock(),
                 decision_id=decision_id,
-                outcome=outcome,
+                outcome=outcome or ("refused" if refusal else "allowed"),
                 bundle=ruleset.digest if ruleset else "",
                 generation=ruleset.generation if ruleset else 0,
                 reason=refusal.reason.code if refusal else "",
-                detail=refusal.detail if refusal and is_proven else "",
-                issuer=identity.issuer if identity else "",
-                subject=identity.subject if identity else "",
-                workload=identity.workload if identity else "",
-                token_id=identity.token_id if identity else "",
-                key_thumbprint=identity.key_thumbprint if identity else "",
-                pod=identity.pod if identity else "",
+                detail=refusal.detail if refusal and who else "",
+                issuer=who.issuer if who else "",
+                subject=who.subject if who else "",
+                workload=who.workload if who else "",
+                token_id=who.token_id if who else "",
+                key_thumbprint=who.key_thumbprint if who else "",
+                pod=who.pod if who else "",
+                desk=ruleset.policy.desk.name if claims and ruleset and ruleset.policy.desk else "",
+                origin_token_id=claims.origin.token_id if claims and claims.origin else "",
+                purpose=(claims.purpose or "") if claims else "",
                 # A method is the caller's word until a route named it.
                 method=method if match else "",
                 route=match.path if match else "",
                 scope=match.scope if match else "",
                 account=(match.account or "") if match else "",
                 project=(match.project or "") if match else "",
+                unproven=told.unproven() if told else None,
             )
         )
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
-from watchword.gate.tallies import Durations, Tallies
+from watchword.gate.counters import Counters, Durations
 from watchword.identity import Reason
+from watchword.process.certificate_metrics import Validity, certificate_gauges
 
 # Seconds. A verification is tens of microseconds; what takes milliseconds is worth seeing.
 _BUCKETS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.025)
@@ -20,7 +21,7 @@ class GateMetrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
-        self._decisions = Tallies(
+        self._decisions = Counters(
             "watchword_decisions",
             "Decisions by service and reason; `allowed` for a yes.",
             ["service", "reason"],
@@ -29,7 +30,7 @@ class GateMetrics:
         self.verification = Durations(
             "watchword_verification_seconds", "Time to verify a token that was in no cache.", _BUCKETS
         )
-        lookups = Tallies("watchword_cache_lookups", "Decision cache look-ups.", ["result"])
+        lookups = Counters("watchword_cache_lookups", "Decision cache look-ups.", ["result"])
         self.cache_hit, self.cache_refusal_hit, self.cache_miss = (
             lookups.of(result) for result in ("hit", "refusal_hit", "miss")
         )
@@ -54,6 +55,22 @@ class GateMetrics:
         self.bundle_failures = Counter(
             "watchword_bundle_failures", "Bundles that were refused.", registry=self.registry
         )
+        self.bundle_in_use = Gauge(
+            "watchword_bundle_in_use",
+            "Generation of the bundle in use, with its service and digest; no sample: none is in use.",
+            ["service", "digest"],
+            registry=self.registry,
+        )
+        self.bundle_generations_ahead = Counter(
+            "watchword_bundle_generations_ahead",
+            "Bundles that were refused for a generation far ahead of the clock: forged, or a wrong clock.",
+            registry=self.registry,
+        )
+        self.bundle_absent = Gauge(
+            "watchword_bundle_absent_seconds",
+            "Seconds for which the bundle has been known to be gone; 0: it is not. Its trust ends after 60.",
+            registry=self.registry,
+        )
         self.bundle_watch_connected = Gauge(
             "watchword_bundle_watch_connected",
             "1 while the bundle's ConfigMap is followed through the API, else 0.",
@@ -77,18 +94,50 @@ class GateMetrics:
         self.audit_dropped = Counter(
             "watchword_audit_dropped", "Audit entries that found the queue full.", registry=self.registry
         )
+        self.long_connections = Gauge(
+            "watchword_long_connections",
+            "Requests that are passed on to the app by now.",
+            registry=self.registry,
+        )
+        self.long_connections_ended = Counter(
+            "watchword_long_connections_ended",
+            "Requests passed on that the gate ended, by reason: trust withdrawn, or a token that is over.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.usage_events = Counter(
             "watchword_usage_events", "Usage events by outcome.", ["outcome"], registry=self.registry
         )
+        self.usage_store_failures = Counter(
+            "watchword_usage_store_failures",
+            "Times that the usage store did not do what it was asked, at once or by its last answer.",
+            registry=self.registry,
+        )
+
+    def follow_certificate(self, validity: Validity) -> None:
+        """Say from now on from when until when the certificate in use is valid."""
+        certificate_gauges(self.registry, "watchword", "gate's TLS", validity)
 
     def follow_live(self, age: Callable[[], float | None], is_connected: Callable[[], bool]) -> None:
         """Say from now on how the watch of the bundle's ConfigMap is."""
         self.bundle_watch_connected.set_function(lambda: float(is_connected()))
         self.bundle_watch_age.set_function(lambda: math.nan if (found := age()) is None else found)
 
-    def bundle_adopted(self, service: str, generation: int, workloads: int) -> None:
+    def follow_absence(self, seconds: Callable[[], float]) -> None:
+        """Say from now on for how long the bundle has been gone."""
+        self.bundle_absent.set_function(seconds)
+
+    def bundle_ended(self) -> None:
+        """Note that no bundle is in use any more."""
+        self.bundle_in_use.clear()
+        self.bundle_generation.set(0)
+        self.workloads.set(0)
+
+    def bundle_adopted(self, service: str, generation: int, workloads: int, digest: str) -> None:
         """Note the bundle in use."""
         now = time.time()
+        self.bundle_in_use.clear()
+        self.bundle_in_use.labels(service, digest).set(generation)
         self._name_service(service)
         self.bundle_generation.set(generation)
         self.bundle_loaded.set(now)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ops port: is it alive, is it ready and if not why not, and what has it counted.
 
-Four paths to read, none to change anything: a shut-down or admin endpoint here would be one for everybody
+Paths to read, none to change anything: a shut-down or admin endpoint here would be one for everyone
 who reaches the pod (CVE-2024-40632).
 """
 
@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from watchword.gate.app_probes import AppProber
+from watchword.gate.bundle_updater import BundleUpdater
 from watchword.gate.engine import Engine
-from watchword.gate.keeper import Keeper
 
 if TYPE_CHECKING:
-    from watchword.gate.live import LiveSource
+    from watchword.gate.bundle_watch import BundleWatch
+    from watchword.gate.proxy.target import UpstreamAddress
 
 
 DEFAULT_BASE_PATH: Final = "/api/internal"
@@ -31,10 +33,14 @@ class Readiness:
     """
 
     def __init__(
-        self, engine: Engine, keeper: Keeper, live: "LiveSource | None" = None, upstream: str | None = None
+        self,
+        engine: Engine,
+        updater: BundleUpdater,
+        live: "BundleWatch | None" = None,
+        upstream: "UpstreamAddress | None" = None,
     ) -> None:
-        """Judge by an engine, its keeper and the app at `upstream`; `live` only says what it follows."""
-        self._engine, self._keeper, self._live, self._upstream = engine, keeper, live, upstream
+        """Judge by an engine, its updater and the app at `upstream`; `live` only says what it follows."""
+        self._engine, self._updater, self._live, self._upstream = engine, updater, live, upstream
         self.stopping = False
 
     async def now(self) -> tuple[int, dict[str, object]]:
@@ -43,13 +49,12 @@ class Readiness:
             return self.document()
         # Imported only here: a gate without an upstream does not pay for what it takes.
         from watchword.gate.proxy.reachability import accepts_connections
-        from watchword.gate.proxy.target import parse_upstream
 
-        return self.document(has_app=await accepts_connections(parse_upstream(self._upstream)))
+        return self.document(has_app=await accepts_connections(self._upstream))
 
     def document(self, *, has_app: bool = True) -> tuple[int, dict[str, object]]:
         """The status and body of /readyz, where the app behind the gate is there or not."""
-        active, problem = self._engine.active, self._keeper.problem
+        active, problem = self._engine.active, self._updater.problem
         document: dict[str, object] = {"ready": active is not None and has_app and not self.stopping}
         if active is not None:
             ruleset = active.ruleset
@@ -64,16 +69,16 @@ class Readiness:
             # With a bundle in use this is a warning: callers are served under the last good one.
             document["why" if active is None else "warning"] = problem.detail
             document["remedy"] = problem.remedy
-        if not has_app and "why" not in document:
-            document["why"] = f"the app at {self._upstream} accepts no connections"
+        if self._upstream is not None and not has_app and "why" not in document:
+            document["why"] = f"the app at http://{self._upstream.authority} accepts no connections"
             document["remedy"] = "start the app, or give --upstream the address that it listens on"
         if self._live is not None:
             document["follows"] = self._live.document()
         return (200 if document["ready"] else 503), document
 
 
-def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
-    """The ASGI application of the ops port."""
+def ops_app(engine: Engine, readiness: Readiness, prober: AppProber | None = None) -> Starlette:
+    """The ASGI application of the ops port; with a prober it makes the app's probes for the kubelet."""
 
     async def healthz(_: Request) -> Response:
         return Response("ok\n", media_type="text/plain")
@@ -87,16 +92,24 @@ def ops_app(engine: Engine, readiness: Readiness) -> Starlette:
 
     async def usage_document(_: Request) -> Response:
         # Imported here: most gates are never asked for it.
-        from watchword.gate.openapi import openapi
+        from watchword.gate.usage.openapi import openapi
 
         active = engine.active
         return JSONResponse(openapi(active.ruleset.usage_base_path if active else DEFAULT_BASE_PATH))
+
+    async def app_probe(request: Request) -> Response:
+        try:
+            failure = await (prober or AppProber(())).failure_of(request.path_params["name"])
+        except KeyError:
+            return Response("no such probe; the gate's flags (--app-probe) name those that there are\n", 404)
+        return Response(f"{failure or 'ok'}\n", 503 if failure else 200, media_type="text/plain")
 
     app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
+            Route("/app-probes/{name}", app_probe, methods=["GET"]),
             Route("/openapi.json", usage_document, methods=["GET"]),
         ]
     )

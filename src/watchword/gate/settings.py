@@ -4,8 +4,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from watchword.gate.app_probes import AppProbe
+
 if TYPE_CHECKING:
-    from watchword.apiwatch import Endpoint
+    from watchword.kube.watch import Endpoint
 
 AuditLevel = Literal["off", "refusals", "all"]
 
@@ -35,13 +37,17 @@ class GateSettings:
     """How a gate runs.
 
     Attributes:
-        listen: HOST:PORT of the gate; port 0 picks a free one. An empty host is every interface.
+        listen: each HOST:PORT of the gate; port 0 picks a free one. `[::]` is every address, also of IPv4.
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
         tls_key: PEM file with the certificate's key.
         upstream: the app's `http://HOST:PORT`, to which allowed requests are passed on; None: nothing is.
         upstream_timeout_seconds: how long the app may send nothing before its answer counts as late.
-        followed: the ConfigMap to follow beside the bundle's file; None: the file alone.
+        upload_timeout_seconds: how long a caller may send nothing of a body that it began.
+        long_connection_grace_seconds: how long a connection may outlive its token.
+        app_probes: what the ops port asks the app for the kubelet.
+        followed: the ConfigMap to follow next to the bundle's file; None: the file alone.
+        absent_after_seconds: for how long the bundle may be known to be gone before its trust ends.
         usage_dsn: where usage is kept, such as `sqlite:///usage.db`.
         audit: which decisions go to the audit log on standard output.
         log_level: DEBUG, INFO, WARNING or ERROR.
@@ -49,13 +55,17 @@ class GateSettings:
         poll_seconds: how often files are looked at for changes.
     """
 
-    listen: str = "127.0.0.1:8443"
+    listen: tuple[str, ...] = ("127.0.0.1:8443",)
     ops_listen: str = "127.0.0.1:9090"
     tls_certificate: str | None = None
     tls_key: str | None = None
     upstream: str | None = None
     upstream_timeout_seconds: float = 60.0
+    upload_timeout_seconds: float = 60.0
+    long_connection_grace_seconds: float = 300.0
+    app_probes: tuple[AppProbe, ...] = ()
     followed: FollowedConfigMap | None = None
+    absent_after_seconds: float = 60.0
     usage_dsn: str = "sqlite:///watchword-usage.db"
     audit: AuditLevel = "refusals"
     log_level: str = "INFO"

@@ -1,70 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets to listen on and servers on them: addresses taken apart, trouble told by the flag that caused it.
-
-uvicorn takes signals over unless it is told not to; a process that also holds a Lease or an audit log must
-not end before those are done.
-"""
+"""Sockets to listen on: addresses taken apart, trouble told by the flag that caused it."""
 
 import asyncio
 import contextlib
 import socket
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
 
-import uvicorn
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+from watchword.process.server import SignalFreeServer
 
 
-class CannotStart(Exception):
+class CannotStartError(Exception):
     """The process cannot start; the message says what is wrong and what would be right."""
 
 
-class SignalFreeServer(uvicorn.Server):
-    """uvicorn without signal handlers of its own: a process has one way to stop, whatever it serves."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process."""
-        yield
-
-
-def quiet_server(
-    app: "ASGIApp", *, context: ssl.SSLContext | None = None, **settings: Any
-) -> SignalFreeServer:
-    """A server that logs nothing, says nothing of itself, and takes nobody's word for who is calling.
-
-    Args:
-        app: the ASGI application.
-        context: TLS that somebody else keeps up to date; None: what `settings` say.
-        settings: further ones of `uvicorn.Config`.
-    """
-    config = uvicorn.Config(
-        app,
-        **{
-            "ws": "none",
-            "lifespan": "off",
-            "log_config": None,
-            "access_log": False,
-            "server_header": False,
-            # What a proxy says of the client's address decides nothing here.
-            "proxy_headers": False,
-            **settings,
-        },
-    )
-    config.load()
-    if context is not None:
-        config.ssl = context
-    return SignalFreeServer(config)
-
-
 @contextlib.asynccontextmanager
-async def serving(server: SignalFreeServer, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(server: SignalFreeServer, *listeners: socket.socket) -> AsyncIterator[None]:
     """Serve inside of the block; at its end stop accepting and finish what is in flight."""
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    # uvicorn has no event for it; the sockets listen already, so nobody waits for this.
+    task = asyncio.create_task(server.serve(sockets=list(listeners)))
+    # uvicorn has no event for it; the sockets listen already, so no one waits for this.
     while not server.started and not task.done():  # noqa: ASYNC110 - the flag is all that uvicorn offers
         await asyncio.sleep(0.001)
     try:
@@ -75,20 +28,24 @@ async def serving(server: SignalFreeServer, listener: socket.socket) -> AsyncIte
 
 
 def listen_on(flag: str, address: str) -> socket.socket:
-    """Listen on HOST:PORT.
+    """Listen on HOST:PORT; on `[::]:PORT` for IPv4 and IPv6.
 
     Raises:
-        CannotStart: not an address, or not to be had; the message names `flag`.
+        CannotStartError: not an address, or not to be had; the message names `flag`.
     """
     try:
         host, port = parse_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # All addresses are those of both families, where the system has both.
+        is_dual = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=is_dual)
     except ValueError as error:
-        raise CannotStart(f"{flag}: {error}") from None
+        raise CannotStartError(f"{flag}: {error}") from None
     except OSError as error:
         remedy = "choose another port, or stop what uses this one"
-        raise CannotStart(f"{flag}: cannot listen on {address}: {error.strerror}. Remedy: {remedy}") from None
+        raise CannotStartError(
+            f"{flag}: cannot listen on {address}: {error.strerror}. Remedy: {remedy}"
+        ) from None
 
 
 def address_of(listener: socket.socket) -> str:

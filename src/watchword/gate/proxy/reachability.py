@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the app behind the gate accepts connections.
 
-An app on loopback cannot be probed from outside of its pod, so nobody but the gate can tell a cluster that it
+An app on loopback cannot be probed from outside of its pod, so no one but the gate can tell a cluster that it
 is not there yet: a pod that is ready without its app answers callers with 502.
 """
 

@@ -1,196 +1,151 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One allowed request, to the app and back, streamed both ways.
+"""The app behind the gate: the connections that are kept to it, by workload, and what is under way.
 
-Nothing is held whole: each side reads only as fast as the other one takes. What goes wrong with the app is
-said as the app's trouble and never as a refusal, and an answer that broke off ends as a broken connection,
-since a caller must not take half of it for all.
+A connection serves the requests of one workload: whatever an app leaves on it is for no one else. One timer
+looks after all requests, so that none has to set one.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-import aiohttp
-from multidict import CIMultiDict
-from starlette.types import Receive, Scope, Send
-from yarl import URL
-
-from watchword.gate.answers import Answer
-from watchword.gate.proxy.headers import UnfitHeader, has_body, to_app, to_caller
 from watchword.gate.proxy.target import UpstreamAddress
-from watchword.gate.proxy.trouble import note, trouble, unfit
+from watchword.gate.proxy.upstream_connection import UpstreamConnection
+from watchword.gate.proxy.upstream_errors import explain
+from watchword.gate.responses import NO_IDENTITY_LINES, Answer
+from watchword.process.http_response_parser import ResponseHeads
+
+if TYPE_CHECKING:
+    from watchword.gate.proxy.upstream_exchange import UpstreamExchange
 
 CONNECT_SECONDS: Final = 5.0
-# Shorter than the 5 s after which many apps close an idle connection: a request must not meet that moment.
-REUSE_SECONDS: Final = 2.0
-# How long one side may send nothing of a body that it began.
-IDLE_SECONDS: Final = 60.0
-_CHUNK_BYTES: Final = 64 * 1024
-_MAX_HEAD_BYTES: Final = 64 * 1024
-# What aiohttp would add by itself: the app gets the caller's headers and no others.
-_NOT_ADDED: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
-
-
-class _CallerGone(Exception):
-    """The caller went away, or stopped to send, in the middle of its body."""
+# How long a connection may have been idle when a request is sent on it. Half of the shortest time that a
+# server in wide use has by default: gunicorn closes after 2 s (uvicorn and Node.js after 5). A request that
+# meets that moment is lost, and only GET and HEAD are sent again; a loaded app may be a second late to read.
+REUSE_SECONDS: Final = 1.0
+# How long a caller may send nothing of a body that it began.
+UPLOAD_SECONDS: Final = 60.0
+# Kept between two requests, of all workloads together.
+MAX_IDLE: Final = 256
+# Of them for strangers on public routes: a crowd of them leaves the places to workloads.
+MAX_IDLE_OF_STRANGERS: Final = 32
+_LOOK_SECONDS: Final = 0.5
 
 
 class Upstream:
-    """The app behind the gate. Belongs to one event loop."""
+    """The app behind the gate. Belongs to one event loop.
 
-    def __init__(self, address: UpstreamAddress, answer_seconds: float) -> None:
-        """Send requests to an app that may take `answer_seconds` until its answer begins."""
-        self._address, self._answer_seconds = address, answer_seconds
-        self._session: aiohttp.ClientSession | None = None
+    Attributes:
+        active: the requests that are passed on.
+        answer_seconds: how long the app may take until its answer begins, or goes on.
+        upload_seconds: how long a caller may send nothing of a body that it began.
+        address: where the app is.
+        authority: HOST:PORT of the app, as a request's Host has it.
+        heads: those of its answers that were read last.
+    """
 
-    async def close(self) -> None:
-        """Close the connections that are kept."""
-        if self._session is not None:
-            await self._session.close()
+    speaks_http2 = False
 
-    async def serve(
-        self, scope: Scope, receive: Receive, send: Send, target: bytes, identity: list[tuple[bytes, bytes]]
-    ) -> Answer | None:
-        """Pass a request on and its answer back.
+    def __init__(
+        self, address: UpstreamAddress, answer_seconds: float, upload_seconds: float = UPLOAD_SECONDS
+    ) -> None:
+        """Send requests to an app; see the attributes."""
+        self.address = address
+        self.answer_seconds, self.upload_seconds = answer_seconds, upload_seconds
+        self.authority = address.authority.encode()
+        self.heads = ResponseHeads()
+        self.active: dict[UpstreamExchange, None] = {}
+        # By workload, the one that rested last at the end.
+        self._idle: dict[bytes, list[UpstreamConnection]] = {}
+        self._idle_number = 0
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
-        Args:
-            scope: the request's ASGI scope.
-            receive: gives its body.
-            send: takes the answer.
-            target: its raw target, as a route allowed it.
-            identity: the headers of the decision.
-
-        Returns:
-            What to answer instead, when the app did not; None once an answer was begun.
-        """
-        client = scope["client"][0] if scope.get("client") else ""
-        try:
-            headers = to_app(scope["headers"], identity, client, scope["scheme"])
-            url = self._url(target)
-        except UnfitHeader as why:
-            return unfit(str(why))
-        body = _Body(receive) if has_body(scope["headers"]) else None
-        started = False
-        try:
-            async with self._open().request(
-                scope["method"],
-                url,
-                headers=CIMultiDict((name.decode(), value.decode()) for name, value in headers),
-                data=None if body is None else body.chunks(),
-                skip_auto_headers=_NOT_ADDED,
-                allow_redirects=False,
-            ) as answer:
-                started = True
-                async with _until_gone(receive, body, answer):
-                    await _pass_back(answer, send)
-        except _CallerGone:
+    def take(self, pool: bytes, now: float) -> UpstreamConnection | None:
+        """A connection of a pool that has rested for less than REUSE_SECONDS by now; None: there is none."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        idle = self._idle.get(pool)
+        if idle is None:
             return None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error.__cause__, _CallerGone):
-                return None
-            return self._trouble(error, started=started)
-        return None
+        connection = idle.pop()
+        self._idle_number -= 1
+        if not idle:
+            del self._idle[pool]
+        if connection.is_open() and now - connection.idle_since < REUSE_SECONDS:
+            return connection
+        connection.close()
+        return self.take(pool, now)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=REUSE_SECONDS),
-                # An app's cookies are its callers', not the gate's.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_SECONDS, sock_read=self._answer_seconds
-                ),
-                max_line_size=_MAX_HEAD_BYTES,
-                max_field_size=_MAX_HEAD_BYTES,
-                read_bufsize=_CHUNK_BYTES,
-                # A proxy from the environment would be another app.
-                trust_env=False,
-            )
-        return self._session
+    def connect(self, exchange: "UpstreamExchange") -> None:
+        """Make a connection for a request."""
+        task = asyncio.get_running_loop().create_task(self._connect(exchange))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
-    def _url(self, target: bytes) -> URL:
+    def release(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection whose request was answered by now, if nothing is left on it."""
+        idle = self._idle.get(connection.pool)
+        is_full = self._idle_number >= MAX_IDLE or (
+            connection.pool == NO_IDENTITY_LINES and idle is not None and len(idle) >= MAX_IDLE_OF_STRANGERS
+        )
+        if not connection.rest(now) or is_full:
+            connection.close()
+            return
+        if idle is None:
+            self._idle[connection.pool] = [connection]
+        else:
+            idle.append(connection)
+        self._idle_number += 1
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Keep a connection no longer, which ended."""
+        idle = self._idle.get(connection.pool)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+            self._idle_number -= 1
+            if not idle:
+                del self._idle[connection.pool]
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._connecting:
+            task.cancel()
+        for connection in [each for idle in self._idle.values() for each in idle]:
+            connection.close()
+
+    def explain(self, what: str) -> Answer:
+        """The answer to a request that got none from the app."""
+        return explain(what, self.address.authority, self.answer_seconds, "HTTP/1.1")
+
+    async def _connect(self, exchange: "UpstreamExchange") -> None:
+        loop = asyncio.get_running_loop()
         try:
-            text = target.decode("ascii")
-            url = URL(f"http://{self._address.authority}{text}", encoded=True)
-        except ValueError:
-            raise UnfitHeader("the target cannot be passed on") from None
-        # yarl leaves out a `?` with nothing after it; anything else would be another request.
-        if not text.startswith("/") or url.raw_path_qs != text.removesuffix("?"):
-            raise UnfitHeader("the target cannot be passed on as it came")
-        return url
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self, exchange.pool), self.address.host, self.address.port
+                )
+        except OSError as error:  # TimeoutError is one
+            exchange.fail("unreachable", type(error).__name__)
+            return
+        exchange.attach(connection)
 
-    def _trouble(self, error: Exception, *, started: bool) -> Answer | None:
-        what, status, title, detail = _explained(error, self._address.authority, self._answer_seconds)
-        note(what, type(error).__name__, is_begun=started)
-        return None if started else trouble(what, status, title, detail)
-
-
-def _explained(error: Exception, address: str, seconds: float) -> tuple[str, int, str, str]:
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        detail = f"Nothing answers at {address}. Check that the app listens there; this is no refusal."
-        return "unreachable", 502, "The app behind the gate cannot be reached.", detail
-    if isinstance(error, TimeoutError):
-        detail = f"The app sent nothing for {seconds:.0f} seconds (--upstream-timeout-seconds)."
-        return "timeout", 504, "The app behind the gate did not answer in time.", detail
-    detail = "The app closed the connection, or answered with something that is not HTTP/1.1."
-    return "broken", 502, "The app behind the gate did not answer.", detail
-
-
-async def _pass_back(answer: aiohttp.ClientResponse, send: Send) -> None:
-    start: dict[str, Any] = {
-        "type": "http.response.start",
-        "status": answer.status,
-        # The server says when it answers; a second Date would be a malformed answer (RFC 9110, section 5.3).
-        "headers": [pair for pair in to_caller(answer.raw_headers, answer.status) if pair[0] != b"date"],
-    }
-    await send(start)
-    async for chunk in answer.content.iter_any():
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-class _Body:
-    """The request's body. It can be read once: aiohttp asks anew only for a request without one."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.is_read = asyncio.Event()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Its bytes as they come."""
-        while True:
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    message = await self._receive()
-            except TimeoutError:
-                raise _CallerGone from None
-            if message["type"] == "http.disconnect":
-                raise _CallerGone
-            if message.get("body"):
-                yield message["body"]
-            if not message.get("more_body"):
-                self.is_read.set()
-                return
-
-
-@contextlib.asynccontextmanager
-async def _until_gone(
-    receive: Receive, body: _Body | None, answer: aiohttp.ClientResponse
-) -> AsyncIterator[None]:
-    """End an answer that nobody is there for: an app may stream for hours to a caller who left."""
-
-    async def watch() -> None:
-        if body is not None:
-            await body.is_read.wait()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        answer.close()
-
-    task = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for exchange in list(self.active):
+            exchange.look(now)
+        for pool, idle in list(self._idle.items()):
+            old = [each for each in idle if now - each.idle_since >= REUSE_SECONDS]
+            if old:
+                self._idle_number -= len(old)
+                self._idle[pool] = [each for each in idle if each not in old]
+                if not self._idle[pool]:
+                    del self._idle[pool]
+                for connection in old:
+                    connection.close()
+        if self.active or self._idle:
+            self._timer = loop.call_later(_LOOK_SECONDS, self._look)
