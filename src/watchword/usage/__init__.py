@@ -2,14 +2,14 @@
 """What was used? CloudEvents in, one amount per (account, meter, UTC day), the read model out.
 
 `parse_events` reads a request body, a `UsageStore` (from `open_store`) keeps it, `parse_query`, `read` and
-`render` answer. No HTTP server and no authorization here: whoever calls has decided that the caller may write
-or read each account. A count that can be replayed, lost or joined wrongly is a wrong bill; that is what this
-package prevents.
+`render` answer. No HTTP server and no authorization here: the gate has decided before that the workload may
+write or read each account. A count that can be replayed, lost or joined wrongly is a wrong bill; that is
+what this package prevents.
 """
 
 from watchword.usage.dsn import open_store
 from watchword.usage.events import FUTURE_SKEW_SECONDS, MAX_ACCOUNT_CHARACTERS, Event, account_flaw
-from watchword.usage.manyaccounts import (
+from watchword.usage.many_accounts import (
     MAX_ACCOUNTS,
     AccountsQuery,
     parse_accounts_query,
@@ -27,26 +27,27 @@ from watchword.usage.messages import (
 from watchword.usage.meters import Aggregation, Dimension, Meter, measure
 from watchword.usage.pointers import parse_pointer
 from watchword.usage.problems import BodyProblem, EventProblem, QueryProblem
-from watchword.usage.readmodel import (
+from watchword.usage.read_model import (
     MAX_PERIOD_DAYS,
     UsageAnswer,
     UsageQuery,
     parse_query,
 )
 from watchword.usage.rendering import MAX_GROUP_ENTRIES, encode, render, too_large
-from watchword.usage.sqlite import SQLiteStore
+from watchword.usage.sqlite.store import SQLiteStore
 from watchword.usage.store import (
     Difference,
     Expired,
-    MetersChanged,
+    MetersChangedError,
     MeterState,
     Outcome,
     Rebuilt,
     StoreError,
-    StoreRefused,
-    StoreUnavailable,
+    StoreRefusedError,
+    StoreUnavailableError,
     UsageStore,
 )
+from watchword.usage.weight import MAX_VALUES, Weight, weigh
 
 __all__ = [
     "BATCHED",
@@ -58,6 +59,7 @@ __all__ = [
     "MAX_EVENT_BYTES",
     "MAX_GROUP_ENTRIES",
     "MAX_PERIOD_DAYS",
+    "MAX_VALUES",
     "STRUCTURED",
     "AccountsQuery",
     "Aggregation",
@@ -69,17 +71,18 @@ __all__ = [
     "Expired",
     "Meter",
     "MeterState",
-    "MetersChanged",
+    "MetersChangedError",
     "Outcome",
     "QueryProblem",
     "Rebuilt",
     "SQLiteStore",
     "StoreError",
-    "StoreRefused",
-    "StoreUnavailable",
+    "StoreRefusedError",
+    "StoreUnavailableError",
     "UsageAnswer",
     "UsageQuery",
     "UsageStore",
+    "Weight",
     "account_flaw",
     "encode",
     "measure",
@@ -92,4 +95,5 @@ __all__ = [
     "render_accounts",
     "render_meters",
     "too_large",
+    "weigh",
 ]

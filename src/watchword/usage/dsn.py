@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Final
 
 from watchword.usage.problems import shown
-from watchword.usage.sqlite import SQLiteStore
-from watchword.usage.store import StoreRefused, UsageStore
+from watchword.usage.sqlite.store import SQLiteStore
+from watchword.usage.store import StoreRefusedError, UsageStore
 
 _SERVERS: Final = {
     "postgresql": ("watchword.usage.postgresql", "PostgreSQLStore", "postgresql"),
@@ -34,20 +34,20 @@ def open_store(dsn: str) -> UsageStore:
     `sqlite:///PATH`: a file; PATH is relative or, with a fourth slash, absolute; `sqlite:///:memory:` keeps
     usage for the life of the process only. `postgresql://USER@HOST/DATABASE`: a server, with the parameters
     of libpq, and `schema=NAME`. `clickhouse://USER@HOST/DATABASE`, `clickhouses://` with TLS: a server, by
-    its HTTP interface. Raises StoreRefused for anything else, and what opening that store raises.
+    its HTTP interface. Raises StoreRefusedError for anything else, and what opening that store raises.
     """
     scheme, separator, _ = dsn.partition(":")
     if not separator:
-        raise StoreRefused("the usage DSN has no scheme", _REMEDY)
+        raise StoreRefusedError("the usage DSN has no scheme", _REMEDY)
     if scheme in _SERVERS:
         return _open_server(dsn, *_SERVERS[scheme])
     if scheme != "sqlite":
-        raise StoreRefused(f"there is no usage store for scheme {shown(scheme)}", _REMEDY)
+        raise StoreRefusedError(f"there is no usage store for scheme {shown(scheme)}", _REMEDY)
     path = dsn.removeprefix(_PREFIX)
     if path == dsn or not path or "\0" in path:
-        raise StoreRefused("the sqlite DSN has no path", _REMEDY)
+        raise StoreRefusedError("the sqlite DSN has no path", _REMEDY)
     if "?" in path or "#" in path:
-        raise StoreRefused("the sqlite DSN has parameters, and there are none", _REMEDY)
+        raise StoreRefusedError("the sqlite DSN has parameters, and there are none", _REMEDY)
     return SQLiteStore(path)
 
 
@@ -55,7 +55,7 @@ def _open_server(dsn: str, module: str, name: str, extra: str) -> UsageStore:
     try:
         opener = getattr(import_module(module), name)
     except ImportError as error:
-        raise StoreRefused(
+        raise StoreRefusedError(
             f"the driver for {extra} is not installed ({error.name})",
             f"install it: pip install 'watchword[{extra}]'",
         ) from None

@@ -3,7 +3,7 @@
 
 The account is compared by its whole name everywhere, so it is taken as it stands or refused, never trimmed or
 folded. What CloudEvents lets a receiver ignore (odd names, odd types) is refused here: a misspelled `subject`
-that is quietly dropped is usage that nobody is billed for.
+that is quietly dropped is usage that no one is billed for.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 
 import msgspec
 
-from watchword.usage.mediatypes import is_json_media_type
+from watchword.usage.media_types import is_json_media_type
 from watchword.usage.problems import EventProblem, named, shown
 from watchword.usage.times import (
     MICROSECONDS_PER_DAY,
     MICROSECONDS_PER_SECOND,
     ZONED_EXAMPLE,
-    TimeProblem,
+    TimestampError,
     parse_time,
 )
 
@@ -78,7 +78,7 @@ class Receipt(msgspec.Struct, frozen=True):
     late_days: int | None = None
 
 
-class EventRefused(Exception):
+class EventRefusedError(Exception):
     """Carries the problem of one event out of the checks; does not leave this package."""
 
     def __init__(self, code: str, field: str, detail: str, remedy: str) -> None:
@@ -120,12 +120,12 @@ def event_of(
 ) -> Event:
     """Check the context attributes (CloudEvents 1.0.2, "Context Attributes") and build the event.
 
-    Raises EventRefused.
+    Raises EventRefusedError.
     """
     present = {name: value for name, value in attributes.items() if value is not None}
     for name in present:
         if not _ATTRIBUTE_NAME.match(name) or len(name) > MAX_ATTRIBUTE_NAME_CHARACTERS:
-            raise EventRefused(
+            raise EventRefusedError(
                 "invalid_attribute_name",
                 named(name),
                 "attribute names have lower-case letters and digits only",
@@ -133,13 +133,13 @@ def event_of(
             )
     version = _text(present, "specversion", 16)
     if version != "1.0":
-        raise EventRefused(
+        raise EventRefusedError(
             "unsupported_specversion", "specversion", f"it is {shown(version)}", 'send specversion "1.0"'
         )
     identifier = _text(present, "id", MAX_ID_CHARACTERS)
     source = _text(present, "source", MAX_SOURCE_CHARACTERS)
     if not _URI_REFERENCE.match(source):
-        raise EventRefused(
+        raise EventRefusedError(
             "invalid_source",
             "source",
             f"{shown(source)} is not a URI reference (RFC 3986)",
@@ -167,22 +167,24 @@ def event_of(
 def _text(present: dict[str, object], name: str, longest: int) -> str:
     value = present.get(name)
     if value is None:
-        raise EventRefused(
+        raise EventRefusedError(
             "missing_attribute", name, "it is required", f"send `{name}` as a non-empty string"
         )
     if not isinstance(value, str):
-        raise EventRefused("not_a_string", name, "it is not a string", f"send `{name}` as a string")
+        raise EventRefusedError("not_a_string", name, "it is not a string", f"send `{name}` as a string")
     if not value:
-        raise EventRefused("empty_attribute", name, "it is empty", f"send `{name}` as a non-empty string")
+        raise EventRefusedError(
+            "empty_attribute", name, "it is empty", f"send `{name}` as a non-empty string"
+        )
     if len(value) > longest:
-        raise EventRefused(
+        raise EventRefusedError(
             "attribute_too_long",
             name,
             f"it has {len(value)} characters",
             f"send at most {longest} characters",
         )
     if _NOT_IN_STRINGS.search(value):
-        raise EventRefused(
+        raise EventRefusedError(
             "invalid_characters",
             name,
             "it has a control character, a surrogate or a noncharacter",
@@ -194,17 +196,17 @@ def _text(present: dict[str, object], name: str, longest: int) -> str:
 def _account(present: dict[str, object]) -> str:
     account = present.get("subject")
     if account is None:
-        raise EventRefused(
+        raise EventRefusedError(
             "missing_attribute",
             "subject",
             "it is required: usage belongs to an account",
             "send the account's whole name as `subject`",
         )
     if not isinstance(account, str):
-        raise EventRefused("not_a_string", "subject", "it is not a string", ACCOUNT_REMEDY)
+        raise EventRefusedError("not_a_string", "subject", "it is not a string", ACCOUNT_REMEDY)
     flaw = account_flaw(account)
     if flaw is not None:
-        raise EventRefused("invalid_account", "subject", flaw, ACCOUNT_REMEDY)
+        raise EventRefusedError("invalid_account", "subject", flaw, ACCOUNT_REMEDY)
     return account
 
 
@@ -217,16 +219,16 @@ def _time(present: dict[str, object], receipt: Receipt) -> tuple[int, bool]:
         f"send RFC 3339 with a zone, for example {ZONED_EXAMPLE}, or leave it out for the time of receipt"
     )
     if not isinstance(text, str):
-        raise EventRefused("invalid_time", "time", "it is not a string", remedy)
+        raise EventRefusedError("invalid_time", "time", "it is not a string", remedy)
     try:
         time = parse_time(text)
-    except TimeProblem as problem:
+    except TimestampError as problem:
         if problem.code == "leap_second":
             remedy = "send second 59 of that minute or second 0 of the next one"
-        raise EventRefused(problem.code, "time", f"{shown(text)}: {problem.detail}", remedy) from None
+        raise EventRefusedError(problem.code, "time", f"{shown(text)}: {problem.detail}", remedy) from None
     ahead = time / MICROSECONDS_PER_SECOND - now
     if ahead > receipt.future_skew_seconds:
-        raise EventRefused(
+        raise EventRefusedError(
             "event_from_the_future",
             "time",
             f"it is {ahead:.0f} seconds ahead of this clock; {receipt.future_skew_seconds:.0f} are allowed",
@@ -234,7 +236,7 @@ def _time(present: dict[str, object], receipt: Receipt) -> tuple[int, bool]:
         )
     days_ago = int(now // 86_400) - time // MICROSECONDS_PER_DAY
     if receipt.late_days is not None and days_ago > receipt.late_days:
-        raise EventRefused(
+        raise EventRefusedError(
             "event_too_late",
             "time",
             f"it is {days_ago} days ago; {receipt.late_days} are allowed",
@@ -249,7 +251,7 @@ def _check_data_type(present: dict[str, object]) -> None:
         return
     if isinstance(declared, str) and is_json_media_type(declared):
         return
-    raise EventRefused(
+    raise EventRefusedError(
         "unsupported_data_type",
         "datacontenttype",
         f"{shown(declared)} is not JSON in UTF-8",
@@ -264,7 +266,7 @@ def _extensions(present: dict[str, object]) -> str | None:
             continue
         if isinstance(value, str):
             if _NOT_IN_STRINGS.search(value):
-                raise EventRefused(
+                raise EventRefusedError(
                     "invalid_characters",
                     name,
                     "it has a character that CloudEvents forbids",
@@ -276,7 +278,7 @@ def _extensions(present: dict[str, object]) -> str | None:
         elif isinstance(value, Decimal) and -_INTEGER_BOUND <= value < _INTEGER_BOUND and value == int(value):
             kept[name] = int(value)
         else:
-            raise EventRefused(
+            raise EventRefusedError(
                 "invalid_attribute_value",
                 name,
                 "an attribute is a string, a boolean or a 32-bit integer",

@@ -18,7 +18,7 @@ from watchword.usage.events import Event
 from watchword.usage.meters import Dimension, Meter, exact, plain
 from watchword.usage.pointers import MISSING, parse_pointer, resolve
 from watchword.usage.problems import EventProblem, shown
-from watchword.usage.strictjson import read_trusted
+from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import day_of_number
 
 UNGROUPED: Final = ""

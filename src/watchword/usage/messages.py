@@ -19,13 +19,14 @@ import msgspec
 from watchword.usage.events import (
     FUTURE_SKEW_SECONDS,
     Event,
-    EventRefused,
+    EventRefusedError,
     Receipt,
     event_of,
 )
-from watchword.usage.mediatypes import is_json_media_type, split_media_type
+from watchword.usage.media_types import is_json_media_type, split_media_type
 from watchword.usage.problems import BodyProblem, EventProblem, named, shown
-from watchword.usage.strictjson import Flaw, StrictReader
+from watchword.usage.strict_json import Flaw, StrictReader
+from watchword.usage.weight import MAX_VALUES, Weight, weigh
 
 MAX_BODY_BYTES: Final = 1_048_576
 MAX_EVENT_BYTES: Final = 65_536
@@ -49,13 +50,15 @@ def parse_events(
     *,
     future_skew_seconds: float = FUTURE_SKEW_SECONDS,
     late_days: int | None = None,
+    weight: Weight | None = None,
 ) -> Parsed | BodyProblem:
     """Read the events of one HTTP message (CloudEvents HTTP binding 1.0.2, section 3). Never raises.
 
     `headers` are pairs of bytes as an ASGI scope has them. `now` is the time of receipt, in seconds since the
     epoch: the time of events that have none. Events more than `future_skew_seconds` ahead of it are refused,
     and those of days more than `late_days` before its day; without the latter, all from 1970 on are taken.
-    Answers with one Event or EventProblem per event, in the order of the
+    `weight` is what `weigh` said of the body, where the caller asked already; nothing is made of a body
+    that comes to too much. Answers with one Event or EventProblem per event, in the order of the
     batch.
     """
     if len(body) > MAX_BODY_BYTES:
@@ -80,6 +83,8 @@ def parse_events(
     media_type, charset = split_media_type(content_type)
     attributes = [(name[3:], value) for name, value in named if name.startswith(b"ce-")]
     receipt = Receipt(now, future_skew_seconds, late_days)
+    if excess := _excess(weigh(body) if weight is None else weight, batched=media_type == BATCHED):
+        return excess
     if media_type.startswith("application/cloudevents"):
         if media_type not in (STRUCTURED, BATCHED) or charset not in (None, "utf-8"):
             return _unsupported(content_type)
@@ -87,9 +92,32 @@ def parse_events(
     if attributes and (is_json_media_type(content_type) or not (content_type or body)):
         try:
             return [_binary_event(body, attributes, content_type, receipt)]
-        except EventRefused as refused:
+        except EventRefusedError as refused:
             return [refused.problem(0)]
     return _unsupported(content_type)
+
+
+def _excess(weight: Weight, *, batched: bool) -> BodyProblem | None:
+    """What a body has too much of, or None."""
+    if weight.values > MAX_VALUES:
+        return BodyProblem(
+            413,
+            "too_many_values",
+            f"the body has {weight.values} values, counting elements, members and their names",
+            f"send at most {MAX_VALUES} a request; split the batch, or send sums instead of lists",
+        )
+    if batched and weight.elements > MAX_BATCH_EVENTS:
+        return _too_many_events()
+    return None
+
+
+def _too_many_events() -> BodyProblem:
+    return BodyProblem(
+        413,
+        "too_many_events",
+        f"the batch has more than {MAX_BATCH_EVENTS} events",
+        f"send at most {MAX_BATCH_EVENTS} events a request",
+    )
 
 
 def _unsupported(content_type: str) -> BodyProblem:
@@ -136,12 +164,7 @@ def _batch(reader: StrictReader, receipt: Receipt) -> Parsed | BodyProblem:
     closed = text[position : position + 1] == "]"
     while not closed:
         if len(results) == MAX_BATCH_EVENTS:
-            return BodyProblem(
-                413,
-                "too_many_events",
-                f"the batch has more than {MAX_BATCH_EVENTS} events",
-                f"send at most {MAX_BATCH_EVENTS} events a request",
-            )
+            return _too_many_events()
         value, end, flaw = reader.value_at(position)
         # An ASCII character is one byte; only what is near the bound needs to be encoded to know.
         size = end - position
@@ -167,9 +190,9 @@ def _structured(
     try:
         _check_size(size)
         if flaw is not None:
-            raise EventRefused(flaw.code, "event", flaw.detail, flaw.remedy)
+            raise EventRefusedError(flaw.code, "event", flaw.detail, flaw.remedy)
         if not isinstance(value, dict):
-            raise EventRefused(
+            raise EventRefusedError(
                 "not_an_object", "event", "it is not a JSON object", "send a CloudEvents object"
             )
         attributes = dict(value)
@@ -178,7 +201,7 @@ def _structured(
         binary = attributes.pop("data_base64", None)
         if binary is not None:
             if not absent:
-                raise EventRefused(
+                raise EventRefusedError(
                     "two_data_members", "data_base64", "the event has `data` too", "send only one of them"
                 )
             _check_base64(binary)
@@ -190,7 +213,7 @@ def _structured(
             data_base64=binary,
             receipt=receipt,
         )
-    except EventRefused as refused:
+    except EventRefusedError as refused:
         return refused.problem(index)
 
 
@@ -203,11 +226,11 @@ def _binary_event(
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1")
         if name in attributes:
-            raise EventRefused(
+            raise EventRefusedError(
                 "repeated_header", f"ce-{named(name)}", "the header comes twice", "send it once"
             )
         if name in ("datacontenttype", "data", "data_base64"):
-            raise EventRefused(
+            raise EventRefusedError(
                 "unexpected_header",
                 f"ce-{name}",
                 "in binary mode the body is the data, and Content-Type its type",
@@ -234,11 +257,11 @@ def _body_data(body: bytes) -> tuple[object, str]:
         if reader.skip_whitespace(end) != len(reader.text):
             raise ValueError("something follows")
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
-        raise EventRefused(
+        raise EventRefusedError(
             "malformed_data", "data", "the body is not one JSON document in UTF-8", "send JSON (RFC 8259)"
         ) from None
     if flaw is not None:
-        raise EventRefused(flaw.code, "data", flaw.detail, flaw.remedy)
+        raise EventRefusedError(flaw.code, "data", flaw.detail, flaw.remedy)
     return data, _json_text(data)
 
 
@@ -252,7 +275,7 @@ def _header_text(name: str, raw: bytes) -> str:
             raise ValueError("a percent sign without two hexadecimal digits")
         return unquote_to_bytes(text).decode()
     except ValueError:
-        raise EventRefused(
+        raise EventRefusedError(
             "malformed_header",
             f"ce-{named(name)}",
             "the value is not percent-encoded UTF-8",
@@ -262,7 +285,7 @@ def _header_text(name: str, raw: bytes) -> str:
 
 def _check_size(size: int) -> None:
     if size > MAX_EVENT_BYTES:
-        raise EventRefused(
+        raise EventRefusedError(
             "event_too_large",
             "event",
             f"it has {size} bytes",
@@ -278,7 +301,7 @@ def _check_base64(binary: object) -> None:
             return
     except (binascii.Error, ValueError):
         pass
-    raise EventRefused(
+    raise EventRefusedError(
         "malformed_base64",
         "data_base64",
         "it is not a string of padded base64 (RFC 4648, section 4)",
@@ -290,7 +313,7 @@ def _json_text(data: object) -> str:
     try:
         return _EXACT_JSON.encode(data).decode()
     except UnicodeEncodeError:
-        raise EventRefused(
+        raise EventRefusedError(
             "invalid_characters",
             "data",
             "a string has half of a surrogate pair, which is no text",

@@ -47,7 +47,7 @@ class Dimension(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         _check_name("name", self.name)
         # `meter` is what a series is grouped by without any dimension; `value` and `overflow` are members
-        # beside the dimensions.
+        # next to the dimensions.
         if self.name in ("meter", "value", "overflow"):
             raise ValueError(f"name must be another one than {self.name}, which the read model uses itself")
         parse_pointer(self.value)

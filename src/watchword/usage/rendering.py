@@ -16,7 +16,7 @@ import msgspec
 from watchword.usage.groups import OVERFLOW, group_values
 from watchword.usage.meters import Meter, plain
 from watchword.usage.problems import QueryProblem
-from watchword.usage.readmodel import Amounts, GroupAmounts, UsageAnswer, UsageQuery
+from watchword.usage.read_model import Amounts, GroupAmounts, UsageAnswer, UsageQuery
 from watchword.usage.times import day_number, day_of_number, midnight
 
 MAX_GROUP_ENTRIES: Final = 10_000

@@ -16,7 +16,7 @@ import msgspec
 from watchword.usage.events import Event
 from watchword.usage.meters import Meter
 from watchword.usage.problems import EventProblem
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
+from watchword.usage.read_model import UsageAnswer, UsageQuery
 
 
 class StoreError(Exception):
@@ -30,12 +30,12 @@ class StoreError(Exception):
         self.remedy = remedy
 
 
-class StoreRefused(StoreError):
+class StoreRefusedError(StoreError):
     """The store cannot be opened as it is configured: trying again does not help."""
 
 
-class StoreUnavailable(StoreError):
-    """The engine is busy, full or away: the same call may succeed later. Whoever sent events should send them
+class StoreUnavailableError(StoreError):
+    """The engine is busy, full or away: the same call may succeed later. The sender should send its events
     again.
 
     When the answer to a commit was lost, the events may have been stored all the same; sending them again is
@@ -47,19 +47,19 @@ class StoreUnavailable(StoreError):
         self.is_away = is_away
 
 
-class MetersChanged(StoreError):
+class MetersChangedError(StoreError):
     """The meters passed in are not those that the store's rollups are kept by: another gate changed them.
 
-    Whoever holds the newer meters calls `use_meters`; the other one answers "try again" until it has them
-    too.
+    The gate that has the newer meters calls `use_meters`; the one with the older answers "try again" until it
+    has the newer ones too.
     """
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one event of a batch.
 
-    `stored`: it is durable and counted. `duplicate`: an event with its `source` and `id` was there already
-    and stands as it was; `differs` then names what is different in this one (`subject`, `type`, `time`,
+    `stored`: it is durable and counted. `duplicate`: an event of its account with its `source` and `id` was
+    there already and stands as it was; `differs` then names what is different in this one (`type`, `time`,
     `data`, `extensions`), and is empty for a true replay. `refused`: `problem` says why; the others of the
     batch stand.
     """
@@ -129,12 +129,12 @@ class UsageStore(Protocol):
         """Store a batch in one transaction that is durable when this returns, and answer for each event in
         order.
 
-        An event is known by the pair of its `source` and `id`. Events that no meter counts are stored too: a
+        An event is known by its account, `source` and `id`. Events that no meter counts are stored too: a
         later meter can. `meters` must be those in force (`use_meters`); a store that never had any takes
         these. Events of days that are no longer kept are refused: a replay could not be told from them.
 
-        Raises MetersChanged or StoreUnavailable, and then has stored nothing of the batch; ValueError when
-        two meters share a name.
+        Raises MetersChangedError or StoreUnavailableError, and then has stored nothing of the batch;
+        ValueError when two meters share a name.
         """
         ...
 
@@ -142,14 +142,14 @@ class UsageStore(Protocol):
         """Answer a query from the rollups in one consistent view; None when no event of the account was ever
         stored.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailableError.
         """
         ...
 
     def read_many(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
         """Answer one query for several accounts in one consistent view; accounts never heard of are absent.
 
-        `query.account` is not looked at. Raises StoreUnavailable.
+        `query.account` is not looked at. Raises StoreUnavailableError.
         """
         ...
 
@@ -158,14 +158,14 @@ class UsageStore(Protocol):
         ...
 
     def meters(self) -> list[MeterState]:
-        """Give the meters in force, by name. Raises StoreUnavailable."""
+        """Give the meters in force, by name. Raises StoreUnavailableError."""
         ...
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
         """Give up to `limit` stored events and the cursor that goes on after them; "" begins and ends.
 
         The order is the store's own, and stable. `data` is not parsed, `data_text` has it. Raises
-        StoreUnavailable; ValueError when the cursor is none of this store's.
+        StoreUnavailableError; ValueError when the cursor is none of this store's.
         """
         ...
 
@@ -173,7 +173,7 @@ class UsageStore(Protocol):
         """Give up events of days before a date, and amounts of meters (by name) before others.
 
         Amounts outlive their events. What was given up stays given up: dates that go back change nothing.
-        Raises StoreUnavailable.
+        Raises StoreUnavailableError.
         """
         ...
 
@@ -182,7 +182,7 @@ class UsageStore(Protocol):
         rollups.
 
         Days whose events are no longer kept cannot be recomputed: see `MeterState.first_day`. Cheap when
-        nothing changed. Raises StoreUnavailable; ValueError when two meters share a name.
+        nothing changed. Raises StoreUnavailableError; ValueError when two meters share a name.
         """
         ...
 

@@ -28,7 +28,7 @@ _FULL_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})\Z")
 ZONED_EXAMPLE = "2026-11-24T09:30:00Z"
 
 
-class TimeProblem(Exception):
+class TimestampError(Exception):
     """The text is not a time that can be counted; `code` and `detail` say why."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -40,44 +40,44 @@ class TimeProblem(Exception):
 def parse_time(text: str) -> int:
     """Read an RFC 3339 time with its zone, in microseconds since the epoch; finer digits are cut off.
 
-    Raises TimeProblem: not that grammar, no such date, a leap second (`:60`, which no UTC day bucket has a
+    Raises TimestampError: not that grammar, no such date, a leap second (`:60`, which no UTC day bucket has a
     microsecond for), or before 1970.
     """
     match = _DATE_TIME.match(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise TimeProblem("invalid_time", "it is not an RFC 3339 time with a zone")
+        raise TimestampError("invalid_time", "it is not an RFC 3339 time with a zone")
     year, month, day, hour, minute, second, fraction, zulu, sign, zone_hours, zone_minutes = match.groups()
     if second == "60":
-        raise TimeProblem(
+        raise TimestampError(
             "leap_second", "it is a leap second (:60), which no day of 86,400 seconds has room for"
         )
     try:
         moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     except ValueError:
-        raise TimeProblem("invalid_time", "there is no such date or time of day") from None
+        raise TimestampError("invalid_time", "there is no such date or time of day") from None
     since_epoch = moment - _EPOCH
     seconds = since_epoch.days * 86_400 + since_epoch.seconds
     if not zulu:
         if int(zone_hours) > 23 or int(zone_minutes) > 59:
-            raise TimeProblem("invalid_time", "there is no such zone offset")
+            raise TimestampError("invalid_time", "there is no such zone offset")
         offset = int(zone_hours) * 3600 + int(zone_minutes) * 60
         seconds += offset if sign == "-" else -offset
     if seconds < 0:
-        raise TimeProblem("time_before_1970", "it is before 1970-01-01T00:00:00Z")
+        raise TimestampError("time_before_1970", "it is before 1970-01-01T00:00:00Z")
     return seconds * MICROSECONDS_PER_SECOND + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
 
 
 def parse_date(text: str) -> date:
-    """Read `YYYY-MM-DD` as a UTC day, from 1970 on. Raises TimeProblem."""
+    """Read `YYYY-MM-DD` as a UTC day, from 1970 on. Raises TimestampError."""
     match = _FULL_DATE.match(text)
     if match is None:
-        raise TimeProblem("invalid_date", "it is not a date")
+        raise TimestampError("invalid_date", "it is not a date")
     try:
         found = date(*(int(part) for part in match.groups()))
     except ValueError:
-        raise TimeProblem("invalid_date", "there is no such date") from None
+        raise TimestampError("invalid_date", "there is no such date") from None
     if found.year < 1970:
-        raise TimeProblem("date_before_1970", "it is before 1970-01-01")
+        raise TimestampError("date_before_1970", "it is before 1970-01-01")
     return found
 
 

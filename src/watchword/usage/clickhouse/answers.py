@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from watchword.usage.clickhouse.cells import joined
-from watchword.usage.clickhouse.meterlog import view_of
-from watchword.usage.folding import DistinctSpan, fold
-from watchword.usage.folding import Row as AmountRow
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
+from watchword.usage.aggregation import DistinctSpan, fold
+from watchword.usage.aggregation import Row as AmountRow
+from watchword.usage.clickhouse.meter_log import view_of
+from watchword.usage.clickhouse.rollups import joined
+from watchword.usage.read_model import UsageAnswer, UsageQuery
 
 
 class Answers:

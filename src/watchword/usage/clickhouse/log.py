@@ -2,8 +2,8 @@
 """The log of events in ClickHouse, and who was first of a key in it.
 
 A batch is one insert, hence one block, whole or not at all, with a number that is greater than those of all
-blocks before it and never changes. So the first event of a key is the one with the lowest number: whoever is
-told "stored" after looking can be beaten by nobody who comes later.
+blocks before it and never changes. So the first event of a key is the one with the lowest number: a writer
+that is told "stored" after looking can be beaten by none that comes later.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from watchword.usage.clickhouse.sessions import Row, Sessions
+from watchword.usage.deduplication import Kept, Key, digest_of, event_of_row
 from watchword.usage.events import Event
-from watchword.usage.stored import Kept, event_of_row
 
 _KEYS_AT_ONCE = 5000
 
@@ -37,11 +37,29 @@ class EventLog:
         """Give the block of the first event of each of these keys that is there."""
         return {key: block for key, _, block, _ in self._first(keys, uuid.UUID(int=0))}
 
+    def blocks_of_version_1(self, events: Collection[Key]) -> dict[Key, tuple[bytes, int]]:
+        """Give key and block of those of these events that came when an account was no part of a key.
+
+        Such a key stands for one account's event at most, and no more of them come: what is not found now
+        never will be.
+        """
+        if not self._sessions.has_keys_of_version_1:
+            return {}
+        wanted: dict[bytes, dict[str, Key]] = {}
+        for key in events:
+            wanted.setdefault(digest_of(*key[1:]), {})[key[0]] = key
+        found: dict[Key, tuple[bytes, int]] = {}
+        for part in _parts(wanted):
+            for digest, account, block in self._sessions.rows("accounts_of_keys", keys=part):
+                if (key_found := wanted[bytes(digest)].get(account)) is not None:
+                    found[key_found] = (bytes(digest), block)
+        return found
+
     def append(self, events: Sequence[tuple[bytes, Event]]) -> Verdict:
         """Insert a batch of distinct keys, durably, and tell which of its events were the first of theirs."""
         token = uuid.uuid4()
         rows = [(key, event.source, event.id, token, *_rest(event)) for key, event in events]
-        self._sessions.insert("event", rows)
+        self._sessions.insert("usage_event", rows)
         first = self._first([key for key, _ in events], token)
         verdict = Verdict(
             max(mine for *_, mine in first), frozenset(key for key, batch, _, _ in first if batch == token)

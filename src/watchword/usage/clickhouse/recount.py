@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counting afresh in ClickHouse: for meters that are new, and beside the stored amounts to check them.
+"""Counting again in ClickHouse: for meters that are new, and next to the stored amounts to check them.
 
 Account by account, so that memory holds one account, not all cells of all accounts.
 """
@@ -11,8 +11,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from watchword.usage.clickhouse.cells import Cell, Cells
 from watchword.usage.clickhouse.log import EventLog
+from watchword.usage.clickhouse.rollups import Cell, Cells
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.events import Event
 from watchword.usage.meters import Meter, plain
@@ -61,7 +61,7 @@ class Recount:
 
 
 class _Total:
-    """Tallies added up, with the account first in their keys."""
+    """Totals added up, with the account first in their keys."""
 
     def __init__(self) -> None:
         self.amounts: dict[Cell, tuple[Meter, Decimal]] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 BATCHES_A_PARTITION: Final = 256
 
 # An answer of ours means "on disk"; ClickHouse's default leaves that to the page cache.
@@ -20,9 +20,10 @@ _ORDERED: Final = "enable_block_number_column = 1, enable_block_offset_column = 
 
 _CREATE: Final = (
     "CREATE DATABASE IF NOT EXISTS $DATABASE",
-    # The log: one insert a batch. `key` is a digest of source and id, `batch` names the insert. Small
+    # The log: one insert a batch. `key` is a digest of account, source and id (of events that came up to
+    # version 1: of source and id), `batch` names the insert. Small
     # granules, because keys are looked up one by one.
-    """CREATE TABLE IF NOT EXISTS DB.event (
+    """CREATE TABLE IF NOT EXISTS DB.usage_event (
         key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
         account String, time Int64, data Nullable(String), data_base64 Nullable(String),
         extensions Nullable(String)
@@ -58,7 +59,7 @@ _CREATE: Final = (
 
 # Columns with their types, so that the client need not ask for them at each insert.
 COLUMNS: Final = {
-    "event": (
+    "usage_event": (
         ("key", "FixedString(20)"),
         ("source", "String"),
         ("id", "String"),
@@ -107,31 +108,36 @@ _EVENT: Final = "key, source, id, type, account, time, data, data_base64, extens
 _CELL: Final = "account, meter, day, grp"
 
 _TEXTS: Final = {
-    "schema": "SELECT max(value) FROM DB.mark WHERE name = 'schema'",
+    "schema": "SELECT min(value), max(value) FROM DB.mark WHERE name = 'schema'",
+    "has_log_of_1": "EXISTS TABLE DB.event",
+    # A writer of version 1 that still runs does not find its log from here on, and its senders send again.
+    "rename_log_of_1": "RENAME TABLE DB.event TO DB.usage_event",
     "look": """SELECT toString(change), digest, meters, toInt64(ready), _block_number AS place
             FROM DB.meter_change
         UNION ALL SELECT '', name, '', max(value), 0 FROM DB.mark GROUP BY name""",
     "first_of_keys": """SELECT key, argMin(batch, $FIRST), min(_block_number),
             maxIf(_block_number, batch = {token:UUID})
-        FROM DB.event WHERE key IN $KEYS GROUP BY key""",
-    "events_of_keys": """SELECT key, type, account, time, data, data_base64, extensions FROM DB.event
+        FROM DB.usage_event WHERE key IN $KEYS GROUP BY key""",
+    "accounts_of_keys": """SELECT key, argMin(account, $FIRST), min(_block_number)
+        FROM DB.usage_event WHERE key IN $KEYS GROUP BY key""",
+    "events_of_keys": """SELECT key, type, account, time, data, data_base64, extensions FROM DB.usage_event
         WHERE key IN $KEYS ORDER BY key, _block_number, _block_offset LIMIT 1 BY key""",
-    "events_of_block": "SELECT $EVENT FROM DB.event WHERE _block_number = {seq:UInt64}",
-    "blocks_there": """SELECT DISTINCT _block_number FROM DB.event
+    "events_of_block": "SELECT $EVENT FROM DB.usage_event WHERE _block_number = {seq:UInt64}",
+    "blocks_there": """SELECT DISTINCT _block_number FROM DB.usage_event
         WHERE _block_number IN {seqs:Array(UInt64)}""",
     # Of events that are gone the amounts still tell.
-    "last_block": """SELECT max(seq) FROM (SELECT max(_block_number) AS seq FROM DB.event
+    "last_block": """SELECT max(seq) FROM (SELECT max(_block_number) AS seq FROM DB.usage_event
         UNION ALL SELECT max(seq) FROM DB.amount UNION ALL SELECT max(upto) FROM DB.rollup)""",
-    "delete_beaten": """DELETE FROM DB.event WHERE key IN $KEYS AND batch = {token:UUID}""",
-    # Account by account, so that whoever counts them afresh holds one account in memory.
+    "delete_beaten": """DELETE FROM DB.usage_event WHERE key IN $KEYS AND batch = {token:UUID}""",
+    # Account by account, so that counting them again holds one account in memory.
     "all_events": """SELECT $EVENT FROM (
-            SELECT $EVENT FROM DB.event WHERE _block_number <= {upto:UInt64}
+            SELECT $EVENT FROM DB.usage_event WHERE _block_number <= {upto:UInt64}
             ORDER BY key, _block_number, _block_offset LIMIT 1 BY key
         ) WHERE time >= {first:Int64} ORDER BY account""",
-    "events_after": """SELECT $EVENT FROM DB.event WHERE key > unhex({after:String})
+    "events_after": """SELECT $EVENT FROM DB.usage_event WHERE key > unhex({after:String})
         ORDER BY key, _block_number, _block_offset LIMIT 1 BY key LIMIT {limit:UInt32}""",
-    "old_events": "SELECT count() FROM DB.event WHERE time < {before:Int64}",
-    "delete_old_events": "DELETE FROM DB.event WHERE time < {before:Int64}",
+    "old_events": "SELECT count() FROM DB.usage_event WHERE time < {before:Int64}",
+    "delete_old_events": "DELETE FROM DB.usage_event WHERE time < {before:Int64}",
     "ended": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq IN {seqs:Array(UInt64)}",
     "ended_after": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq > {seq:UInt64}",
     "fold": """INSERT INTO DB.rollup ($CELL, amount, upto)

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from watchword.usage.clickhouse import schema
 from watchword.usage.problems import shown
-from watchword.usage.store import StoreError, StoreRefused, StoreUnavailable
+from watchword.usage.store import StoreError, StoreRefusedError, StoreUnavailableError
 
 DEFAULT_DATABASE: Final = "watchword_usage"
 ANSWER_SECONDS: Final = 60
@@ -30,7 +30,7 @@ Row = Sequence[Any]
 _DATABASE = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _CODE = re.compile(r"(?i)code: (\d+)")
 _AGAIN: Final = "send the same events again"
-_UNKNOWN_TABLE, _UNKNOWN_DATABASE = 60, 81
+_UNKNOWN_TABLE, _UNKNOWN_DATABASE, _TABLE_EXISTS = 60, 81, 57
 # UNKNOWN_USER, WRONG_PASSWORD, READONLY, DATABASE_ACCESS_DENIED, ACCESS_DENIED, AUTHENTICATION_FAILED
 _REFUSED: Final = frozenset({192, 193, 164, 291, 497, 516})
 # Of the server's own settings, those that the store's promises rest on.
@@ -48,15 +48,22 @@ class Sessions:
     """The client of one store. Any number of threads may use it."""
 
     def __init__(self, dsn: str) -> None:
-        """Read a DSN; nobody is asked yet. Raises StoreRefused when it is none."""
+        """Read a DSN; no one is asked yet. Raises StoreRefusedError when it is none."""
         self._target, self.database = _parts(dsn)
         self._statements = schema.statements(self.database)
         self._client: Client | None = None
         self._opening = threading.Lock()
         self._is_closed = False
+        self._has_keys_of_version_1 = False
+
+    @property
+    def has_keys_of_version_1(self) -> bool:
+        """Whether the log may hold events that are known by source and id alone. Raises as `rows` does."""
+        self._ready()
+        return self._has_keys_of_version_1
 
     def rows(self, statement: str, **parameters: object) -> Sequence[Row]:
-        """Give the rows of a question, by its name. Raises StoreUnavailable or StoreRefused."""
+        """Give the rows of a question, by its name. Raises StoreUnavailableError or StoreRefusedError."""
         client = self._ready()
         try:
             found: Sequence[Row] = client.query(
@@ -112,7 +119,7 @@ class Sessions:
 
     def _ready(self) -> Client:
         if self._is_closed:
-            raise StoreUnavailable("the usage store is closed", "open it again")
+            raise StoreUnavailableError("the usage store is closed", "open it again")
         client = self._client
         if client is not None:
             return client
@@ -136,33 +143,52 @@ class Sessions:
             return self._client
 
     def _make_tables(self, client: Client) -> None:
-        version = self._version(client)
+        first, version = self._versions(client)
         if version is None:
             for statement in schema.create(self.database):
                 client.command(statement)
-            columns = schema.COLUMNS["mark"]
-            client.insert(
-                "mark",
-                [["schema", schema.VERSION]],
-                database=self.database,
-                column_names=[name for name, _ in columns],
-                column_type_names=[kind for _, kind in columns],
-            )
-            version = self._version(client)
+            self._mark_version(client)
+        elif version == 1:
+            self._leave_version_1(client)
+        if version is None or version < schema.VERSION:
+            first, version = self._versions(client)
+        self._has_keys_of_version_1 = first == 1
         if version != schema.VERSION:
-            raise StoreRefused(
+            raise StoreRefusedError(
                 f"{self.database} has schema version {version}; this Watchword knows {schema.VERSION}",
                 "run the Watchword version that made it, or give another database",
             )
 
-    def _version(self, client: Client) -> int | None:
+    def _leave_version_1(self, client: Client) -> None:
+        """Rename the log, and only then say so. Cut short in between, or done by two at once, it goes on."""
+        ((there,),) = client.query(self._statements["has_log_of_1"]).result_rows
+        if there:
+            try:
+                client.command(self._statements["rename_log_of_1"])
+            except DatabaseError as error:
+                if _code(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
+                    raise
+        self._mark_version(client)
+
+    def _mark_version(self, client: Client) -> None:
+        columns = schema.COLUMNS["mark"]
+        client.insert(
+            "mark",
+            [["schema", schema.VERSION]],
+            database=self.database,
+            column_names=[name for name, _ in columns],
+            column_type_names=[kind for _, kind in columns],
+        )
+
+    def _versions(self, client: Client) -> tuple[int | None, int | None]:
+        """Give the versions that the tables were made at and are of; None where there are none."""
         try:
-            ((version,),) = client.query(self._statements["schema"]).result_rows
+            ((first, version),) = client.query(self._statements["schema"]).result_rows
         except DatabaseError as error:
             if _code(error) in (_UNKNOWN_TABLE, _UNKNOWN_DATABASE):
-                return None
+                return None, None
             raise
-        return int(version) or None
+        return int(first) or None, int(version) or None
 
 
 def _parts(dsn: str) -> tuple[dict[str, Any], str]:
@@ -171,13 +197,13 @@ def _parts(dsn: str) -> tuple[dict[str, Any], str]:
         split = urlsplit(dsn)
         port = split.port
     except ValueError:
-        raise StoreRefused("the clickhouse DSN cannot be read", remedy) from None
+        raise StoreRefusedError("the clickhouse DSN cannot be read", remedy) from None
     if not split.hostname or split.query or split.fragment:
-        raise StoreRefused("the clickhouse DSN has no host, or parameters, and there are none", remedy)
+        raise StoreRefusedError("the clickhouse DSN has no host, or parameters, and there are none", remedy)
     database = split.path.strip("/") or DEFAULT_DATABASE
     if not _DATABASE.match(database):
         detail = f"the database {shown(database)} is not one plain name"
-        raise StoreRefused(detail, "use a-z, 0-9 and _, at most 63 characters, no digit first")
+        raise StoreRefusedError(detail, "use a-z, 0-9 and _, at most 63 characters, no digit first")
     secure = split.scheme == "clickhouses"
     target = {
         "host": split.hostname,
@@ -197,12 +223,12 @@ def _code(error: Exception) -> int | None:
 def _meaning(error: Exception) -> StoreError:
     code = _code(error)
     if code is None:
-        return StoreUnavailable(
+        return StoreUnavailableError(
             "ClickHouse is away", f"see that the server can be reached; then {_AGAIN}", is_away=True
         )
     if code in _REFUSED:
-        return StoreRefused(
+        return StoreRefusedError(
             f"ClickHouse refuses us (code {code})",
             "see that the user may log in, make the database, and read, insert, alter and delete in it",
         )
-    return StoreUnavailable(f"ClickHouse failed (code {code})", f"see to the server; then {_AGAIN}")
+    return StoreUnavailableError(f"ClickHouse failed (code {code})", f"see to the server; then {_AGAIN}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The usage store on ClickHouse: events to the log, what they add beside them, amounts folded now and then.
+"""The usage store on ClickHouse: events to the log, what they add next to them, amounts folded now and then.
 
 A batch is said to be stored after its events and all that they add are on disk. Where a writer dies in
-between, whoever sends its events again, or counts past them, finishes what it began.
+between, the writer that sends its events again, or counts past them, finishes what it began.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from typing import Final
 
 import msgspec
 
+from watchword.usage.aggregation import spans_of
 from watchword.usage.clickhouse import schema
 from watchword.usage.clickhouse.answers import Answers
-from watchword.usage.clickhouse.cells import Cells, measure_all, under_places
-from watchword.usage.clickhouse.changing import Changing
 from watchword.usage.clickhouse.log import EventLog
-from watchword.usage.clickhouse.meterlog import MeterLog, MeterView, kept_mark
+from watchword.usage.clickhouse.meter_changes import Changing
+from watchword.usage.clickhouse.meter_log import MeterLog, MeterView, kept_mark
 from watchword.usage.clickhouse.recount import Comparison, Recount
+from watchword.usage.clickhouse.rollups import Cells, measure_all, under_places
 from watchword.usage.clickhouse.sessions import Sessions
-from watchword.usage.events import Event
-from watchword.usage.folding import spans_of
-from watchword.usage.meters import Meter
-from watchword.usage.problems import EventProblem
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
-from watchword.usage.rollups import Contribution, MeterSet, meter_set
-from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import (
+from watchword.usage.deduplication import (
     EVENTS_FROM,
     MAX_DIFFERENCES,
     Batch,
     Kept,
+    Key,
     digest_of,
+    key_of,
     past_keeping,
     require_in_force,
 )
+from watchword.usage.events import Event
+from watchword.usage.meters import Meter
+from watchword.usage.problems import EventProblem
+from watchword.usage.read_model import UsageAnswer, UsageQuery
+from watchword.usage.rollups import Contribution, MeterSet, meter_set
+from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number
 
 _TRIES: Final = 5
@@ -50,7 +52,7 @@ class ClickHouseStore:
     def __init__(self, dsn: str) -> None:
         """Read the DSN; the server is asked when the store is first used, so that it may come up later.
 
-        Raises StoreRefused when the DSN cannot be read.
+        Raises StoreRefusedError when the DSN cannot be read.
         """
         self._sessions = Sessions(dsn)
         self._log, self._meters = EventLog(self._sessions), MeterLog(self._sessions)
@@ -150,7 +152,7 @@ class ClickHouseStore:
         return self._changing.change(meter_set(tuple(meters)))
 
     def rebuild(self, meters: Sequence[Meter]) -> Rebuilt:
-        """Put meters in force; count all events anew for all of them."""
+        """Put meters in force; count all events again for all of them."""
         rebuilt = self._changing.change(meter_set(tuple(meters)), everything=True)
         named = {name for (name,) in self._sessions.rows("accounts_of_amounts")}
         known = set(self.accounts_after("", 2**32 - 1))
@@ -165,7 +167,7 @@ class ClickHouseStore:
         return rebuilt
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
-        """Compare what is stored up to some batch with what the events up to it say, beside writers."""
+        """Compare what is stored up to some batch with what the events up to it say, while others write."""
         found: list[Difference] = []
         for _ in range(_TRIES):
             view = self._meters.look()
@@ -190,13 +192,17 @@ class ClickHouseStore:
     ) -> list[Outcome]:
         digests = {key: digest_of(*key) for key in batch.keys}
         blocks = self._log.blocks_of(list(digests.values()))
+        for key, (digest, block) in self._log.blocks_of_version_1(
+            [key for key, digest in digests.items() if digest not in blocks]
+        ).items():
+            digests[key], blocks[digest] = digest, block
         new = [place for key, place in batch.first.items() if digests[key] not in blocks]
         stored: set[int] = set()
         if new:
-            keyed = [(digests[events[place].source, events[place].id], place) for place in new]
+            keyed = [(digests[key_of(events[place])], place) for place in new]
             verdict = self._log.append([(digest, events[place]) for digest, place in keyed])
             stored = {place for digest, place in keyed if digest in verdict.won}
-            # After the log, so that whoever changes the meters now sees these events: see `meterlog`.
+            # After the log, so that a process that changes the meters now sees these events: see `meter_log`.
             view = self._meters.look()
             mine = [(events[place], measured[place]) for place in sorted(stored)]
             usable = [(event, found) for event, found in mine if not isinstance(found, EventProblem)]
@@ -208,7 +214,7 @@ class ClickHouseStore:
                 blocks |= self._log.blocks_of([d for d, place in keyed if place not in stored])
             if verdict.seq % schema.BATCHES_A_PARTITION == 0:
                 self._cells.fold()
-        existing: dict[tuple[str, str], Kept] = {}
+        existing: dict[Key, Kept] = {}
         if blocks:
             # "It is there already" may be said only of what counts already.
             self._cells.finish(set(blocks.values()), self._meters.look())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amounts in PostgreSQL: a tally added in a few statements, whatever its size, and counting afresh.
+"""Amounts in PostgreSQL: a tally added in a few statements, whatever its size, and counting again.
 
-Rows are touched in one order by everybody (events, groups, values, sums, maxima; each by its key): two
+Rows are touched in one order by everyone (events, groups, values, sums, maxima; each by its key): two
 batches that share rows wait for each other in turn, and never in a circle.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from watchword.usage.deduplication import digest_of, event_of_row
 from watchword.usage.events import Event
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 from watchword.usage.rollups import Contribution, Key, MeterSet, Tally
-from watchword.usage.stored import digest_of, event_of_row
 from watchword.usage.times import MICROSECONDS_PER_DAY
 
 _TALLY_CONTRIBUTIONS: Final = 50_000  # how much of a rebuild is kept in memory before it is written

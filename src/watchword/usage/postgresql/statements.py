@@ -24,12 +24,12 @@ _TEXTS: Final = {
             (key, source, id, type, account, time, data, data_base64, extensions)
         SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
             %s::text[], %s::text[], %s::text[])
-        ON CONFLICT (key) DO NOTHING RETURNING key""",
+        ON CONFLICT (key, account) DO NOTHING RETURNING key, account""",
     "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
-        FROM {s}event WHERE key = ANY(%s)""",
+        FROM {s}event JOIN unnest(%s::bytea[], %s::text[]) AS asked (key, account) USING (key, account)""",
     "all_events": "SELECT source, id, type, account, time, data, data_base64 FROM {s}event WHERE time >= %s",
     "events_after": """SELECT key, source, id, type, account, time, data, data_base64, extensions
-        FROM {s}event WHERE key > %s ORDER BY key LIMIT %s""",
+        FROM {s}event WHERE (key, account) > (%s, %s) ORDER BY key, account LIMIT %s""",
     "delete_old_events": """DELETE FROM {s}event WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM {s}event WHERE time < %s LIMIT %s))""",
     "insert_accounts": """INSERT INTO {s}account (name) SELECT unnest(%s::text[])

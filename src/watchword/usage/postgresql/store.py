@@ -12,11 +12,24 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
+from watchword.usage.aggregation import DistinctSpan, Row, fold, spans_of
+from watchword.usage.deduplication import (
+    EVENTS_FROM,
+    MAX_DIFFERENCES,
+    METERS,
+    Batch,
+    Kept,
+    Key,
+    digest_of,
+    key_of,
+    past_keeping,
+    require_in_force,
+    row_of,
+)
 from watchword.usage.events import Event
-from watchword.usage.folding import DistinctSpan, Row, fold, spans_of
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter, plain
-from watchword.usage.postgresql.changing import put_in_force
+from watchword.usage.postgresql.meter_changes import put_in_force
 from watchword.usage.postgresql.rollups import (
     add,
     admission_of,
@@ -27,21 +40,9 @@ from watchword.usage.postgresql.rollups import (
 from watchword.usage.postgresql.sessions import CONNECTIONS, Connection, Sessions
 from watchword.usage.postgresql.statements import Statements, read_name
 from watchword.usage.problems import EventProblem
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
+from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import (
-    EVENTS_FROM,
-    MAX_DIFFERENCES,
-    METERS,
-    Batch,
-    Kept,
-    Key,
-    digest_of,
-    past_keeping,
-    require_in_force,
-    row_of,
-)
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 _EXPIRE_AT_ONCE: Final = 10_000
@@ -56,7 +57,7 @@ class PostgreSQLStore:
     def __init__(self, dsn: str) -> None:
         """Read the DSN; the server is asked when the store is first used, so that it may come up later.
 
-        Raises StoreRefused when the DSN cannot be read.
+        Raises StoreRefusedError when the DSN cannot be read.
         """
         self._sessions = Sessions(dsn)
         self._statements = Statements(self._sessions.schema)
@@ -142,15 +143,16 @@ class PostgreSQLStore:
             return sorted(self._meter_states(connection), key=lambda state: state.meter.name)
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
-        """Give events by the digest of their key."""
-        after = bytes.fromhex(cursor)
+        """Give events by the digest of their source and id, and their account."""
+        digest, _, account = cursor.partition(" ")
+        after = bytes.fromhex(digest)
         with self._sessions.statement() as connection:
-            rows = connection.execute(self._statements["events_after"], [after, limit]).fetchall()
+            rows = connection.execute(self._statements["events_after"], [after, account, limit]).fetchall()
         events = [
             Event(0, key, source, kind, account, when, True, None, data, binary, extensions)
             for _, source, key, kind, account, when, data, binary, extensions in rows
         ]
-        return events, rows[-1][0].hex() if len(rows) == limit else ""
+        return events, f"{rows[-1][0].hex()} {events[-1].account}" if len(rows) == limit else ""
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time, in transactions that let other writers in between."""
@@ -187,7 +189,7 @@ class PostgreSQLStore:
         return self._change(meter_set(tuple(meters)), everything=True)
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
-        """Compare what is stored with what the events say, in one snapshot, beside writers."""
+        """Compare what is stored with what the events say, in one snapshot, while others write."""
         counted, statements = meter_set(tuple(meters)), self._statements
         found: list[Difference] = []
         with self._sessions.transaction(_SNAPSHOT, unhurried=True) as connection:
@@ -225,18 +227,18 @@ class PostgreSQLStore:
             for event, one in zip(events, measured, strict=True)
         ]
         batch = Batch(events, problems)
-        digests = {key: digest_of(*key) for key in batch.keys}
+        digests = {key: (digest_of(*key[1:]), key[0]) for key in batch.keys}
         places = {digests[key]: place for key, place in batch.first.items()}
-        rows = sorted((digest, *row_of(events[place])) for digest, place in places.items())
+        rows = sorted((digest, *row_of(events[place])) for (digest, _), place in places.items())
         new = connection.execute(statements["insert_events"], columns(rows, 9)).fetchall() if rows else []
-        stored = sorted(places[digest] for (digest,) in new)
+        stored = sorted(places[digest, account] for digest, account in new)
         # What was there before, or came between: asked for after it was waited for.
-        others = digests.keys() - {(events[place].source, events[place].id) for place in stored}
+        others = digests.keys() - {key_of(events[place]) for place in stored}
         existing: dict[Key, Kept] = {}
         if others:
             names = {digests[key]: key for key in others}
-            for digest, *kept in connection.execute(statements["events_by_key"], [list(names)]):
-                existing[names[digest]] = tuple(kept)
+            for digest, *kept in connection.execute(statements["events_by_key"], columns(list(names), 2)):
+                existing[names[digest, kept[1]]] = tuple(kept)
         counted = [(events[place], measured[place]) for place in stored]
         admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
         tally = Tally(admission)

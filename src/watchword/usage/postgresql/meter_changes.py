@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 
+from watchword.usage.deduplication import METERS
 from watchword.usage.groups import month_of
 from watchword.usage.postgresql.rollups import recompute
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 from watchword.usage.rollups import MeterSet
 from watchword.usage.store import Rebuilt
-from watchword.usage.stored import METERS
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amounts in SQLite: a tally added to what is there, and everything counted afresh from the events.
+"""Amounts in SQLite: a tally added to what is there, and everything counted again from the events.
 
 Both go through the one fold of `rollups`; here is only where its result is kept.
 """
@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from watchword.usage import schema
+from watchword.usage.deduplication import EVENTS_FROM, METERS
 from watchword.usage.events import Event
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.meters import plain
 from watchword.usage.rollups import MeterSet, Tally
+from watchword.usage.sqlite import schema
 from watchword.usage.store import Rebuilt
-from watchword.usage.stored import EVENTS_FROM, METERS
-from watchword.usage.strictjson import read_trusted
+from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SQLite statements of the usage store: every one a constant, every value a parameter.
 
-No text of an event, a meter or a query is ever part of a statement. The key of an event is two columns:
+No text of an event, a meter or a query is ever part of a statement. The key of an event is three columns:
 joined into one string, `a-b` + `c` and `a` + `b-c` would be one event.
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 APPLICATION_ID: Final = 0x57574F55  # "WWOU": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 # Amounts are decimal text, without exponent or trailing zeros: SQLite's numbers are 64-bit integers and
 # binary floats, neither of which holds an exact sum. Days are days since 1970-01-01, times microseconds, both
 # UTC.
-CREATE_KEPT: Final = (
-    """CREATE TABLE event (
+_CREATE_EVENT: Final = """CREATE TABLE usage_event (
         source TEXT NOT NULL,
         id TEXT NOT NULL,
         type TEXT NOT NULL,
@@ -24,9 +23,13 @@ CREATE_KEPT: Final = (
         time INTEGER NOT NULL,
         data TEXT,
         data_base64 TEXT,
-        extensions TEXT,
-        UNIQUE (source, id)
-    ) STRICT""",
+        extensions TEXT
+    ) STRICT"""
+# An index of its own and no constraint: a constraint of SQLite's cannot be changed without copying the table.
+_CREATE_EVENT_KEY: Final = "CREATE UNIQUE INDEX usage_event_key ON usage_event (source, id, account)"
+CREATE_KEPT: Final = (
+    _CREATE_EVENT,
+    _CREATE_EVENT_KEY,
     "CREATE TABLE account (name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID",
 )
 # What is made of the events, and can be made again.
@@ -53,6 +56,19 @@ CREATE_DERIVED: Final = (
         PRIMARY KEY (account, meter, month, grp)
     ) STRICT, WITHOUT ROWID""",
 )
+# Up to version 2 a source and an id were one event's, whatever its account. The old table is renamed at once,
+# so that a process of the release before finds none to write to, and its events are moved a few at a time:
+# that needs no room for a second table, no temporary file, and goes on where it was cut short.
+LEAVE_VERSION_2: Final = ("ALTER TABLE event RENAME TO event_of_2", _CREATE_EVENT, _CREATE_EVENT_KEY)
+IS_LEAVING_VERSION_2: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'event_of_2'"
+LAST_TO_MOVE: Final = """SELECT max(rowid), count(*) FROM
+    (SELECT rowid FROM event_of_2 ORDER BY rowid LIMIT ?)"""
+# OR ROLLBACK: nothing conflicts, and what is not taken back alone needs no temporary journal of its own.
+MOVE_EVENTS: Final = """INSERT OR ROLLBACK INTO usage_event
+        (source, id, type, account, time, data, data_base64, extensions)
+    SELECT source, id, type, account, time, data, data_base64, extensions FROM event_of_2 WHERE rowid <= ?"""
+DELETE_MOVED: Final = "DELETE FROM event_of_2 WHERE rowid <= ?"
+DROP_MOVED: Final = "DROP TABLE event_of_2"
 DROP_DERIVED_OF_1: Final = tuple(
     f"DROP TABLE {table}" for table in ("meter", "state", "rollup", "distinct_value")
 )
@@ -71,27 +87,29 @@ CREATE_EXPECTED: Final = (
     "CREATE TEMP TABLE first_day (meter TEXT NOT NULL PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID",
 )
 
-INSERT_EVENT: Final = """INSERT INTO event (source, id, type, account, time, data, data_base64, extensions)
+INSERT_EVENT: Final = """INSERT INTO usage_event
+        (source, id, type, account, time, data, data_base64, extensions)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-# The keys come as one JSON array of pairs; CROSS JOIN makes SQLite look each of them up.
+# The keys come as one JSON array of triples; CROSS JOIN makes SQLite look each of them up.
 EVENTS_BY_KEY: Final = """SELECT e.source, e.id, e.type, e.account, e.time,
         e.data, e.data_base64, e.extensions
-    FROM json_each(?) AS k CROSS JOIN event AS e
-        ON e.source = json_extract(k.value, '$[0]') AND e.id = json_extract(k.value, '$[1]')"""
-ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM event"
-# By key, in pages: NULLs first does not arise, both are NOT NULL.
-EVENTS_AFTER: Final = """SELECT source, id, type, account, time, data, data_base64, extensions FROM event
-    WHERE (source, id) > (?, ?) ORDER BY source, id LIMIT ?"""
-OLD_EVENTS: Final = "SELECT rowid FROM event WHERE time < ? LIMIT ?"
-DELETE_EVENT: Final = "DELETE FROM event WHERE rowid = ?"
+    FROM json_each(?) AS k CROSS JOIN usage_event AS e
+        ON e.source = json_extract(k.value, '$[1]') AND e.id = json_extract(k.value, '$[2]')
+            AND e.account = json_extract(k.value, '$[0]')"""
+ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM usage_event"
+# By key, in pages: NULLs first does not arise, all are NOT NULL.
+EVENTS_AFTER: Final = """SELECT source, id, type, account, time, data, data_base64, extensions
+    FROM usage_event WHERE (source, id, account) > (?, ?, ?) ORDER BY source, id, account LIMIT ?"""
+OLD_EVENTS: Final = "SELECT rowid FROM usage_event WHERE time < ? LIMIT ?"
+DELETE_EVENT: Final = "DELETE FROM usage_event WHERE rowid = ?"
 
 INSERT_ACCOUNT: Final = "INSERT INTO account (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
 INSERT_ACCOUNTS_OF_EVENTS: Final = (
-    "INSERT INTO account (name) SELECT DISTINCT account FROM event WHERE true ON CONFLICT DO NOTHING"
+    "INSERT INTO account (name) SELECT DISTINCT account FROM usage_event WHERE true ON CONFLICT DO NOTHING"
 )
 # An account whose events are no longer kept stays known by its amounts.
 DELETE_UNFOUNDED_ACCOUNTS: Final = """DELETE FROM account
-    WHERE name NOT IN (SELECT account FROM event) AND name NOT IN (SELECT account FROM rollup)"""
+    WHERE name NOT IN (SELECT account FROM usage_event) AND name NOT IN (SELECT account FROM rollup)"""
 ACCOUNT_KNOWN: Final = "SELECT 1 FROM account WHERE name = ?"
 ACCOUNTS_AFTER: Final = "SELECT name FROM account WHERE name > ? ORDER BY name LIMIT ?"
 
@@ -144,12 +162,12 @@ COMPARE_VALUES: Final = """
     LIMIT ?"""
 COMPARE_ACCOUNTS: Final = """
     SELECT e.account, NULL, NULL, NULL, NULL, 'known'
-        FROM (SELECT DISTINCT account FROM event) e LEFT JOIN account a ON a.name = e.account
+        FROM (SELECT DISTINCT account FROM usage_event) e LEFT JOIN account a ON a.name = e.account
         WHERE a.name IS NULL
     UNION ALL
     SELECT a.name, NULL, NULL, NULL, 'known', NULL
         FROM account a
-        WHERE a.name NOT IN (SELECT account FROM event) AND a.name NOT IN (SELECT account FROM rollup)
+        WHERE a.name NOT IN (SELECT account FROM usage_event) AND a.name NOT IN (SELECT account FROM rollup)
     LIMIT ?"""
 
 
@@ -161,7 +179,7 @@ class Target(NamedTuple):
     insert_value: str
 
 
-# `exact_sum` and `exact_max` are functions of ours (sqlitefile): SQLite's own would go through binary floats.
+# `exact_sum` and `exact_max` are functions of ours (usage/sqlite/file.py): SQLite's own use binary floats.
 STORED: Final = Target(
     """INSERT INTO main.rollup AS r (account, day, meter, grp, amount) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = exact_sum(r.amount, excluded.amount)""",

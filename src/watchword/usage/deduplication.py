@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stored event beside one that arrives with its key, and what both mean for the sender. For every store.
+"""A stored event next to one that arrives with its key, and what both mean for the sender. For every store.
 
-The first event of a key stands. Whoever sends another one is told what differs: a reused id is a lost event
-otherwise.
+The first event of a key stands, and a key is an account's own: were it not, one tenant could store the ids
+that another will use. The sender of a second one is told what differs: a reused id is a lost event otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -15,15 +16,15 @@ from typing import Any, Final
 from watchword.usage.events import Event
 from watchword.usage.problems import EventProblem
 from watchword.usage.rollups import MeterSet
-from watchword.usage.store import MetersChanged, Outcome
-from watchword.usage.strictjson import read_trusted
+from watchword.usage.store import MetersChangedError, Outcome
+from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import day_of_number
 
 Kept = tuple[str, str, int, str | None, str | None, str | None]
 """Of a stored event: type, account, time, data, data_base64, extensions."""
 
-Key = tuple[str, str]
-"""Source and id."""
+Key = tuple[str, str, str]
+"""Account, source and id: what one account stores is no other account's business."""
 
 DIGEST_BYTES: Final = 20
 MAX_DIFFERENCES: Final = 1000
@@ -34,14 +35,13 @@ METERS: Final = "meters"
 
 def duplicate(event: Event, kept: Kept) -> Outcome:
     """Answer for an event whose key is taken by `kept`."""
-    kind, account, when, data, data_base64, extensions = kept
+    kind, _, when, data, data_base64, extensions = kept
     same = {
         "type": kind == event.type,
-        "subject": account == event.account,
         # A time that was taken from the receipt is another one at each replay.
         "time": when == event.time or not event.time_given,
         "data": data_base64 == event.data_base64 and _same_json(data, event.data_text),
-        "extensions": _same_json(extensions, event.extensions),
+        "extensions": _attributes(extensions) == _attributes(event.extensions),
     }
     return Outcome(event.index, "duplicate", differs=tuple(name for name, equal in same.items() if not equal))
 
@@ -49,16 +49,17 @@ def duplicate(event: Event, kept: Kept) -> Outcome:
 class Batch:
     """A batch for a store that takes it all at once: who is first of a key in it, and what each one gets.
 
-    `first`: by source and id, the place of the first event that has no problem. `keys`: all that are in it.
+    `first`: by key, the place of the first event that has no problem. `keys`: all that are in it.
     """
 
     def __init__(self, events: Sequence[Event], problems: Sequence[EventProblem | None]) -> None:
         self._events, self._problems = events, problems
+        self._keys = list(map(key_of, events))
         self.first: dict[Key, int] = {}
-        for place, (event, problem) in enumerate(zip(events, problems, strict=True)):
+        for place, (key, problem) in enumerate(zip(self._keys, problems, strict=True)):
             if problem is None:
-                self.first.setdefault((event.source, event.id), place)
-        self.keys = {(event.source, event.id) for event in events}
+                self.first.setdefault(key, place)
+        self.keys = set(self._keys)
 
     def outcomes(self, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> list[Outcome]:
         """Answer for each event, given the places that were stored and what stood for the other keys."""
@@ -66,7 +67,7 @@ class Batch:
 
     def _outcome(self, place: int, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> Outcome:
         event, problem = self._events[place], self._problems[place]
-        key = (event.source, event.id)
+        key = self._keys[place]
         first = self.first.get(key)
         if first == place and place in stored:
             return Outcome(event.index, "stored")
@@ -78,6 +79,11 @@ class Batch:
             # it is not lost. This one was not.
             return Outcome(event.index, "refused", problem=problem)
         return duplicate(event, kept)
+
+
+def key_of(event: Event) -> Key:
+    """Give what an event is known by."""
+    return (event.account, event.source, event.id)
 
 
 def digest_of(*parts: str) -> bytes:
@@ -98,21 +104,21 @@ def event_of_row(row: Sequence[Any]) -> Event:
 
 
 def row_of(event: Event) -> tuple[str | int | None, ...]:
-    """Give an event as a row: source, id and what is kept beside them."""
+    """Give an event as a row: source, id and what is kept next to them."""
     return (event.source, event.id, *kept_of(event))
 
 
 def require_in_force(digest: str | None, counted: MeterSet) -> None:
-    """Raise MetersChanged when the store's amounts are kept by other meters than these."""
+    """Raise MetersChangedError when the store's amounts are kept by other meters than these."""
     if digest != counted.digest:
-        raise MetersChanged(
+        raise MetersChangedError(
             "the store keeps its rollups by other meters than these",
             "put the newer meters in force (use_meters), or try again once this gate has them",
         )
 
 
 def kept_of(event: Event) -> Kept:
-    """Give what a store keeps of an event beside its key."""
+    """Give what a store keeps of an event next to its key."""
     return (event.type, event.account, event.time, event.data_text, event.data_base64, event.extensions)
 
 
@@ -128,6 +134,13 @@ def past_keeping(event: Event, events_from: int) -> EventProblem | None:
         f"events before {first} are no longer kept, so that a replay could not be told",
         f"send events within their time; this one counts nowhere. The first day that is open is {first}",
     )
+
+
+def _attributes(extensions: str | None) -> dict[str, object]:
+    found: dict[str, object] = {} if extensions is None else dict(json.loads(extensions))
+    # Binary mode says it of every event and the JSON format of none; only JSON is ever taken.
+    found.pop("datacontenttype", None)
+    return found
 
 
 def _same_json(one: str | None, other: str | None) -> bool:

@@ -15,12 +15,18 @@ import msgspec
 from watchword.usage.events import ACCOUNT_REMEDY, account_flaw
 from watchword.usage.meters import Meter
 from watchword.usage.problems import QueryProblem, shown
-from watchword.usage.readmodel import UsageAnswer, UsageQuery, parse_query
+from watchword.usage.read_model import PARAMETERS, UsageAnswer, UsageQuery, parse_query
 from watchword.usage.rendering import render
 from watchword.usage.store import MeterState
 from watchword.usage.times import MICROSECONDS_PER_SECOND, day_of_number, midnight, moment
 
 MAX_ACCOUNTS: Final = 100
+PARAMETERS_OF_MANY: Final = (
+    "account",
+    "after",
+    "limit",
+    *(name for name in PARAMETERS if name != "shape"),
+)
 _ANY: Final = "any"  # stands in for the account while the rest of the query is read
 
 
@@ -38,8 +44,8 @@ def parse_accounts_query(
 ) -> AccountsQuery | QueryProblem:
     """Read the query string of the read model for several accounts.
 
-    Beside the parameters for one account: `account` up to MAX_ACCOUNTS times, or `after` and `limit`. A limit
-    above MAX_ACCOUNTS is taken as that; the answer says which one was used.
+    Takes the parameters for one account, and `account` up to MAX_ACCOUNTS times, or `after` and `limit`. A
+    limit above MAX_ACCOUNTS is taken as that; the answer says which one was used.
     """
     names = [value for name, value in params if name == "account"]
     own = [(name, value) for name, value in params if name in ("after", "limit")]
@@ -47,7 +53,7 @@ def parse_accounts_query(
     flaw = _flaw(names, own, rest)
     if flaw is not None:
         return flaw
-    query = parse_query(_ANY, rest, now, meters)
+    query = parse_query(_ANY, rest, now, meters, known=PARAMETERS_OF_MANY)
     if isinstance(query, QueryProblem):
         return query
     given = dict(own)
@@ -84,12 +90,18 @@ def render_accounts(
     return answer
 
 
-def render_meters(states: Sequence[MeterState], meters: Sequence[Meter]) -> dict[str, object]:
+def render_meters(
+    states: Sequence[MeterState], meters: Sequence[Meter], late_days: int | None = None
+) -> dict[str, object]:
     """Give what is counted, and since when: `since` is when the definition came into force, `complete_from`
-    the first day that amounts are whole for, where it is not the beginning.
+    the first day that amounts are whole for, where it is not the beginning. `late_days`: how many days ago an
+    event may be, where that is bounded.
     """
     known = {state.meter.name: state for state in states}
-    return {"meters": [_meter(meter, known.get(meter.name)) for meter in meters]}
+    document: dict[str, object] = {"meters": [_meter(meter, known.get(meter.name)) for meter in meters]}
+    if late_days is not None:
+        document["late_days"] = late_days
+    return document
 
 
 def _meter(meter: Meter, state: MeterState | None) -> dict[str, object]:

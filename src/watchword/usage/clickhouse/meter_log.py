@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which meters are in force in ClickHouse, told by a log of changes: announced, counted back, then ready.
 
-A writer looks at this log after its events are in theirs; whoever changes the meters looks at the events
-after the change is announced. So each event is seen by one of the two, and where both see it they write the
-same rows. A meter that is changed gets another name for its amounts, so that no old one is ever mixed in.
+A writer looks at this log after its events are in theirs; the process that changes the meters looks at the
+events after the change is announced. So each event is seen by one of the two; where both see it they write
+the same rows. A meter that is changed gets another name for its amounts, so that no old one is ever mixed in.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 
 from watchword.usage.clickhouse.sessions import Sessions
+from watchword.usage.deduplication import EVENTS_FROM
 from watchword.usage.meters import Meter
 from watchword.usage.rollups import MeterSet, meter_of_definition
 from watchword.usage.store import MeterState
-from watchword.usage.stored import EVENTS_FROM
 
 _NOTHING: Final = uuid.UUID(int=0)
 

@@ -2,7 +2,7 @@
 """Changing the meters in ClickHouse: announced, counted back, then ready.
 
 In this order, and each with a look at the log after it, so that no event is missed by both the writer and
-whoever changes the meters: see `meterlog`.
+the process that changes the meters: see `meter_log`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import msgspec
 
-from watchword.usage.clickhouse.cells import Cells
 from watchword.usage.clickhouse.log import EventLog
-from watchword.usage.clickhouse.meterlog import Change, MeterLog, MeterView, new_change
+from watchword.usage.clickhouse.meter_log import Change, MeterLog, MeterView, new_change
 from watchword.usage.clickhouse.recount import Recount, write
+from watchword.usage.clickhouse.rollups import Cells
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter
 from watchword.usage.rollups import MeterSet
-from watchword.usage.store import MetersChanged, Rebuilt
+from watchword.usage.store import MetersChangedError, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 
@@ -50,7 +50,7 @@ class Changing:
             newest = self._meters.look().announced
             if newest is not None and newest.change != change.change:
                 if newest.digest != wanted.digest:
-                    raise MetersChanged("another gate changed the meters at this moment", "try again")
+                    raise MetersChangedError("another gate changed the meters at this moment", "try again")
                 change = newest
         return self._count_back(change, view)
 

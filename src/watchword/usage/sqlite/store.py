@@ -16,26 +16,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from watchword.usage import schema
-from watchword.usage.events import Event
-from watchword.usage.folding import DistinctSpan, Row, fold
-from watchword.usage.groups import month_of
-from watchword.usage.meters import Meter
-from watchword.usage.problems import EventProblem
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
-from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
-from watchword.usage.sqlitefile import open_file, unavailable
-from watchword.usage.sqliterollups import (
-    add,
-    admission_of,
-    admit,
-    events_from,
-    put_in_force,
-    recompute,
-    state_of,
-)
-from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
-from watchword.usage.stored import (
+from watchword.usage.aggregation import DistinctSpan, Row, fold
+from watchword.usage.deduplication import (
     EVENTS_FROM,
     MAX_DIFFERENCES,
     METERS,
@@ -46,6 +28,24 @@ from watchword.usage.stored import (
     require_in_force,
     row_of,
 )
+from watchword.usage.events import Event
+from watchword.usage.groups import month_of
+from watchword.usage.meters import Meter
+from watchword.usage.problems import EventProblem
+from watchword.usage.read_model import UsageAnswer, UsageQuery
+from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
+from watchword.usage.sqlite import schema
+from watchword.usage.sqlite.file import open_file, unavailable
+from watchword.usage.sqlite.rollups import (
+    add,
+    admission_of,
+    admit,
+    events_from,
+    put_in_force,
+    recompute,
+    state_of,
+)
+from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
@@ -64,8 +64,9 @@ class SQLiteStore:
         """Open the file at `path`, made (readable by its owner only) when there is none; `:memory:` for no
         file.
 
-        `busy_timeout_seconds` is how long a call waits for another process's transaction. Raises StoreRefused
-        when the file is no usage store of this version or cannot have a write-ahead log; StoreUnavailable
+        `busy_timeout_seconds` is how long a call waits for another process's transaction. Raises
+        StoreRefusedError when the file is no usage store of this version or cannot have a write-ahead log;
+        StoreUnavailableError
         when it is busy.
         """
         self._connection = open_file(path, busy_timeout_seconds)
@@ -83,7 +84,7 @@ class SQLiteStore:
                 for event, found in measured
             ]
             batch = Batch(events, problems)
-            # Nobody else writes until the end of this transaction: what is not there now is new.
+            # No one else writes until the end of this transaction: what is not there now is new.
             existing = self._kept(batch.keys)
             stored = sorted(place for key, place in batch.first.items() if key not in existing)
             self._connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in stored])
@@ -127,16 +128,18 @@ class SQLiteStore:
             return self._meter_states()
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
-        """Give events by source and id."""
-        source, identifier = json.loads(cursor) if cursor else ("", "")
+        """Give events by source, id and account."""
+        source, identifier, account = json.loads(cursor) if cursor else ("", "", "")
         with self._transaction("BEGIN"):
-            rows = self._rows(schema.EVENTS_AFTER, (source, identifier, limit))
+            rows = self._rows(schema.EVENTS_AFTER, (source, identifier, account, limit))
         events = [
             Event(0, key, place, kind, account, when, True, None, data, binary, extensions)
             for place, key, kind, account, when, data, binary, extensions in rows
         ]
-        following = json.dumps([events[-1].source, events[-1].id]) if len(events) == limit else ""
-        return events, following
+        if len(events) < limit:
+            return events, ""
+        last = events[-1]
+        return events, json.dumps([last.source, last.id, last.account])
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time, in transactions that let other writers in between."""
@@ -182,7 +185,7 @@ class SQLiteStore:
         return rebuilt
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
-        """Compare what is stored with what the events say, in one snapshot, beside writers."""
+        """Compare what is stored with what the events say, in one snapshot, while others write."""
         counted = meter_set(tuple(meters))
         with self._transaction("BEGIN", end="ROLLBACK"):  # takes the temporary tables away again
             for statement in schema.CREATE_EXPECTED:
@@ -232,7 +235,8 @@ class SQLiteStore:
     def _kept(self, keys: Iterable[Key]) -> dict[Key, Kept]:
         asked = json.dumps(sorted(keys))
         return {
-            (source, name): tuple(kept) for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (asked,))
+            (kept[1], source, name): tuple(kept)
+            for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (asked,))
         }
 
     def _counter(self, account: str) -> Any:

@@ -17,7 +17,7 @@ import msgspec
 from watchword.usage.events import ACCOUNT_REMEDY, account_flaw
 from watchword.usage.meters import Meter
 from watchword.usage.problems import QueryProblem, named, shown
-from watchword.usage.times import TimeProblem, day_at, month_start, next_month, parse_date
+from watchword.usage.times import TimestampError, day_at, month_start, next_month, parse_date
 
 MAX_PERIOD_DAYS: Final = 400
 PARAMETERS: Final = ("from", "to", "window", "group_by", "shape")
@@ -77,13 +77,18 @@ class UsageAnswer(msgspec.Struct, frozen=True):
 
 
 def parse_query(
-    account: str, params: Sequence[tuple[str, str]], now: float, meters: Sequence[Meter] = ()
+    account: str,
+    params: Sequence[tuple[str, str]],
+    now: float,
+    meters: Sequence[Meter] = (),
+    *,
+    known: Sequence[str] = PARAMETERS,
 ) -> UsageQuery | QueryProblem:
     """Read the query string of the read model.
 
     `params` are its decoded pairs in order; `now` is in seconds since the epoch and decides the current
     month, which is the default period. `from` alone reaches to the end of the current month. `meters` are
-    those that can be grouped by.
+    those that can be grouped by. `known` are the parameters of the endpoint, as a remedy names them.
     """
     flaw = account_flaw(account)
     if flaw is not None:
@@ -95,7 +100,7 @@ def parse_query(
                 named(name),
                 "unknown_parameter",
                 "there is no such parameter",
-                f"use {', '.join(PARAMETERS)}",
+                f"use {', '.join(known)}",
             )
         if name in given:
             return QueryProblem(name, "repeated_parameter", "it is given twice", "give each parameter once")
@@ -141,14 +146,14 @@ def _day(parameter: str, text: str) -> date | QueryProblem:
     # A day is written as a date, or as the midnight that starts it: the form in which answers give their
     # period.
     head, tail = text[:10], text[10:]
-    problem = TimeProblem("not_midnight", "usage is kept by whole UTC days")
+    problem = TimestampError("not_midnight", "usage is kept by whole UTC days")
     if tail == "" or tail.upper() in _MIDNIGHT_ENDINGS:
         try:
             return parse_date(head)
-        except TimeProblem as found:
+        except TimestampError as found:
             problem = found
     elif not tail.upper().startswith("T"):
-        problem = TimeProblem("invalid_date", "it is not a date")
+        problem = TimestampError("invalid_date", "it is not a date")
     return QueryProblem(
         parameter,
         problem.code,

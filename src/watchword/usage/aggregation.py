@@ -15,9 +15,9 @@ import msgspec
 
 from watchword.usage.groups import OVERFLOW, group_values
 from watchword.usage.meters import Meter
-from watchword.usage.readmodel import UsageAnswer, UsageQuery
+from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import combine
-from watchword.usage.strictjson import json_of_trusted
+from watchword.usage.strict_json import json_of_trusted
 from watchword.usage.times import day_number
 
 Row = tuple[int, str, str, Decimal]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Amounts in ClickHouse: what each batch adds, folded now and then into what all batches up to one come to.
 
-Every row is a function of the log alone, so that whoever writes it again writes the same: a batch that its
+Every row is a function of the log alone, so that any writer writes the same: a batch that its
 writer left half done is finished by the next one who comes across it, and two who fold at once do no harm.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 
 from watchword.usage.clickhouse import schema
 from watchword.usage.clickhouse.log import EventLog
-from watchword.usage.clickhouse.meterlog import MeterLog, MeterView
+from watchword.usage.clickhouse.meter_log import MeterLog, MeterView
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.events import Event
 from watchword.usage.groups import OVERFLOW, Admission, Scope, month_of
@@ -70,7 +70,7 @@ class Cells:
             self._sessions.insert("distinct_value", sorted(rows))
 
     def finish(self, seqs: Collection[int], view: MeterView) -> None:
-        """Finish those of these batches that nobody finished."""
+        """Finish those of these batches that no one finished."""
         open_ones = {seq for seq in seqs if seq > view.marks.get(DROPPED, 0)}
         if open_ones:
             open_ones -= {seq for (seq,) in self._sessions.rows("ended", seqs=sorted(open_ones))}
@@ -129,7 +129,7 @@ class Cells:
             self._known_accounts |= accounts
 
     def forget_accounts(self) -> None:
-        """Ask about every account anew: some were taken out."""
+        """Ask about every account again: some were taken out."""
         self._known_accounts.clear()
 
     def _admission(self, measured: Measured, *, letting_in: bool) -> Admission:
