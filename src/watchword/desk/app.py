@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The desk's public port: a request in, an answer out, bounded before anything in it is believed.
+
+No path or URL is made of what a request says: the endpoints are three and the documents are three, and all
+they say of themselves comes from the TokenDesk.
+"""
+
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from watchword.desk.audit_events import RequestFacts
+from watchword.desk.desk import Desk
+from watchword.desk.forms import MAX_FORM_BYTES, Form, parse_form
+from watchword.desk.metadata import (
+    INTROSPECT,
+    JWKS,
+    RESOURCE_METADATA,
+    REVOKE,
+    SERVER_METADATA,
+    TOKEN,
+    key_set,
+    resource_metadata,
+    server_metadata,
+)
+from watchword.desk.rate_limits import Buckets, address_key, peer_address
+from watchword.desk.reasons import DeskReason
+from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.responses import Answer, json_answer, refusal_answer, send_answer
+from watchword.process.http_protocol import TARGET
+from watchword.process.logs import LOGGER
+
+_Endpoint = Callable[[Form, Sequence[bytes], RequestFacts], Awaitable[Answer | DeskRefusal]]
+_DOCUMENTS: Final = {
+    SERVER_METADATA: server_metadata,
+    RESOURCE_METADATA: resource_metadata,
+    JWKS: key_set,
+}
+
+
+class _DisconnectedError(Exception):
+    """The caller is gone before its request was whole."""
+
+
+class DeskApp:
+    """The ASGI application of the desk's public port."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        trusted_proxies: int = 0,
+        addresses_per_second: float = 200.0,
+        addresses_burst: int = 400,
+    ) -> None:
+        """Answer by a desk.
+
+        Args:
+            desk: what decides.
+            trusted_proxies: how many proxies stand before the desk and set X-Forwarded-For.
+            addresses_per_second: requests of one address in the long run; 0: no limit.
+            addresses_burst: requests of one address at once.
+        """
+        self._desk, self._trusted_proxies = desk, trusted_proxies
+        self._addresses = Buckets(addresses_per_second, addresses_burst)
+        self._endpoints: dict[str, tuple[str, _Endpoint]] = {
+            TOKEN: ("token", desk.exchange),
+            INTROSPECT: ("introspect", desk.introspect),
+            REVOKE: ("revoke", desk.revoke),
+        }
+        self._prefix, self._numbers = secrets.token_hex(6), itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            return
+        client = scope.get("client")
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        facts = RequestFacts(
+            f"{self._prefix}-{next(self._numbers):x}",
+            peer_address(client[0] if client else "", forwarded, self._trusted_proxies),
+            self._desk.clock(),
+        )
+        name, answer = "other", None
+        try:
+            name, answer = await self._answer(scope, receive, facts)
+        except _DisconnectedError:
+            return
+        except Exception as error:  # noqa: BLE001 - a defect is an answer too, and never a traceback
+            LOGGER.error(
+                "a request failed unforeseen",
+                extra={"error_type": type(error).__name__, "request_id": facts.request_id},
+            )
+            answer = refusal_answer(refuse(DeskReason.INTERNAL_ERROR), facts.request_id)
+        self._desk.metrics.answers.labels(name, answer.reason).inc()
+        await send_answer(send, answer, facts.request_id, head_only=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive, facts: RequestFacts) -> tuple[str, Answer]:
+        wait = self._addresses.take(address_key(facts.peer), self._desk.monotonic())
+        if wait:
+            refusal = refuse(DeskReason.RATE_LIMITED, "Too many requests of one address.", retry_after=wait)
+            return "other", self._refused("other", refusal, facts)
+        target: bytes = scope.get(TARGET, b"")
+        path, question, _ = target.partition(b"?")
+        known = path.decode("latin-1")
+        if known in _DOCUMENTS:
+            return "document", self._document(known, scope["method"], facts)
+        if known not in self._endpoints:
+            return "other", self._refused("other", refuse(DeskReason.UNKNOWN_ENDPOINT), facts)
+        name, endpoint = self._endpoints[known]
+        if scope["method"] != "POST":
+            return name, self._refused(name, refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=b"POST")
+        if question:
+            # RFC 6749, section 2.3.1: credentials are never in a URL, and what is there is in every log.
+            refusal = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
+            return name, self._refused(name, refusal, facts)
+        decided = await self._decide(scope, receive, endpoint, facts)
+        if isinstance(decided, DeskRefusal):
+            return name, self._refused(name, decided, facts)
+        return name, decided
+
+    async def _decide(
+        self, scope: Scope, receive: Receive, endpoint: _Endpoint, facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        body = await _read(receive, headers)
+        if body is None:
+            return refuse(DeskReason.FORM_TOO_LARGE)
+        form = parse_form(body, [value for name, value in headers if name == b"content-type"])
+        if isinstance(form, DeskRefusal):
+            return form
+        return await endpoint(form, [value for name, value in headers if name == b"authorization"], facts)
+
+    def _document(self, path: str, method: str, facts: RequestFacts) -> Answer:
+        if method not in ("GET", "HEAD"):
+            return self._refused("document", refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=b"GET, HEAD")
+        state = self._desk.state
+        if state is None:
+            return self._refused("document", refuse(DeskReason.NOT_READY, retry_after=1), facts)
+        return json_answer(_DOCUMENTS[path](state), is_public=True)
+
+    def _refused(
+        self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts, *, allow: bytes = b""
+    ) -> Answer:
+        self._desk.note_refusal(endpoint, refusal, facts)
+        return refusal_answer(refusal, facts.request_id, allow)
+
+
+async def _read(receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """The whole body; None where it is larger than any form."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > MAX_FORM_BYTES:
+            return None
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _DisconnectedError
+        body += bytes(message.get("body", b""))
+        if len(body) > MAX_FORM_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return body

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the audit log says of each thing that happens: who, what, by which rule, from where, in which request.
+
+No token is in it: a token is named by its `jti`. Strangers can send what they like as fast as they like, so
+what they are refused is counted for a minute and written once.
+"""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from watchword.desk.audit_chain import AuditEvent
+from watchword.desk.exchange import Exchange
+from watchword.desk.refusals import DeskRefusal
+from watchword.trust.desk_tokens import DeskClaims
+
+# Addresses that are counted as different in a minute; beyond it, the number is only "at least".
+_MAX_ADDRESSES = 10_000
+
+
+class RequestFacts(msgspec.Struct, frozen=True):
+    """What is known of a request before anything in it is read.
+
+    Attributes:
+        request_id: in the answer as well.
+        peer: the caller's address.
+        at: seconds since the epoch.
+    """
+
+    request_id: str
+    peer: str
+    at: float
+
+    def fields(self) -> dict[str, Any]:
+        """As an audit entry has it."""
+        return {"request_id": self.request_id, "peer": self.peer}
+
+
+def token_issued(facts: RequestFacts, exchange: Exchange, kid: str) -> AuditEvent:
+    """A token was issued."""
+    claims = exchange.claims
+    fields = {
+        **facts.fields(),
+        "subject": claims.subject,
+        "workload": exchange.workload,
+        "service": exchange.target.service,
+        "bundle": exchange.target.ruleset.digest,
+        "bundle_generation": exchange.target.ruleset.generation,
+        "token_id": claims.token_id,
+        "expires_at": claims.expires_at,
+        "key": kid,
+        "authorization_details": msgspec.to_builtins(claims.details),
+        "origin": msgspec.to_builtins(claims.watchword.origin),
+    }
+    if claims.purpose is not None:
+        fields["purpose"] = claims.purpose
+    return AuditEvent("token_issued", fields, facts.at)
+
+
+def token_revoked(facts: RequestFacts, claims: DeskClaims, service: str, by: str) -> AuditEvent:
+    """A token was revoked.
+
+    Args:
+        facts: of the request.
+        claims: of the token.
+        service: which one it was for, as `namespace/name`.
+        by: a client or a workload that proved who it is, or `holder`: the holder of the token.
+    """
+    fields = {
+        **facts.fields(),
+        "subject": claims.subject,
+        "service": service,
+        "token_id": claims.token_id,
+        "expires_at": claims.expires_at,
+        "by": by,
+    }
+    return AuditEvent("token_revoked", fields, facts.at)
+
+
+def revocation_ignored(facts: RequestFacts, claims: DeskClaims, by: str) -> AuditEvent:
+    """A client asked to revoke a token that is not its own; it was told nothing of that."""
+    fields = {**facts.fields(), "subject": claims.subject, "token_id": claims.token_id, "by": by}
+    return AuditEvent("revocation_ignored", fields, facts.at)
+
+
+def refused(facts: RequestFacts, endpoint: str, refusal: DeskRefusal) -> AuditEvent:
+    """A proven caller was refused."""
+    fields = {
+        **facts.fields(),
+        "subject": refusal.subject,
+        "endpoint": endpoint,
+        "reason": refusal.code,
+        "detail": refusal.detail,
+    }
+    if refusal.internal:
+        fields["internal"] = refusal.internal
+    return AuditEvent("request_refused", fields, facts.at)
+
+
+class StrangerTally:
+    """Refusals of callers who proved nothing, counted until they are written."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._addresses: set[str] = set()
+
+    def count(self, endpoint: str, refusal: DeskRefusal, peer: str) -> None:
+        """Count one refusal."""
+        self._counts[endpoint, refusal.code] += 1
+        if len(self._addresses) < _MAX_ADDRESSES:
+            self._addresses.add(peer)
+
+    def take(self, at: float) -> AuditEvent | None:
+        """The entry for all that was counted since the last one; None: nothing was."""
+        if not self._counts:
+            return None
+        counts = [
+            {"endpoint": endpoint, "reason": reason, "count": count}
+            for (endpoint, reason), count in sorted(self._counts.items())
+        ]
+        fields = {"refusals": counts, "addresses": len(self._addresses)}
+        self._counts.clear()
+        self._addresses.clear()
+        return AuditEvent("strangers_refused", fields, at)

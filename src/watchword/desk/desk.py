@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the desk does with a form: exchange, introspect, revoke. Each answer is durable before it is given.
+
+The state is taken once for each request. A refusal is noted or counted, never waited for: no stranger can
+make issuing wait for the log.
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable, Sequence
+
+from watchword.desk import audit_events
+from watchword.desk.audit_chain import AuditEvent
+from watchword.desk.audit_events import RequestFacts, StrangerTally
+from watchword.desk.clients import ASSERTION_TYPE, Authenticated, Client, authenticate, presents_client
+from watchword.desk.exchange import GRANT_TYPE, Exchange, decide_exchange, read_exchange
+from watchword.desk.forms import Form
+from watchword.desk.memory import Remembered
+from watchword.desk.metrics import DeskMetrics
+from watchword.desk.minting import new_token_id
+from watchword.desk.own_tokens import (
+    as_still_allowed,
+    introspection_of,
+    read_own_token,
+    still_good,
+    target_named_by,
+)
+from watchword.desk.rate_limits import Buckets
+from watchword.desk.reasons import DeskReason
+from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.responses import Answer, json_answer
+from watchword.desk.state import DeskState
+from watchword.desk.store import (
+    DeskStore,
+    DeskStoreError,
+    Issue,
+    KnownToken,
+    Note,
+    Operation,
+    Revoke,
+)
+from watchword.desk.subjects import ProvenToken, prove
+from watchword.desk.writer import Writer
+from watchword.identity import Identity
+from watchword.identity.desk_claims import DeskClaims
+from watchword.process.logs import LOGGER
+from watchword.trust.desk_revocations import may_pass
+
+# Notes that may wait to be written: what comes beyond is counted with the strangers' refusals.
+MAX_NOTES: int = 512
+RETRY_SECONDS: int = 2
+# Looked up where there is no token to look up, so that both take their time.
+_NO_TOKEN = "0" * 32
+_INACTIVE = {"active": False}
+
+
+class Desk:
+    """One desk. Belongs to one event loop.
+
+    Attributes:
+        state: what it runs; None until there is a configuration.
+        is_changed: set when something was revoked that gates must be told of.
+    """
+
+    def __init__(
+        self,
+        store: DeskStore,
+        writer: Writer,
+        metrics: DeskMetrics,
+        *,
+        subjects_per_second: float = 50.0,
+        subjects_burst: int = 100,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the store and what writes to it, what counts, and the rate of one proven caller."""
+        self._store, self._writer, self.metrics = store, writer, metrics
+        self.clock, self.monotonic = clock, monotonic
+        self._callers = Buckets(subjects_per_second, subjects_burst)
+        self.state: DeskState | None = None
+        self._remembered = _Memory(None)
+        self.is_changed = asyncio.Event()
+        self.strangers = StrangerTally()
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def exchange(
+        self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        """POST /oauth2/token."""
+        grant_type = form.required("grant_type")
+        if isinstance(grant_type, DeskRefusal):
+            return grant_type
+        if grant_type != GRANT_TYPE:
+            return refuse(DeskReason.UNSUPPORTED_GRANT_TYPE)
+        state = self.state
+        if state is None or state.signing is None:
+            return _not_ready()
+        request = read_exchange(form)
+        if isinstance(request, DeskRefusal):
+            return request
+        if presents_client(form, authorization) and not _is_its_own_assertion(form, authorization):
+            return await self._client_that_may_not(form, authorization, state)
+        token_id = new_token_id(facts.at)
+        proven = self._proven(request.subject_token, state, facts.at)
+        if isinstance(proven, DeskRefusal):
+            return proven
+        decided = decide_exchange(request, proven, state, facts.at, token_id)
+        subject = decided.subject if isinstance(decided, DeskRefusal) else decided.claims.subject
+        if subject and (wait := self._callers.take(subject, self.monotonic())):
+            # Not noted: a caller that is over its rate would write the log as fast as it likes.
+            return refuse(DeskReason.RATE_LIMITED, "The workload is over its rate.", retry_after=wait)
+        if isinstance(decided, DeskRefusal):
+            return decided
+        return await self._issue(decided, state, facts)
+
+    async def introspect(
+        self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        """POST /oauth2/introspect."""
+        state = self.state
+        if state is None:
+            return _not_ready()
+        client = await self._client(form, authorization, state)
+        if isinstance(client, DeskRefusal):
+            return client
+        if client.type != "ResourceServer":
+            return refuse(DeskReason.CLIENT_NOT_ALLOWED, subject=f"client:{client.name}")
+        if wait := self._callers.take(f"client:{client.name}", self.monotonic()):
+            return refuse(DeskReason.RATE_LIMITED, "The client is over its rate.", retry_after=wait)
+        token = form.required("token")
+        if isinstance(token, DeskRefusal):
+            return token
+        found = self._good(token, state, facts.at)
+        # Looked up in any case: the time of the answer says nothing of why a token is inactive.
+        known = await self._find(_NO_TOKEN if found is None else found[0].token_id)
+        if isinstance(known, DeskRefusal):
+            return known
+        claims = None if found is None else _known_to(state, client, found, known, facts.at)
+        self.metrics.introspections.labels("inactive" if claims is None else "active").inc()
+        return json_answer(_INACTIVE if claims is None else introspection_of(claims))
+
+    async def revoke(
+        self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        """POST /oauth2/revoke. A 2xx means that it is durable; unknown tokens are answered alike."""
+        state = self.state
+        if state is None:
+            return _not_ready()
+        by = "holder"
+        if presents_client(form, authorization):
+            proven = self._workload(form, authorization, state, facts.at)
+            if proven is None:
+                client = await self._client(form, authorization, state)
+                if isinstance(client, DeskRefusal):
+                    return client
+                by = f"client:{client.name}"
+            else:
+                by = proven
+        token = form.required("token")
+        if isinstance(token, DeskRefusal):
+            return token
+        claims = read_own_token(token, state)
+        if claims is None or not may_pass(claims.expires_at, facts.at):
+            return Answer(200)
+        if by not in ("holder", claims.subject):
+            self._note(audit_events.revocation_ignored(facts, claims, by))
+            return Answer(200)
+        target = state.by_audience.get(claims.audience)
+        service = claims.audience if target is None else target.service
+        operation = Revoke(
+            token_id=claims.token_id,
+            subject=claims.subject,
+            service=service,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            event=audit_events.token_revoked(facts, claims, service, by),
+        )
+        effects = await self._write(operation)
+        if isinstance(effects, DeskRefusal):
+            return effects
+        if effects[0]:
+            self.metrics.revoked.labels(service).inc()
+        self.is_changed.set()
+        return Answer(200)
+
+    def note_refusal(self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts) -> None:
+        """Have a refusal in the audit log, by itself where the caller is proven, and else counted."""
+        if refusal.subject and refusal.code != DeskReason.RATE_LIMITED.code and self._has_room():
+            self._note(audit_events.refused(facts, endpoint, refusal))
+        else:
+            self.strangers.count(endpoint, refusal, facts.peer)
+
+    async def write_strangers(self) -> None:
+        """Write what strangers were refused since the last time."""
+        event = self.strangers.take(self.clock())
+        if event is not None:
+            await self._write(Note(event))
+
+    async def finish_notes(self) -> None:
+        """Wait for the notes that are on their way."""
+        await asyncio.gather(*self._notes, return_exceptions=True)
+
+    async def _issue(self, exchange: Exchange, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
+        claims, signing = exchange.claims, state.signing
+        if signing is None:
+            return _not_ready()
+        token = signing.sign(claims)
+        if token is None:
+            return refuse(DeskReason.TOKEN_WOULD_BE_TOO_LARGE, subject=claims.subject)
+        operation = Issue(
+            token_id=claims.token_id,
+            subject=claims.subject,
+            service=exchange.target.service,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+            event=audit_events.token_issued(facts, exchange, signing.kid),
+        )
+        effects = await self._write(operation)
+        if isinstance(effects, DeskRefusal):
+            return effects
+        self.metrics.issued.labels(exchange.target.service).inc()
+        return json_answer(
+            {
+                "access_token": token,
+                "issued_token_type": exchange.issued_type,
+                "token_type": "Bearer",
+                "expires_in": max(0, int(claims.expires_at - self.clock())),
+                "scope": claims.scope,
+                "authorization_details": claims.details,
+            }
+        )
+
+    def _memory(self, state: DeskState) -> "_Memory":
+        """What was proven under this very state."""
+        if self._remembered.state is not state:
+            self._remembered = _Memory(state)
+        return self._remembered
+
+    def _proven(self, token: str, state: DeskState, now: float) -> ProvenToken | DeskRefusal:
+        """What is proven of a subject token. Its times are judged again for each target."""
+        memory = self._memory(state).subjects
+        known = memory.get(token, now)
+        if known is not None:
+            return known
+        proven = prove(token, state.anyone, now)
+        if isinstance(proven, ProvenToken):
+            memory.put(token, proven, proven.claims.expires_at or 0.0)
+        return proven
+
+    def _good(self, token: str, state: DeskState, now: float) -> tuple[DeskClaims, Identity] | None:
+        """What a token of the desk says, and for whom, if gates would take it; None: they would not."""
+        memory = self._memory(state).tokens
+        known = memory.get(token, now)
+        if known is not None:
+            return known
+        target = target_named_by(token, state)
+        found = None if target is None else still_good(token, target, state.issuer, now)
+        if found is not None:
+            memory.put(token, found, min(found[0].expires_at, found[1].valid_until))
+        return found
+
+    async def _client(
+        self, form: Form, authorization: Sequence[bytes], state: DeskState
+    ) -> Client | DeskRefusal:
+        assertion = form.one("client_assertion")
+        memory, now = self._memory(state).clients, self.clock()
+        if assertion is not None and not authorization and form.one("client_secret") is None:
+            known = memory.get(assertion, now)
+            is_named = form.one("client_id") in (None, known.name if known is not None else None)
+            if known is not None and is_named and form.one("client_assertion_type") == ASSERTION_TYPE:
+                return known
+        found = authenticate(form, authorization, state.clients, state.assertions, now=now)
+        if isinstance(found, DeskRefusal):
+            return found
+        if assertion is not None and found.once is None and found.valid_until > now:
+            memory.put(assertion, found.client, found.valid_until)
+        return await self._once(found)
+
+    async def _once(self, found: Authenticated) -> Client | DeskRefusal:
+        if found.once is not None:
+            effects = await self._write(found.once)
+            if isinstance(effects, DeskRefusal):
+                return effects
+            if not effects[0]:
+                return refuse(DeskReason.REPLAYED_ASSERTION, subject=f"client:{found.client.name}")
+        return found.client
+
+    async def _client_that_may_not(
+        self, form: Form, authorization: Sequence[bytes], state: DeskState
+    ) -> DeskRefusal:
+        """Clients have no grant of their own: a resource server that could mint would be a workload."""
+        client = await self._client(form, authorization, state)
+        if isinstance(client, DeskRefusal):
+            return client
+        detail = "A client may not exchange tokens; the workload does, with its own token alone."
+        return refuse(DeskReason.CLIENT_NOT_ALLOWED, detail, subject=f"client:{client.name}")
+
+    def _workload(
+        self, form: Form, authorization: Sequence[bytes], state: DeskState, now: float
+    ) -> str | None:
+        """The workload that a client assertion is the projected token of; None: it is none, or a client's."""
+        assertion = form.one("client_assertion")
+        if assertion is None or authorization or form.one("client_secret") is not None:
+            return None
+        proven = prove(assertion, state.anyone, now, is_client=True)
+        if isinstance(proven, DeskRefusal):
+            return None
+        is_client = (proven.issuer, proven.claims.subject or "") in state.clients.by_account
+        return None if is_client else proven.subject
+
+    async def _find(self, token_id: str) -> KnownToken | DeskRefusal | None:
+        try:
+            if self._store.answers_at_once:
+                return self._store.find(token_id)
+            return await asyncio.to_thread(self._store.find, token_id)
+        except DeskStoreError as error:
+            return self._failed(error)
+
+    async def _write(self, *operations: Operation) -> list[bool] | DeskRefusal:
+        try:
+            return await self._writer.write(*operations)
+        except DeskStoreError as error:
+            return self._failed(error)
+
+    def _failed(self, error: DeskStoreError) -> DeskRefusal:
+        self.metrics.store_failures.inc()
+        LOGGER.error("the store failed", extra={"detail": error.detail, "remedy": error.remedy})
+        return refuse(DeskReason.STORE_UNAVAILABLE, retry_after=RETRY_SECONDS)
+
+    def _has_room(self) -> bool:
+        return len(self._notes) < MAX_NOTES
+
+    def _note(self, event: AuditEvent) -> None:
+        async def write() -> None:
+            try:
+                await self._writer.write(Note(event))
+            except DeskStoreError as error:
+                self.metrics.store_failures.inc()
+                extra = {"event": event.event, "why": error.detail, **event.fields}
+                LOGGER.error("an audit entry was lost", extra=extra)
+
+        task = asyncio.create_task(write())
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+
+class _Memory:
+    """What was proven under one state."""
+
+    def __init__(self, state: DeskState | None) -> None:
+        self.state = state
+        self.subjects: Remembered[ProvenToken] = Remembered()
+        self.clients: Remembered[Client] = Remembered()
+        self.tokens: Remembered[tuple[DeskClaims, Identity]] = Remembered()
+
+
+def _not_ready() -> DeskRefusal:
+    return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
+
+
+def _is_its_own_assertion(form: Form, authorization: Sequence[bytes]) -> bool:
+    """Whether a workload authenticates by the very token that it exchanges, as some clients do."""
+    assertion, subject = form.one("client_assertion"), form.one("subject_token")
+    if authorization or form.one("client_secret") is not None or assertion is None or subject is None:
+        return False
+    return hmac.compare_digest(assertion.encode(), subject.encode())
+
+
+def _known_to(
+    state: DeskState,
+    client: Client,
+    found: tuple[DeskClaims, Identity],
+    known: KnownToken | None,
+    now: float,
+) -> DeskClaims | None:
+    """What a client may know of a token: its claims if it is active and the client may ask; else None.
+
+    Both sides must say so: the service names the client, and the client the service.
+    """
+    claims, identity = found
+    target = state.by_audience.get(claims.audience)
+    if target is None or claims.expires_at <= now:
+        return None
+    both_agree = client.name in target.resource_servers and target.service in client.services
+    is_known = known is not None and not known.is_revoked and known.service == target.service
+    return as_still_allowed(claims, identity) if both_agree and is_known else None

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A form body as parameters, read strictly: one value for each name, or a refusal.
+
+RFC 6749, section 3.2: parameters are sent at most once, an empty value counts as none, unknown names are
+ignored. A reader that takes the first of two values, next to one that takes the last, is how a request is
+checked as one thing and acted on as another.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from watchword.desk.reasons import DeskReason
+from watchword.desk.refusals import DeskRefusal, refuse
+
+MAX_FORM_BYTES: Final = 32 * 1024
+MAX_PARAMETERS: Final = 32
+_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
+# RFC 8693, section 2.1: of all parameters only these two may be sent several times.
+_REPEATABLE: Final = frozenset({"audience", "resource"})
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_BYTES: Final = {b"%02x" % each: bytes((each,)) for each in range(256)}
+
+
+class Form(msgspec.Struct, frozen=True):
+    """The parameters of a request. Its repr shows names only: values are tokens and secrets.
+
+    Attributes:
+        values: by name, each with its values in order; none is empty.
+    """
+
+    values: dict[str, tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        return f"Form({', '.join(sorted(self.values))})"
+
+    def one(self, name: str) -> str | None:
+        """The parameter's value; None where it was not sent."""
+        found = self.values.get(name)
+        return found[0] if found else None
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """All values of a parameter that may be sent several times."""
+        return self.values.get(name, ())
+
+    def required(self, name: str) -> str | DeskRefusal:
+        """The parameter's value, or the refusal that names it."""
+        value = self.one(name)
+        if value is None:
+            return refuse(DeskReason.MISSING_PARAMETER, f"The parameter {name} is missing or empty.")
+        return value
+
+
+def parse_form(body: bytes, content_types: Sequence[bytes]) -> Form | DeskRefusal:
+    """Read a form body. Never raises for bad input.
+
+    Args:
+        body: the whole body.
+        content_types: the values of all Content-Type headers of the request.
+
+    Returns:
+        The parameters, or `wrong_media_type`, `form_too_large`, `malformed_form` or `repeated_parameter`.
+    """
+    if not _is_form(content_types):
+        return refuse(DeskReason.WRONG_MEDIA_TYPE)
+    if len(body) > MAX_FORM_BYTES:
+        return refuse(DeskReason.FORM_TOO_LARGE)
+    values: dict[str, list[str]] = {}
+    if not body:
+        return Form({})
+    if body.count(b"&") >= MAX_PARAMETERS:
+        return refuse(DeskReason.MALFORMED_FORM, f"The form has more than {MAX_PARAMETERS} parameters.")
+    for part in body.split(b"&"):
+        name_part, equals, value_part = part.partition(b"=")
+        name, value = _decoded(name_part), _decoded(value_part)
+        if not equals or not name or value is None:
+            return refuse(DeskReason.MALFORMED_FORM)
+        values.setdefault(name, []).append(value)
+    # Counted before empty values are dropped: `scope=&scope=x` says two things all the same.
+    for name, given in values.items():
+        if len(given) > 1 and name not in _REPEATABLE:
+            shown = name if len(name) <= 64 and name.isascii() and name.isprintable() else "of one name"
+            return refuse(DeskReason.REPEATED_PARAMETER, f"The parameter {shown} is sent more than once.")
+    kept = {name: tuple(value for value in given if value) for name, given in values.items()}
+    return Form({name: given for name, given in kept.items() if given})
+
+
+def _is_form(content_types: Sequence[bytes]) -> bool:
+    if len(content_types) != 1:
+        return False
+    media_type, *parameters = content_types[0].decode("latin-1").split(";")
+    if media_type.strip().lower() != _MEDIA_TYPE:
+        return False
+    said = [each.strip().lower().replace('"', "") for each in parameters]
+    return said in ([], ["charset=utf-8"])
+
+
+def _decoded(part: bytes) -> str | None:
+    """Percent-decode one name or value; None for what is not well-formed, or holds a control character."""
+    raw = part.replace(b"+", b" ") if b"+" in part else part
+    if b"%" in raw:
+        if _BROKEN_ESCAPE.search(raw):
+            return None
+        raw = _ESCAPE.sub(_byte_of, raw)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # Line breaks between the members of JSON are the only ones that someone could mean, and no one has to.
+    return text if text.isprintable() else None
+
+
+def _byte_of(escape: re.Match[bytes]) -> bytes:
+    return _BYTES[escape[1].lower()]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQLite statements of the desk's store: every one a constant, every value a parameter."""
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x5757444B  # "WWDK": tells our files from other programs' databases
+SCHEMA_VERSION: Final = 1
+
+_REFUSE: Final = "SELECT RAISE(ABORT, 'the audit log is append-only')"
+# From each version to the next one, each in the transaction that also says so.
+STEPS: Final[dict[int, tuple[str, ...]]] = {
+    0: (
+        # Only ever added to: the last row is the store's id.
+        """CREATE TABLE identity (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL, made_at INTEGER NOT NULL
+        ) STRICT""",
+        # By ids that begin with their time, so that new rows go to the end, however many there are.
+        """CREATE TABLE token (
+            token_id TEXT NOT NULL PRIMARY KEY, subject TEXT NOT NULL, service TEXT NOT NULL,
+            issued_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX token_end ON token (expires_at)",
+        """CREATE TABLE revocation (
+            number INTEGER PRIMARY KEY, token_id TEXT NOT NULL UNIQUE, subject TEXT NOT NULL,
+            service TEXT NOT NULL, issued_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+        ) STRICT""",
+        "CREATE INDEX revocation_end ON revocation (expires_at)",
+        """CREATE TABLE assertion (
+            client TEXT NOT NULL, assertion_id TEXT NOT NULL, expires_at INTEGER NOT NULL,
+            PRIMARY KEY (client, assertion_id)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX assertion_end ON assertion (expires_at)",
+        """CREATE TABLE audit (
+            sequence INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL
+        ) STRICT""",
+        f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN {_REFUSE}; END",
+        f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN {_REFUSE}; END",
+        # INSERT OR REPLACE fires no trigger for the row that it deletes.
+        """CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
+            WHEN NEW.sequence IS NOT coalesce((SELECT max(sequence) FROM audit), 0) + 1
+            BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+    ),
+}
+INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
+IDENTITY: Final = "SELECT id FROM identity ORDER BY number DESC LIMIT 1"
+ADD_ISSUED: Final = """INSERT INTO token (token_id, subject, service, issued_at, expires_at)
+    VALUES (?, ?, ?, ?, ?)"""
+INSERT_REVOCATION: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)
+    VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+INSERT_ASSERTION: Final = """INSERT INTO assertion (client, assertion_id, expires_at)
+    VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
+INSERT_AUDIT: Final = "INSERT INTO audit (sequence, entry, hash) VALUES (?, ?, ?)"
+HEAD: Final = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
+ENTRIES_AFTER: Final = "SELECT sequence, entry, hash FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?"
+FIND: Final = """SELECT t.subject, t.service, t.expires_at,
+        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id)
+    FROM token t WHERE t.token_id = ?"""
+REVOKED: Final = """SELECT token_id, subject, service, issued_at, expires_at FROM revocation
+    WHERE expires_at > ? ORDER BY number"""
+# Some at a time, so that no issuing waits for long.
+EXPIRE: Final = (
+    "DELETE FROM token WHERE token_id IN (SELECT token_id FROM token WHERE expires_at < ? LIMIT ?)",
+    "DELETE FROM revocation WHERE number IN (SELECT number FROM revocation WHERE expires_at < ? LIMIT ?)",
+    """DELETE FROM assertion WHERE (client, assertion_id) IN
+        (SELECT client, assertion_id FROM assertion WHERE expires_at < ? LIMIT ?)""",
+)
