@@ -14,20 +14,34 @@ from typing import Any, Final
 import click
 
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say, warn
-from watchword.cli.issuer_object import IssuerObject, read_issuer, write_spec
 from watchword.cli.kubectl import run_kubectl
-from watchword.cli.moments import shown_moment
-from watchword.cli.options import option, output_option
+from watchword.cli.options import cluster_options, option, output_option
+from watchword.cli.pin.issuer_object import IssuerObject, read_issuer, write_spec
+from watchword.cli.timestamps import shown_timestamp
 from watchword.identity import is_service_account_name, load_jwks
-from watchword.trust.heldkeys import HeldKey
-from watchword.trust.rotation import approval_deadline
+from watchword.trust.key_rotation.held_keys import HeldKey
+from watchword.trust.key_rotation.state_machine import approval_deadline
 
 MAX_APPROVED: Final = 64
 # What says yes has no environment variable: one that was set once would say it for ever.
 THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
-@click.command("approve", short_help="Approve keys that an issuer serves and nobody trusts yet.")
+class _CommandOfThumbprints(click.Command):
+    """A command for which a thumbprint that begins with a hyphen, as one in 64 does, is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put such thumbprints behind `--`, where they are arguments."""
+        end = args.index("--") if "--" in args else len(args)
+        is_thumbprint = [each.startswith("-") and bool(THUMBPRINT.fullmatch(each)) for each in args[:end]]
+        if any(is_thumbprint):
+            options = [each for each, is_one in zip(args, is_thumbprint, strict=False) if not is_one]
+            moved = [each for each, is_one in zip(args, is_thumbprint, strict=False) if is_one]
+            args = [*options, "--", *moved, *args[end + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.command("approve", cls=_CommandOfThumbprints, short_help="Approve keys that an issuer serves and no one trusts yet.")
 @click.argument("issuer", metavar="ISSUER")
 @click.argument("thumbprints", metavar="[THUMBPRINT]...", nargs=-1)
 @click.option("--all-pending", is_flag=True, help="Approve every key that waits.")
@@ -39,8 +53,7 @@ THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @option("--dry-run", is_flag=True, help="Show what would be approved, and change nothing.")
-@option("--context", metavar="NAME", help="kubeconfig context of Watchword's cluster.  [default: current]")
-@option("--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="kubeconfig file.")
+@cluster_options
 @output_option("text", "json")
 def command(
     *,
@@ -132,7 +145,7 @@ def _chosen(
 def _served(
     chosen: tuple[str, ...] | None, read: IssuerObject, cluster: str, kubeconfig: str | None
 ) -> tuple[str, ...]:
-    """What was chosen, which the cluster must serve; without a choice, what it serves and nobody revoked."""
+    """What was chosen, which the cluster must serve; without a choice, what it serves and no one revoked."""
     data = run_kubectl("get", "--raw=/openid/v1/jwks", context=cluster, kubeconfig=kubeconfig)
     served = {key.thumbprint for key in load_jwks(data).keys}
     if chosen is None:
@@ -166,7 +179,7 @@ def _ask(read: IssuerObject, new: tuple[str, ...], *, yes: bool, is_checked: boo
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask; say --yes once you have compared the thumbprints.")
+        raise click.UsageError("There is no one to ask; say --yes once you have compared the thumbprints.")
     checked = "The cluster serves them itself." if is_checked else "Have you compared them with the cluster?"
     which = "this key" if len(new) == 1 else f"these {len(new)} keys"
     if not click.confirm(f"{checked} Approve {which} for {read.name}?", err=True):
@@ -194,10 +207,10 @@ def _show(read: IssuerObject, new: tuple[str, ...]) -> None:
         click.echo(f"No key of {read.name} waits for approval (policy {policy}).")
     for key in waiting:
         facts = _facts(read, key, now)
-        due = "none" if facts["deadline"] is None else shown_moment(facts["deadline"], now)
+        due = "none" if facts["deadline"] is None else shown_timestamp(facts["deadline"], now)
         mark = "  OVERDUE" if facts["overdue"] else ""
         click.echo(f"{key.thumbprint}  {key.algorithm}  kid {key.kid}")
-        click.echo(f"  waits since {shown_moment(key.since, now)}, deadline {due}{mark}")
+        click.echo(f"  waits since {shown_timestamp(key.since, now)}, deadline {due}{mark}")
     if waiting and not new:
         say(f"Compare with the cluster, then: watchword approve {read.name} THUMBPRINT")
 

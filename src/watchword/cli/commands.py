@@ -2,7 +2,7 @@
 """A group of commands that are imported one at a time, when called.
 
 The sidecar's start and memory must not pay for what other commands need; so what `--help` says of a command
-stands in a table beside its module's name, and not in the module.
+is in a table next to its module's name, and not in the module.
 """
 
 import importlib

@@ -2,7 +2,7 @@
 """`watchword compile`: what a folder of manifests means, without a cluster.
 
 What it prints is what a gate would run. A folder with a problem is a "no" for CI, and nothing half-right is
-written: a NetworkPolicy that lacks one caller is an outage that somebody applied on purpose.
+written: a NetworkPolicy that lacks one caller is an outage that someone applied on purpose.
 """
 
 import os
@@ -13,11 +13,16 @@ from typing import Any
 import click
 import msgspec
 
-from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say
-from watchword.cli.folder import read_folder
-from watchword.cli.options import EXISTING_FOLDER, OBJECT_NAME, ObjectName, option, output_option
+from watchword.cli.audience_options import cluster_id_option, offline_rules
+from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say, warn
+from watchword.cli.folder import open_folder
+from watchword.cli.issuer_keys import jwks_option, keys_of, refuse_unused_keys
+from watchword.cli.lint_rules import scope_warnings
+from watchword.cli.options import EXISTING_FOLDER, NAMESPACED_NAME, option, output_option
 from watchword.cli.service_choice import choose_service, named, say_problems
-from watchword.trust import Bundle, Problem, compile_resources, encode_bundle, parse_manifests
+from watchword.cli.yaml_output import to_yaml
+from watchword.kube.names import NamespacedName
+from watchword.trust import Bundle, Problem, compile_resources, encode_bundle
 
 Policy = dict[str, Any]
 
@@ -31,28 +36,44 @@ class ManifestsUnfit(UnusableInput):
 @click.command("compile", short_help="Turn manifests into bundles and NetworkPolicies.")
 @click.argument("folder", metavar="DIR", type=EXISTING_FOLDER)
 @output_option("text", "json", "bundle")
-@option("--service", type=OBJECT_NAME, metavar="NS/NAME", help="Only this ProtectedService.")
+@cluster_id_option
+@jwks_option
+@option("--service", type=NAMESPACED_NAME, metavar="NS/NAME", help="Only this ProtectedService.")
 @option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Write files there; made if missing.")
 @option("--keep-going", is_flag=True, help="Print and write what is usable in spite of problems.")
-def command(folder: str, output: str, service: ObjectName | None, out: str | None, keep_going: bool) -> None:
+def command(
+    *,
+    folder: str,
+    output: str,
+    cluster_id: str | None,
+    jwks_files: tuple[str, ...],
+    service: NamespacedName | None,
+    out: str | None,
+    keep_going: bool,
+) -> None:
     """Compile the manifests in DIR: ClusterTrustedIssuers, ProtectedServices and TrustedWorkloads.
 
     Results go to stdout, problems with their remedies to stderr. -o text shows a summary and the
     NetworkPolicies, -o json everything, -o bundle one document for `watchword sidecar --bundle`.
+    Each service's own audience is in them with --cluster-id; without, only those that it declares are.
+    Keys that only a cluster can read are given with --jwks; `watchword lint` does without.
 
     \b
     Examples:
-      watchword compile manifests/quickstart
-      watchword compile manifests/ -o bundle --service tuist/tuist-server > bundle.json
-      watchword compile manifests/ --out build/
+      watchword compile manifests/two-clusters --jwks this-cluster=here.json --jwks atlas-production=there.pem
+      watchword compile DIR -o bundle --service tuist/tuist-server > bundle.json
+      watchword compile DIR --out build/
 
     Exit codes: 0 compiled; 1 the manifests have problems (nothing is written then, unless
     --keep-going); 2 wrong usage or unreadable input.
     """
-    manifests = parse_manifests(read_folder(Path(folder)))
-    compilation = compile_resources(manifests.resources)
-    problems = (*manifests.problems, *compilation.problems)
+    found, keys = open_folder(folder), keys_of(jwks_files)
+    refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
+    compilation = compile_resources(found.resources, audiences=offline_rules(cluster_id), keys=keys)
+    problems = (*found.problems, *found.named(compilation.problems))
     say_problems(problems)
+    for scope_problem in scope_warnings(found.resources):
+        warn(scope_problem)
     bundles = compilation.bundles
     if service is not None or output == "bundle":
         try:
@@ -76,13 +97,13 @@ def command(folder: str, output: str, service: ObjectName | None, out: str | Non
         raise SystemExit(ANSWER_IS_NO)
 
 
-def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> dict[ObjectName, Policy]:
+def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> dict[NamespacedName, Policy]:
     """Those of the policies that are of these services."""
     wanted = {named(bundle) for bundle in bundles}
     found = {}
     for policy in policies:
         metadata = policy["metadata"]
-        name = ObjectName(metadata["namespace"], metadata["name"].removeprefix("watchword-"))
+        name = NamespacedName(metadata["namespace"], metadata["name"].removeprefix("watchword-"))
         if name in wanted:
             found[name] = policy
     return found
@@ -90,8 +111,8 @@ def _policies_of(bundles: tuple[Bundle, ...], policies: tuple[Policy, ...]) -> d
 
 def _json(
     bundles: tuple[Bundle, ...],
-    policies: dict[ObjectName, Policy],
-    previews: dict[ObjectName, Policy],
+    policies: dict[NamespacedName, Policy],
+    previews: dict[NamespacedName, Policy],
     problems: tuple[Problem, ...],
 ) -> str:
     document = {
@@ -105,8 +126,8 @@ def _json(
 
 def _text(
     bundles: tuple[Bundle, ...],
-    policies: dict[ObjectName, Policy],
-    previews: dict[ObjectName, Policy],
+    policies: dict[NamespacedName, Policy],
+    previews: dict[NamespacedName, Policy],
 ) -> str:
     lines = []
     for bundle in bundles:
@@ -132,23 +153,12 @@ def _text(
         else:
             lines.append("  NetworkPolicy: none (its mode is Off)")
         lines += [
-            f"    {line}" for line in plain_yaml(policy or preview or {}).splitlines() if policy or preview
+            f"    {line}" for line in to_yaml(policy or preview or {}).splitlines() if policy or preview
         ]
     return "\n".join(lines) if lines else "No usable ProtectedService."
 
 
-def plain_yaml(document: dict[str, Any]) -> str:
-    """One document as YAML that people read: no anchors, members in their order."""
-    import yaml
-
-    class _Plain(yaml.SafeDumper):
-        def ignore_aliases(self, _: Any) -> bool:
-            return True
-
-    return str(yaml.dump(document, Dumper=_Plain, sort_keys=False))
-
-
-def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[ObjectName, Policy]) -> None:
+def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[NamespacedName, Policy]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for bundle in bundles:
@@ -156,7 +166,7 @@ def _write(out: Path, bundles: tuple[Bundle, ...], policies: dict[ObjectName, Po
             stem = f"{name.namespace}.{name.name}"
             write_atomically(out / f"{stem}.bundle.json", encode_bundle(bundle))
             if name in policies:
-                write_atomically(out / f"{stem}.networkpolicy.yaml", plain_yaml(policies[name]).encode())
+                write_atomically(out / f"{stem}.networkpolicy.yaml", to_yaml(policies[name]).encode())
     except OSError as error:
         raise UnusableInput(
             f"--out {out} cannot be written: {os_reason(error)}.", "Name a folder that you may write to."

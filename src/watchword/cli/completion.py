@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword completion`: the script that teaches a shell our commands and flags.
 
-It is printed, not installed: a command that edits somebody's shell profile does more than it was asked.
+It is printed, not installed: a command that edits a person's shell profile does more than it was asked.
 """
 
 import click
@@ -19,6 +19,9 @@ def command(shell: str) -> None:
     Examples:
       source <(watchword completion bash)
       watchword completion fish > ~/.config/fish/completions/watchword.fish
+
+    `kubectl watchword` needs none of it: kubectl's own completion asks `kubectl_complete-watchword`, which is
+    installed next to this program.
 
     Exit codes: 0 printed; 2 wrong usage.
     """

@@ -10,37 +10,31 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
+from watchword.cli.doctor_grants import findings_of_grants
+from watchword.cli.doctor_pods import findings_of_pods
+from watchword.cli.doctor_policies import findings_of_policies
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput
+from watchword.cli.findings import Finding, Object, where_of
 from watchword.cli.kubectl import run_kubectl
 from watchword.cli.options import option, output_option
 
-Object = dict[str, Any]
-# Healthy is not always True: an object that nobody narrowed is fine.
-_BAD_STATUS: Final = ("False", "Unknown")
+# Someone wanted it so, or it is worth knowing and no fault of the object.
+_KNOWN: Final = ("Suspended", "AudienceShared")
+_ASKED_FOR: Final = ("Off", "Previewed", "KeysRetiring")
+_NOT_INSTALLED: Final = Finding(
+    "Watchword",
+    "it is not installed in this cluster: the API server knows none of its kinds. Remedy: helm install "
+    "watchword charts/watchword --namespace watchword-system --create-namespace (docs/how-to/install.md)",
+)
 _STALE_SECONDS: Final = 30.0
 _KINDS: Final = (
     "clustertrustedissuers.watchword.dev,protectedservices.watchword.dev,trustedworkloads.watchword.dev"
 )
-
-
-class Complaint(msgspec.Struct, frozen=True):
-    """One thing that is not well.
-
-    Attributes:
-        where: the object or the address.
-        what: what is wrong, with its remedy.
-        is_serious: whether it makes the answer a no; else it is worth knowing.
-    """
-
-    where: str
-    what: str
-    is_serious: bool = True
 
 
 @click.command("doctor", short_help="Say what is not well, and what would help.")
@@ -62,7 +56,10 @@ class Complaint(msgspec.Struct, frozen=True):
 def command(
     *, context: str | None, namespace: str, lease_name: str, ops_urls: tuple[str, ...], output: str
 ) -> None:
-    """Ask the cluster, through kubectl: the resources' conditions, and who leads.
+    """Ask the cluster, through kubectl: the resources' conditions, who leads, and what pods were given.
+
+    Named are pods that ask for a gate or a token and have none, objects with such a label that their pods
+    lack, audiences that are someone else's, and services whose pods each count usage apart.
 
     \b
     Examples:
@@ -70,81 +67,110 @@ def command(
       watchword doctor --context production -o json
       watchword doctor --ops-url http://127.0.0.1:9090
 
-    Exit codes: 0 all is well; 1 something is not; 2 wrong usage, or nobody to ask.
+    Exit codes: 0 all is well; 1 something is not; 2 wrong usage, or no process to ask.
     """
     if ops_urls:
-        found = [complaint for url in ops_urls for complaint in _ask(url)]
-        asked = f"{len(ops_urls)} processes"
+        found = [each for url in ops_urls for each in _ask(url)]
+        asked = counted(len(ops_urls), "process", "processes")
+    elif (objects := _objects(context)) is None:
+        found, asked = [_NOT_INSTALLED], "the cluster"
     else:
-        objects = _objects(context)
         found = [
             *_of_lease(context, namespace, lease_name),
-            *(each for item in objects for each in _of(item)),
+            *findings_of_policies(context, namespace, lease_name),
+            *(each for item in objects for each in findings_of_object(item)),
+            *findings_of_grants(objects),
+            *findings_of_pods(context, objects),
         ]
-        asked = f"{len(objects)} objects"
+        asked = counted(len(objects), "object", "objects")
     is_ill = any(each.is_serious for each in found)
     if output == "json":
-        click.echo(
-            json.dumps({"healthy": not is_ill, "complaints": [msgspec.to_builtins(each) for each in found]})
-        )
+        click.echo(json.dumps({"healthy": not is_ill, "complaints": [each._asdict() for each in found]}))
     else:
         for each in found:
             color = "red" if each.is_serious else "yellow"
             click.echo(f"{click.style(each.where, fg=color, bold=True)}: {each.what}")
-        click.echo(f"{asked} asked: {'all is well.' if not found else f'{len(found)} to look at.'}")
+        click.echo(f"Asked {asked}: {_summary(found)}")
     if is_ill:
         raise SystemExit(ANSWER_IS_NO)
 
 
-def _objects(context: str | None) -> list[Object]:
-    items: list[Object] = json.loads(
-        run_kubectl("get", _KINDS, "--all-namespaces", "--output=json", context=context)
-    )["items"]
+def _summary(found: list[Finding]) -> str:
+    serious = sum(each.is_serious for each in found)
+    if not found:
+        return "all is well."
+    if not serious:
+        return f"all is well; {counted(len(found), 'thing', 'things')} to know."
+    rest = f", and {counted(len(found) - serious, 'thing', 'things')} to know" if serious < len(found) else ""
+    return f"{counted(serious, 'thing is', 'things are')} not well{rest}."
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun, in the form that it takes."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def _objects(context: str | None) -> list[Object] | None:
+    """The objects of our kinds; None where the cluster does not know the kinds."""
+    try:
+        data = run_kubectl("get", _KINDS, "--all-namespaces", "--output=json", context=context)
+    except UnusableInput as problem:
+        if "have a resource type" in problem.message:
+            return None
+        raise
+    items: list[Object] = json.loads(data)["items"]
     return items
 
 
-def _of(item: Object) -> Iterator[Complaint]:
+def findings_of_object(item: Object) -> Iterator[Finding]:
+    """What the conditions of one object say that is not well."""
     metadata, status = item["metadata"], item.get("status") or {}
-    place = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
-    where = f"{item['kind']} {place}{metadata['name']}"
+    where = where_of(item)
     conditions = status.get("conditions") or []
     if not any(each["type"] == "Ready" for each in conditions):
-        yield Complaint(where, "the operator has said nothing of it yet. Remedy: see that one leads")
+        yield Finding(where, "the operator has said nothing of it yet. Remedy: see that one leads")
         return
     for each in conditions:
-        if each["status"] in _BAD_STATUS:
-            is_serious = each["type"] == "Ready" or each["status"] == "False"
-            said = f"{each['type']} is {each['status']} ({each['reason']}): {each.get('message', '')}"
-            yield Complaint(where, said, is_serious and each["reason"] != "Suspended")
+        if not _is_worth_a_line(each):
+            continue
+        said = f"{each['type']} is {each['status']} ({each['reason']}): {each.get('message', '')}"
+        yield Finding(where, said, each["reason"] not in _KNOWN)
     seen, wanted = status.get("observedGeneration"), metadata.get("generation")
     if seen is not None and wanted is not None and seen < wanted:
-        yield Complaint(where, "its last edit was not seen yet. Remedy: wait, or see that an operator leads")
+        yield Finding(where, "its last edit was not seen yet. Remedy: wait, or see that an operator leads")
 
 
-def _of_lease(context: str | None, namespace: str, name: str) -> Iterator[Complaint]:
+def _is_worth_a_line(condition: Object) -> bool:
+    """Whether something is wrong: what is not known, or was asked for, is no finding."""
+    if condition["type"] == "Ready":
+        return bool(condition["status"] != "True")
+    # Ready says it already, with the same remedy.
+    is_said = condition["type"] == "Reachable" or condition["reason"] in _ASKED_FOR
+    return condition["status"] == "False" and not is_said
+
+
+def _of_lease(context: str | None, namespace: str, name: str) -> Iterator[Finding]:
     where = f"Lease {namespace}/{name}"
     try:
         lease = json.loads(
             run_kubectl("get", "lease", name, f"--namespace={namespace}", "--output=json", context=context)
         )
     except UnusableInput as problem:
-        yield Complaint(
+        yield Finding(
             where, f"it cannot be read: {problem.message} Remedy: install the operator, or name its place"
         )
         return
     spec = lease.get("spec") or {}
     holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
     if not holder or not renewed:
-        yield Complaint(where, "no operator leads. Remedy: see its pods and their logs")
+        yield Finding(where, "no operator leads. Remedy: see its pods and their logs")
         return
     age = (datetime.now(UTC) - datetime.fromisoformat(renewed)).total_seconds()
     if age > _STALE_SECONDS:
-        yield Complaint(
-            where, f"{holder} has not renewed it for {age:.0f} s. Remedy: see the operator's pods"
-        )
+        yield Finding(where, f"{holder} has not renewed it for {age:.0f} s. Remedy: see the operator's pods")
 
 
-def _ask(url: str) -> Iterator[Complaint]:
+def _ask(url: str) -> Iterator[Finding]:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UnusableInput(f"--ops-url {url!a} is not a URL.", "Say for example http://127.0.0.1:9090.")
@@ -155,13 +181,13 @@ def _ask(url: str) -> Iterator[Complaint]:
         document = _json(error.read(65536)) | {"ready": False}
         error.close()
     except (OSError, ValueError) as error:
-        yield Complaint(url, f"no answer ({type(error).__name__}). Remedy: see that it runs and is reached")
+        yield Finding(url, f"no answer ({type(error).__name__}). Remedy: see that it runs and is reached")
         return
     if not document.get("ready"):
         remedy = f" Remedy: {document['remedy']}" if document.get("remedy") else ""
-        yield Complaint(url, f"not ready: {document.get('why', 'it does not say why')}.{remedy}")
+        yield Finding(url, f"not ready: {document.get('why', 'it does not say why')}.{remedy}")
     elif document.get("warning"):
-        yield Complaint(url, str(document["warning"]), is_serious=False)
+        yield Finding(url, str(document["warning"]), is_serious=False)
 
 
 def _json(data: bytes) -> Object:

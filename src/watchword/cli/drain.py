@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword drain`: tell the gate of this container that its pod is about to end; for its `preStop` hook.
 
-A signal and not a request: whoever reaches the pod over the network must not be able to say it
+A signal and not a request: anyone who reaches the pod over the network must not be able to say it
 (CVE-2024-40632). The kubelet runs the hook of a sidecar when the pod's end begins, long before the gate's own
 turn to stop, which comes after the app's.
 """
@@ -54,7 +54,7 @@ def _mounts(process: str) -> str | None:
     try:
         return os.readlink(_PROCESSES / process / "ns/mnt")
     except OSError:
-        return None  # it ended meanwhile, or is somebody else's
+        return None  # it ended meanwhile, or is someone else's
 
 
 def _is_gate(process: int) -> bool:

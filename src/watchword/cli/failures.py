@@ -9,6 +9,8 @@ from typing import IO, Any, Final
 
 import click
 
+from watchword.cli.terminal import wrapped
+
 # 0: done, or yes. 1: the answer is no. 2: the question could not be asked (wrong flag, unusable file).
 ANSWER_IS_NO: Final = 1
 UNUSABLE: Final = 2
@@ -31,8 +33,8 @@ class UnusableInput(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the sentence and the remedy to stderr."""
         if file is None:
-            click.echo(f"{_styled('Error:')} {self.message}", err=True)
-            click.echo(f"{_styled('Remedy:', 'cyan')} {self.remedy}", err=True)
+            click.echo(wrapped(f"{_styled('Error:')} {self.message}", error=True), err=True)
+            click.echo(wrapped(f"{_styled('Remedy:', 'cyan')} {self.remedy}", error=True), err=True)
         else:
             click.echo(f"Error: {self.message}\nRemedy: {self.remedy}", file=file)
 
@@ -44,7 +46,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print one line that must not be overlooked, to stderr."""
-    click.echo(f"{_styled('Warning:', 'yellow')} {text}", err=True)
+    click.echo(wrapped(f"{_styled('Warning:', 'yellow')} {text}", error=True), err=True)
 
 
 def _styled(text: str, color: str = "red") -> str:

@@ -9,61 +9,57 @@ import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from watchword.cli.compile import plain_yaml
+from watchword.cli.audience_options import cluster_id_option
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say, warn
-from watchword.cli.folder import read_folder
+from watchword.cli.manifest_files import read_folder
 from watchword.cli.options import EXISTING_FOLDER, option, output_option
+from watchword.cli.pod_templates import items_of, pod_templates, unanswered
 from watchword.cli.service_choice import say_problems
+from watchword.cli.yaml_output import to_yaml
 from watchword.injection import Injected, InjectionRefusal, InjectionSettings, World, inject
 from watchword.trust import Resources, parse_manifests
-from watchword.trust.strictyaml import Unreadable, read_documents
+from watchword.trust.strict_yaml import Unreadable, read_documents
 
 Object = dict[str, Any]
-# Kind: where its pod template is.
-TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
-    "Pod": (),
-    "Deployment": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
 
 
 @click.command("inject", short_help="Add the gate, or a token, to the pods of manifests.")
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True, dir_okay=False))
 @option("--services", type=EXISTING_FOLDER, required=True, metavar="DIR", help="The watchword.dev manifests.")
 @option("--namespace", "-n", default="default", show_default=True, help="Of objects that name none.")
+@cluster_id_option
 @option("--gate-image", metavar="IMAGE", default=InjectionSettings().image, show_default=True)
 @output_option("yaml", "json")
-def command(*, file: str, services: str, namespace: str, gate_image: str, output: str) -> None:
+def command(
+    *, file: str, services: str, namespace: str, cluster_id: str | None, gate_image: str, output: str
+) -> None:
     """Print the manifests in FILE (- for stdin) with the gate or the tokens that their pods ask for.
 
-    A pod, or a Deployment's template, asks by label: `watchword.dev/gate: enabled` for the gate of the
-    ProtectedService that selects it; `watchword.dev/call: NAMESPACE.SERVICE` for a token. Other objects,
-    and pods without these labels, are printed as they are.
+    A pod, or the pod template of an object of any kind, asks by label: `watchword.dev/gate: enabled` for the
+    gate of the ProtectedService that selects it; `watchword.dev/call: NAMESPACE.SERVICE` for a token, which
+    needs --cluster-id. Other objects, and pods without these labels, are printed as they are. A label where
+    no pod would have it is an error: nothing that asks is left unprotected in silence.
 
     \b
     Examples:
-      watchword inject deployment.yaml --services manifests/ | kubectl apply -f -
-      kustomize build . | watchword inject - --services manifests/ --gate-image REGISTRY/gate@sha256:...
+      watchword inject deployment.yaml --services DIR | kubectl apply -f -
+      kustomize build . | watchword inject - --services DIR --gate-image REGISTRY/gate@sha256:...
 
     Exit codes: 0 printed; 1 a pod cannot be injected (nothing is printed); 2 wrong usage or unreadable input.
     """
     manifests = parse_manifests(read_folder(Path(services)))
     say_problems(manifests.problems)
-    world, settings = _world_of(manifests.resources), InjectionSettings(image=gate_image)
+    world, settings = _world_of(manifests.resources, cluster_id or ""), InjectionSettings(image=gate_image)
     refused = 0
     written: list[Object] = []
     for document in _documents(file):
         try:
             written.append(_injected(document, namespace, world, settings))
-        except _Refused as problem:
+        except _RefusedError as problem:
             say(str(problem))
             refused += 1
     if refused or manifests.problems:
@@ -74,44 +70,42 @@ def command(*, file: str, services: str, namespace: str, gate_image: str, output
 
         click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": written}, indent=2))
     else:
-        click.echo("---\n".join(plain_yaml(each) for each in written), nl=False)
+        click.echo("---\n".join(to_yaml(each) for each in written), nl=False)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A pod that cannot be injected; the message names the object."""
 
 
-def _world_of(resources: Resources) -> World:
+def _world_of(resources: Resources, cluster_id: str) -> World:
     """What manifests say. Every namespace takes part: the command was typed."""
     names = {each.metadata.namespace for each in resources.services}
-    return World.of(resources.services, resources.workloads, names)
+    return World.of(resources.services, resources.workloads, names, cluster_id)
 
 
 def _injected(document: Object, namespace: str, world: World, settings: InjectionSettings) -> Object:
-    path = TEMPLATES.get(str(document.get("kind")))
-    if path is None:
-        return document
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     after = copy.deepcopy(document)
-    holder = template = after
-    for member in path:
-        below = template.get(member)
-        if not isinstance(below, dict):
-            return document
-        holder, template = template, below
-    found = inject(template, str(metadata.get("namespace") or namespace), world, settings)
-    name = f"{document['kind']} {metadata.get('name', '')}"
-    if isinstance(found, InjectionRefusal):
-        where = ".".join(path)
-        raise _Refused(f"{name}{': ' + where if where else ''}: {found}")
-    if not isinstance(found, Injected):
-        return document
-    for each in found.warnings:
-        warn(f"{name}: {each}")
-    if not path:
-        return found.pod
-    holder[path[-1]] = found.pod
+    where = str(metadata.get("namespace") or namespace)
+    name = f"{document.get('kind')} {metadata.get('name', '')}"
+    for template in pod_templates(after):
+        found = inject(template.pod, where, world, settings, replicas=template.replicas)
+        if isinstance(found, InjectionRefusal):
+            raise _RefusedError(f"{name}{': ' + template.path if template.path else ''}: {found}")
+        if isinstance(found, Injected):
+            for each in found.warnings:
+                warn(f"{name}: {each}")
+            template.pod.clear()
+            template.pod.update(found.pod)
+    for ask in unanswered(after):
+        if ask.is_harmless:
+            warn(f"{name}: {ask.path}[{ask.label}] asks for nothing: an object of this kind makes no pods.")
+            continue
+        raise _RefusedError(
+            f"{name}: {ask.path}[{ask.label}]: no pod that this object makes would have the label, and so "
+            f"none would be given what it asks for. Remedy: {ask.remedy}."
+        )
     return after
 
 
@@ -128,7 +122,7 @@ def _documents(file: str) -> Iterator[Object]:
             continue
         if not isinstance(document, dict):
             raise UnusableInput(f"{file} holds a document that is no object.", "Write Kubernetes manifests.")
-        items = document.get("items") if document.get("kind") == "List" else None
-        yield from (
-            (each for each in items if isinstance(each, dict)) if isinstance(items, list) else [document]
-        )
+        try:
+            yield from items_of(document)
+        except ValueError as problem:
+            raise UnusableInput(f"{file}: {problem}.", "Write Kubernetes manifests.") from None

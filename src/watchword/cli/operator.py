@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword operator`: the control plane of one cluster.
 
-kopf and the Kubernetes client come with the extra `operator`: a gate's image has no use for them, and whoever
-starts the operator without them is told so in a sentence.
+kopf and the Kubernetes client come with the extra `operator`: a gate's image has no use for
+them, and starting the operator without them says so in a sentence.
 """
 
 import ipaddress
 
 import click
 
+from watchword.cli.audience_options import CLUSTER_ID, RESERVED_AUDIENCE
 from watchword.cli.failures import UnusableInput
-from watchword.cli.options import ADDRESS, EXISTING_FILE, Address, option
+from watchword.cli.options import EXISTING_FILE, Address, log_level_option, ops_listen_option, option
+from watchword.trust.audience import DEFAULT_RESERVED
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -50,14 +52,7 @@ class NetworkType(click.ParamType[Network]):
     help="How to reach the API server.  [default: the pod's own way, or kubectl's]",
 )
 @option("--context", metavar="NAME", help="A context of that kubeconfig.  [default: its current one]")
-@option(
-    "--ops-listen",
-    type=ADDRESS,
-    default="127.0.0.1:9090",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where /healthz, /readyz and /metrics answer. Never make this public.",
-)
+@ops_listen_option("127.0.0.1:9090")
 @option(
     "--watch-window-seconds",
     type=click.IntRange(min=5, max=3600),
@@ -76,12 +71,49 @@ class NetworkType(click.ParamType[Network]):
     "may be given again.",
 )
 @option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
+    "--namespace-max-workloads",
+    type=click.IntRange(min=1),
+    default=20_000,
     show_default=True,
-    help="What is logged, as JSON on stderr.",
+    metavar="COUNT",
+    help="How many TrustedWorkloads of one namespace are read, oldest first.",
 )
+@option(
+    "--namespace-max-bytes",
+    type=click.IntRange(min=1024),
+    default=8_388_608,
+    show_default=True,
+    metavar="BYTES",
+    help="How many bytes the specs of one namespace's TrustedWorkloads may have in all.",
+)
+@option(
+    "--former-cluster-id",
+    "former_cluster_ids",
+    type=CLUSTER_ID,
+    multiple=True,
+    metavar="UID",
+    help="A UID that this cluster's kube-system Namespace had before it was restored: tokens for services "
+    "under it are still accepted, and none is made; may be given again.",
+)
+@option(
+    "--reserved-audience",
+    "reserved_audiences",
+    type=RESERVED_AUDIENCE,
+    multiple=True,
+    default=DEFAULT_RESERVED,
+    show_default=True,
+    metavar="AUDIENCE",
+    help="An audience of others, which no service may accept; a * at its start or end stands for any text; "
+    "may be given again.",
+)
+@option(
+    "--desk-namespace",
+    metavar="NS",
+    default="",
+    help="The namespace in which TokenDesks count; their signing keys and copies of bundles are there. "
+    "[default: there are no desks]",
+)
+@log_level_option("What is logged, as JSON on stderr.")
 def command(
     *,
     namespace: str,
@@ -91,6 +123,11 @@ def command(
     ops_listen: Address,
     watch_window_seconds: int,
     allowed: tuple[Network, ...],
+    namespace_max_workloads: int,
+    namespace_max_bytes: int,
+    former_cluster_ids: tuple[str, ...],
+    reserved_audiences: tuple[str, ...],
+    desk_namespace: str,
     log_level: str,
 ) -> None:
     """Run the operator: from ClusterTrustedIssuers, ProtectedServices and TrustedWorkloads to bundles and
@@ -108,7 +145,8 @@ def command(
     was doing could not be stopped in time.
     """
     try:
-        from watchword.operator.core import Operator
+        from watchword.operator.cache import BudgetLimits
+        from watchword.operator.manager import Manager
         from watchword.operator.run import run
         from watchword.operator.settings import OperatorSettings
     except ModuleNotFoundError as missing:
@@ -125,5 +163,9 @@ def command(
         log_level=log_level.upper(),
         watch_window_seconds=watch_window_seconds,
         allowed_key_networks=allowed,
+        namespace_budget=BudgetLimits(namespace_max_workloads, namespace_max_bytes),
+        former_cluster_ids=former_cluster_ids,
+        reserved_audiences=tuple(each for each in reserved_audiences if each),
+        desk_namespace=desk_namespace,
     )
-    raise SystemExit(run(settings, Operator))
+    raise SystemExit(run(settings, Manager))

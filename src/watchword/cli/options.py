@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from watchword.kube.names import NamespacedName
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -61,24 +63,16 @@ class AddressType(click.ParamType[Address]):
         return Address(host, int(port))
 
 
-class ObjectName(NamedTuple):
-    """A namespaced object, as `NAMESPACE/NAME`."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-
-class ObjectNameType(click.ParamType[ObjectName]):
+class NamespacedNameType(click.ParamType[NamespacedName]):
     """NAMESPACE/NAME, both well-formed Kubernetes names."""
 
     name = "namespace/name"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ObjectName:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> NamespacedName:
         """Parse the text; fails with what would be right."""
-        if isinstance(value, ObjectName):
+        if isinstance(value, NamespacedName):
             return value
         from watchword.identity.subject import is_namespace_name, is_service_account_name
 
@@ -89,11 +83,11 @@ class ObjectNameType(click.ParamType[ObjectName]):
                 param,
                 ctx,
             )
-        return ObjectName(namespace, name)
+        return NamespacedName(namespace, name)
 
 
 ADDRESS = AddressType()
-OBJECT_NAME = ObjectNameType()
+NAMESPACED_NAME = NamespacedNameType()
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, readable=True)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
@@ -118,6 +112,50 @@ def output_option(*formats: str) -> Callable[[_Command], _Command]:
     )
 
 
+def log_level_option(
+    help_text: str = "The least severe log line that is written.",
+) -> Callable[[_Command], _Command]:
+    """`--log-level` of a process that runs until it is stopped."""
+    return option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        show_default=True,
+        help=help_text,
+    )
+
+
+def ops_listen_option(default: str) -> Callable[[_Command], _Command]:
+    """`--ops-listen` of a process with an ops port, by default at HOST:PORT."""
+    return option(
+        "--ops-listen",
+        type=ADDRESS,
+        default=default,
+        show_default=True,
+        metavar="HOST:PORT",
+        help="Where /healthz, /readyz and /metrics answer. Never make this public.",
+    )
+
+
+def cluster_options(command: _Command) -> _Command:
+    """`--context` and `--kubeconfig` of a command that changes what Watchword's own cluster has."""
+    context = option(
+        "--context", metavar="NAME", help="kubeconfig context of Watchword's cluster.  [default: current]"
+    )
+    kubeconfig = option(
+        "--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="kubeconfig file."
+    )
+    return context(kubeconfig(command))
+
+
+def desk_ca_option(command: _Command) -> _Command:
+    """`--ca-file` of a command that calls a desk."""
+    decorate = option(
+        "--ca-file", type=EXISTING_FILE, metavar="FILE", help="PEM file of the CA of the desk's certificate."
+    )
+    return decorate(command)
+
+
 def gate_options(command: _Command) -> _Command:
     """The flags of a running gate, for `sidecar` and `dev`."""
     for decorate in reversed(
@@ -125,30 +163,26 @@ def gate_options(command: _Command) -> _Command:
             option(
                 "--listen",
                 type=ADDRESS,
-                default="127.0.0.1:8443",
+                multiple=True,
+                default=["127.0.0.1:8443"],
                 show_default=True,
                 metavar="HOST:PORT",
-                help="Where the gate answers requests.",
+                help="Where the gate answers requests; may be given several times. [::]:8443 is every "
+                "address of IPv6 and IPv4.",
             ),
-            option(
-                "--ops-listen",
-                type=ADDRESS,
-                default="127.0.0.1:9090",
-                show_default=True,
-                metavar="HOST:PORT",
-                help="Where /healthz, /readyz and /metrics answer. Never make this public.",
-            ),
+            ops_listen_option("127.0.0.1:9090"),
             option(
                 "--tls-cert",
                 type=EXISTING_FILE,
                 metavar="FILE",
-                help="PEM certificate chain; read anew when it changes.",
+                help="PEM certificate chain; read again when it changes.",
             ),
             option("--tls-key", type=EXISTING_FILE, metavar="FILE", help="PEM key of --tls-cert."),
             option(
                 "--upstream",
                 metavar="URL",
-                help="The app, such as http://127.0.0.1:8080, to which allowed requests are passed on.",
+                help="The app, to which allowed requests are passed on: http://127.0.0.1:8080, or "
+                "h2c://127.0.0.1:8080 where it speaks HTTP/2 alone, as gRPC servers do.",
             ),
             option(
                 "--upstream-timeout-seconds",
@@ -157,6 +191,29 @@ def gate_options(command: _Command) -> _Command:
                 show_default=True,
                 metavar="SECONDS",
                 help="How long the app may send nothing before the caller is told 504.",
+            ),
+            option(
+                "--app-probe",
+                multiple=True,
+                metavar="NAME=URL",
+                help="A probe of the app on loopback that the ops port makes for the kubelet, as "
+                "/app-probes/NAME; may be repeated.",
+            ),
+            option(
+                "--upload-timeout-seconds",
+                type=click.FloatRange(min=0.1),
+                default=60.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long a caller may send nothing of a body for the app before it is told 408.",
+            ),
+            option(
+                "--long-connection-grace",
+                type=click.FloatRange(min=0, max=3600),
+                default=300.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long a WebSocket or a long answer may outlive its token; at most 3600.",
             ),
             option(
                 "--usage-dsn",
@@ -170,13 +227,7 @@ def gate_options(command: _Command) -> _Command:
                 show_default=True,
                 help="Which decisions the audit log keeps.",
             ),
-            option(
-                "--log-level",
-                type=click.Choice(["debug", "info", "warning", "error"]),
-                default="info",
-                show_default=True,
-                help="The least severe log line that is written.",
-            ),
+            log_level_option(),
         )
     ):
         command = decorate(command)

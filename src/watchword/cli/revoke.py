@@ -13,11 +13,11 @@ import click
 
 from watchword.cli.approve import THUMBPRINT
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say, warn
-from watchword.cli.issuer_object import IssuerObject, read_issuer, write_spec
-from watchword.cli.options import option, output_option
+from watchword.cli.options import cluster_options, output_option
+from watchword.cli.pin.issuer_object import IssuerObject, read_issuer, write_spec
 from watchword.identity import is_service_account_name
-from watchword.trust.rules import parse_time
-from watchword.trust.specs.issuer import MAX_REVOKED
+from watchword.trust.api.v1alpha1.issuer import MAX_REVOKED
+from watchword.trust.api.v1alpha1.rules import parse_time
 
 _FIELDS: Final = {
     "keys": "keyThumbprint",
@@ -41,8 +41,7 @@ _FIELDS: Final = {
 )
 @click.option("--issued-before", metavar="TIME", help="All tokens issued before this RFC 3339 time.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@option("--context", metavar="NAME", help="kubeconfig context of Watchword's cluster.  [default: current]")
-@option("--kubeconfig", metavar="FILE", type=click.Path(dir_okay=False), help="kubeconfig file.")
+@cluster_options
 @output_option("text", "json")
 def command(
     *,
@@ -109,7 +108,7 @@ def _show(read: IssuerObject, new: list[dict[str, Any]]) -> None:
     trusted = [key for key in read.held if key.is_trusted and key.thumbprint not in read.revoked]
     for key in trusted:
         if key.thumbprint in going:
-            say(f"Tokens signed with {key.thumbprint} (kid {key.kid}) will be refused, whoever holds them.")
+            say(f"Tokens signed with {key.thumbprint} (kid {key.kid}) will be refused, for every holder.")
     if trusted and all(key.thumbprint in going for key in trusted):
         warn(f"no trusted key of {read.name} is left: every caller is refused until another is approved.")
     held = {key.thumbprint for key in read.held}
@@ -122,7 +121,7 @@ def _ask(read: IssuerObject, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask; say --yes.")
+        raise click.UsageError("There is no one to ask; say --yes.")
     if not click.confirm(f"Revoke for {read.name}?", err=True):
         say("Nothing is revoked.")
         raise SystemExit(ANSWER_IS_NO)

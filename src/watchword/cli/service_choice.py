@@ -8,16 +8,16 @@ one with the right manifests.
 from collections.abc import Iterable
 
 from watchword.cli.failures import UnusableInput
-from watchword.cli.options import ObjectName
+from watchword.kube.names import NamespacedName
 from watchword.trust import Bundle, Problem
 
 
-def named(bundle: Bundle) -> ObjectName:
+def named(bundle: Bundle) -> NamespacedName:
     """The service that a bundle is for."""
-    return ObjectName(bundle.service.namespace, bundle.service.name)
+    return NamespacedName(bundle.service.namespace, bundle.service.name)
 
 
-def choose_service(bundles: Iterable[Bundle], wanted: ObjectName | None) -> Bundle:
+def choose_service(bundles: Iterable[Bundle], wanted: NamespacedName | None) -> Bundle:
     """The bundle of the wanted service, or the only one there is.
 
     Raises:
@@ -27,7 +27,7 @@ def choose_service(bundles: Iterable[Bundle], wanted: ObjectName | None) -> Bund
     listed = ", ".join(str(name) for name in sorted(found))
     if not found:
         raise UnusableInput(
-            "The folder holds no usable ProtectedService.", "Add one, or mend the problems named above."
+            "The folder holds no usable ProtectedService.", "Add one, or fix the problems named above."
         )
     if wanted is None:
         if len(found) > 1:

@@ -7,12 +7,32 @@ from watchword.cli.options import (
     ADDRESS,
     EXISTING_FILE,
     Address,
+    log_level_option,
     option,
     require_certificate_pair,
 )
 from watchword.injection import InjectionSettings
 
 _DEFAULTS = InjectionSettings()
+_MAX_USER_ID = 2**31 - 1
+
+
+class UserId(click.ParamType[int | None]):
+    """A user id, or `unset` for none."""
+
+    name = "user id"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """The number; None for `unset`."""
+        text = str(value)
+        if text == "unset":
+            return None
+        is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(_MAX_USER_ID))
+        if not is_number or not 1 <= int(text) <= _MAX_USER_ID:
+            self.fail(f"{text!r} is not a number from 1 to {_MAX_USER_ID}, and not unset.", param, ctx)
+        return int(text)
 
 
 @click.command("webhook", short_help="Run the admission webhook that injects gates and tokens.")
@@ -61,11 +81,19 @@ _DEFAULTS = InjectionSettings()
     help="Port of an injected gate's probes and metrics.",
 )
 @option(
+    "--gate-image-pull-secret",
+    "gate_image_pull_secrets",
+    multiple=True,
+    metavar="NAME",
+    help="A Secret to pull the gate's image with, which must be in the pod's namespace; may be repeated.",
+)
+@option(
     "--gate-run-as-user",
-    default=_DEFAULTS.run_as_user,
+    default=str(_DEFAULTS.run_as_user),
     show_default=True,
-    type=click.IntRange(1, 2**31 - 1),
-    help="User id of injected gates.",
+    type=UserId(),
+    metavar="ID|unset",
+    help="User id of injected gates; `unset` leaves it to a platform that chooses it, such as OpenShift.",
 )
 @option(
     "--gate-cpu-request",
@@ -73,6 +101,19 @@ _DEFAULTS = InjectionSettings()
     show_default=True,
     metavar="QUANTITY",
     help="CPU that is set aside for a gate.",
+)
+@option(
+    "--gate-cpu-limit",
+    default=_DEFAULTS.cpu_limit,
+    metavar="QUANTITY",
+    help="CPU that a gate may use at most.  [default: no limit]",
+)
+@option(
+    "--gate-guaranteed-cpu",
+    default=_DEFAULTS.guaranteed_cpu,
+    show_default=True,
+    metavar="QUANTITY",
+    help="CPU, as request and limit, of a gate in a pod of the QoS class Guaranteed.",
 )
 @option(
     "--gate-memory-request",
@@ -134,26 +175,27 @@ _DEFAULTS = InjectionSettings()
     "--tls-cert",
     type=EXISTING_FILE,
     metavar="FILE",
-    help="PEM certificate that somebody else keeps, such as cert-manager; else it makes its own.",
+    help="PEM certificate that someone else keeps, such as cert-manager; else it makes its own.",
 )
 @option("--tls-key", type=EXISTING_FILE, metavar="FILE", help="PEM key of --tls-cert.")
+@option(
+    "--client-ca",
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="PEM file of CAs: answer only clients with a certificate of theirs, which the API server shows when "
+    "its AdmissionConfiguration says so.  [default: answer every client]",
+)
 @option("--api-server", metavar="URL", help="The API server.  [default: the pod's own cluster]")
 @option(
     "--api-token-file",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Token for --api-server; read anew as it is renewed.",
+    help="Token for --api-server; read again as it is renewed.",
 )
 @option(
     "--api-ca-file", type=click.Path(dir_okay=False), metavar="FILE", help="PEM authority of --api-server."
 )
-@option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="The least severe log line that is written.",
-)
+@log_level_option()
 def command(
     *,
     listen: Address,
@@ -162,8 +204,11 @@ def command(
     gate_image_pull_policy: str,
     gate_listen_host: str,
     gate_ops_port: int,
-    gate_run_as_user: int,
+    gate_image_pull_secrets: tuple[str, ...],
+    gate_run_as_user: int | None,
     gate_cpu_request: str,
+    gate_cpu_limit: str,
+    gate_guaranteed_cpu: str,
     gate_memory_request: str,
     gate_memory_limit: str,
     gate_log_level: str,
@@ -174,6 +219,7 @@ def command(
     configuration: str,
     tls_cert: str | None,
     tls_key: str | None,
+    client_ca: str | None,
     api_server: str | None,
     api_token_file: str | None,
     api_ca_file: str | None,
@@ -191,7 +237,7 @@ def command(
     Exit codes: 0 stopped by a signal; 2 wrong usage, or an address or a certificate that cannot be used.
     """
     require_certificate_pair(tls_cert, tls_key)
-    from watchword.apiwatch import Endpoint, in_cluster
+    from watchword.kube.watch import Endpoint, in_cluster
     from watchword.webhook.serve import WebhookSettings, run
 
     try:
@@ -211,6 +257,7 @@ def command(
         configuration=configuration,
         tls_certificate=tls_cert,
         tls_key=tls_key,
+        client_ca=client_ca,
         listen=str(listen),
         ops_listen=str(ops_listen),
         log_level=log_level.upper(),
@@ -219,8 +266,11 @@ def command(
             image_pull_policy=gate_image_pull_policy,
             listen_host=gate_listen_host,
             ops_port=gate_ops_port,
+            image_pull_secrets=gate_image_pull_secrets,
             run_as_user=gate_run_as_user,
             cpu_request=gate_cpu_request,
+            cpu_limit=gate_cpu_limit,
+            guaranteed_cpu=gate_guaranteed_cpu,
             memory_request=gate_memory_request,
             memory_limit=gate_memory_limit,
             log_level=gate_log_level,

@@ -7,6 +7,9 @@ and then fails at night; here the file is looked at before every request. Needs 
 
 from watchword.client.auth import WatchwordAuth
 from watchword.client.errors import (
+    DeskRefused,
+    DeskUnreachable,
+    ExchangeFailed,
     OriginNotAllowed,
     TokenFileEmpty,
     TokenFileMalformed,
@@ -17,6 +20,7 @@ from watchword.client.errors import (
     WatchwordError,
     WatchwordRefused,
 )
+from watchword.client.exchanged_token import ExchangedToken, TokenCache
 from watchword.client.token_file import (
     DEFAULT_TOKEN_FILE,
     MAX_TOKEN_FILE_BYTES,
@@ -29,7 +33,12 @@ __all__ = [
     "DEFAULT_TOKEN_FILE",
     "MAX_TOKEN_FILE_BYTES",
     "TOKEN_FILE_VARIABLE",
+    "DeskRefused",
+    "DeskUnreachable",
+    "ExchangeFailed",
+    "ExchangedToken",
     "OriginNotAllowed",
+    "TokenCache",
     "TokenFile",
     "TokenFileEmpty",
     "TokenFileMalformed",

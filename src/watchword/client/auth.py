@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pod's token on every request of an httpx client, and the gate's refusals as exceptions.
 
-One generator is the whole flow, for sync and async clients alike: send with the token on disk; after a 401,
-once more if the token on disk has changed meanwhile. Retrying anything else would repeat a question whose
-answer is known, and could do a thing twice.
+One generator is the whole flow, for sync and async clients alike: send with the source's token; after a 401,
+once more if the source has another one by then. Retrying anything else would repeat a question whose answer
+is known, and could do a thing twice.
 """
 
+import contextlib
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import Final
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from typing import Any, Final
 
 import httpx
 
-from watchword.client.errors import OriginNotAllowed, TokenUnavailable, WatchwordRefused
+from watchword.client.errors import ExchangeFailed, OriginNotAllowed, TokenUnavailable, WatchwordRefused
 from watchword.client.origin import Origin
 from watchword.client.refusals import body_may_refuse, read_refusal
 from watchword.client.token_file import TokenFile, TokenSource
@@ -64,28 +65,73 @@ class WatchwordAuth(httpx.Auth):
             self._origins = frozenset(Origin.parse(text) for text in texts)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send with the token; once more after a 401 if the file holds another one by then.
+        """Send with the token; once more after a 401 if the source holds another one by then.
 
         Raises:
             TokenUnavailable: there is no token; nothing was sent.
             OriginNotAllowed: the token is not for this origin; nothing was sent.
             WatchwordRefused: the gate refused, unless `raise_refusals` is False.
         """
+        flow = self._flow(request)
+        step = next(flow)
+        with contextlib.suppress(StopIteration):
+            while True:
+                if isinstance(step, httpx.Request):
+                    response = yield step
+                    step = flow.send(response)
+                else:
+                    with _refusal_goes_first(step):
+                        step.token = self._source.token()
+                    step = flow.send(step.token)
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Run `auth_flow` for httpx.Client, reading only those bodies that can be a refusal."""
+        flow = self.auth_flow(request)
+        with contextlib.suppress(StopIteration):
+            request = next(flow)
+            while True:
+                response = yield request
+                if body_may_refuse(response):
+                    response.read()
+                self._reject(response)
+                request = flow.send(response)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As `sync_auth_flow`, for httpx.AsyncClient: a token that takes an exchange is awaited."""
+        # A projected file is in local memory: reading it takes microseconds, and needs no thread.
+        ask = getattr(self._source, "token_async", None)
+        flow = self._flow(request)
+        step = next(flow)
+        with contextlib.suppress(StopIteration):
+            while True:
+                if isinstance(step, httpx.Request):
+                    response = yield step
+                    if body_may_refuse(response):
+                        await response.aread()
+                    self._reject(response)
+                    step = flow.send(response)
+                else:
+                    with _refusal_goes_first(step):
+                        step.token = self._source.token() if ask is None else await ask()
+                    step = flow.send(step.token)
+
+    def _flow(self, request: httpx.Request) -> Generator["httpx.Request | _Wanted", Any, None]:
+        """The requests to send, which are answered with a response, and the tokens that are wanted."""
         origin = Origin.of(request.url)
         self._permit(origin)
-        sent = self._source.token()
+        sent: str = yield _Wanted("")
         used = [sent]
         request.headers["Authorization"] = _bearer(sent)
-        response = yield request
+        response: httpx.Response = yield request
 
         hint: str | None = None
         # After a redirect, not `request`: starting again would repeat what led here.
         refused = response.request
         if response.status_code == _UNAUTHORIZED:
-            # httpx drops the header on a redirect to another origin. A newer token does not mend what
+            # httpx drops the header on a redirect to another origin. A newer token does not fix what
             # was refused without one, and a detour through elsewhere must not choose where it goes.
             ours = Origin.of(refused.url) == origin and refused.headers.get("Authorization") == _bearer(sent)
-            fresh = self._reread(sent)
+            fresh: str = yield _Wanted(sent)
             if ours and fresh != sent:
                 if isinstance(refused.stream, httpx.ByteStream):
                     used.append(fresh)
@@ -104,33 +150,12 @@ class WatchwordAuth(httpx.Auth):
         if self._raise_refusals:
             _raise_if_refused(response, used, hint)
 
-    # A projected file is in local memory: reading it takes microseconds, and the async flow needs no thread.
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Run `auth_flow` for httpx.Client, reading only those bodies that can be a refusal."""
-        flow = self.auth_flow(request)
-        try:
-            request = next(flow)
-            while True:
-                response = yield request
-                if body_may_refuse(response):
-                    response.read()
-                request = flow.send(response)
-        except StopIteration:
-            return
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Run `auth_flow` for httpx.AsyncClient, reading only those bodies that can be a refusal."""
-        flow = self.auth_flow(request)
-        try:
-            request = next(flow)
-            while True:
-                response = yield request
-                if body_may_refuse(response):
-                    await response.aread()
-                request = flow.send(response)
-        except StopIteration:
-            return
+    def _reject(self, response: httpx.Response) -> None:
+        """Let a source know that its token was refused, where it can get another one."""
+        reject = getattr(self._source, "reject", None)
+        sent = response.request.headers.get("Authorization", "")
+        if reject is not None and response.status_code == _UNAUTHORIZED and sent.startswith("Bearer "):
+            reject(sent.removeprefix("Bearer "))
 
     def _permit(self, origin: Origin) -> None:
         # Two threads with two first requests must not both be the first.
@@ -141,12 +166,26 @@ class WatchwordAuth(httpx.Auth):
         if origin not in allowed:
             raise OriginNotAllowed(str(origin), tuple(sorted(map(str, allowed))))
 
-    def _reread(self, sent: str) -> str:
-        try:
-            return self._source.token()
-        except TokenUnavailable:
-            # The refusal in hand is the news; a file that went missing is said by the next request.
-            return sent
+
+class _Wanted:
+    """A token that the flow wants. Without a repr of its own, so that none shows it.
+
+    Attributes:
+        token: the one that was refused, and stays where there is no other; empty: none was sent yet.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+
+@contextlib.contextmanager
+def _refusal_goes_first(wanted: _Wanted) -> Iterator[None]:
+    """After a refusal, that is the news; a source that fails meanwhile is said by the next request."""
+    try:
+        yield
+    except (TokenUnavailable, ExchangeFailed):
+        if not wanted.token:
+            raise
 
 
 def _bearer(token: str) -> str:

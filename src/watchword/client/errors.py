@@ -9,6 +9,9 @@
     │   ├── TokenFileTooLarge
     │   └── TokenFileMalformed
     ├── OriginNotAllowed            nothing was sent: the token is for another service
+    ├── ExchangeFailed              nothing was sent to the service: there is no desk token
+    │   ├── DeskRefused             the desk says no, with its reason and remedy
+    │   └── DeskUnreachable         the desk does not answer, or not as a desk
     └── WatchwordRefused            the gate answered no (also an httpx.HTTPStatusError)
 
 No exception ever holds a token: exceptions end in logs, error trackers and task queues.
@@ -25,7 +28,7 @@ class WatchwordError(Exception):
     """Base class of all that this package raises, wrong arguments (ValueError, TypeError) excepted."""
 
 
-class TokenUnavailable(WatchwordError):
+class TokenUnavailable(WatchwordError):  # noqa: N818  callers know it by this name
     """There is no token to send, so nothing was sent.
 
     Attributes:
@@ -65,7 +68,7 @@ class TokenFileMalformed(TokenUnavailable):
     """The file holds something other than one token."""
 
 
-class OriginNotAllowed(WatchwordError):
+class OriginNotAllowed(WatchwordError):  # noqa: N818  callers know it by this name
     """The request goes to an origin that this token is not for, so nothing was sent.
 
     Attributes:
@@ -87,11 +90,86 @@ class OriginNotAllowed(WatchwordError):
         )
 
 
-class WatchwordRefused(WatchwordError, httpx.HTTPStatusError):
+class ExchangeFailed(WatchwordError):  # noqa: N818  callers know it by this name
+    """A desk issued no token, so nothing was sent to the service."""
+
+
+class DeskRefused(ExchangeFailed):
+    """The desk said no.
+
+    Attributes:
+        error: the RFC's code, such as "invalid_target" (RFC 6749, section 5.2; RFC 8693, section 2.2.2).
+        reason: the desk's own stable code, such as "target_unavailable"; empty if the answer has none.
+        detail: what was wrong, for a person.
+        remedy: what helps.
+        request_id: what the desk's operators find this request by.
+        status: the HTTP status.
+        retry_after_seconds: how long to wait, where the desk says so; else None.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        *,
+        reason: str = "",
+        detail: str = "",
+        remedy: str = "",
+        request_id: str = "",
+        status: int = 0,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(error, reason, detail, remedy, request_id, status, retry_after_seconds)
+        self.error, self.reason, self.detail, self.remedy = error, reason, detail, remedy
+        self.request_id, self.status, self.retry_after_seconds = request_id, status, retry_after_seconds
+
+    def __str__(self) -> str:
+        """The code, the sentence, the remedy and the request's id."""
+        code = f"{self.error}/{self.reason}" if self.reason else self.error
+        parts = [f"The desk refused ({self.status} {code}): {self.detail}", self.remedy]
+        if self.request_id:
+            parts.append(f"[request {self.request_id}]")
+        return " ".join(part for part in parts if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep it fit for process pools and task queues."""
+        again = partial(
+            type(self),
+            self.error,
+            reason=self.reason,
+            detail=self.detail,
+            remedy=self.remedy,
+            request_id=self.request_id,
+            status=self.status,
+            retry_after_seconds=self.retry_after_seconds,
+        )
+        return again, ()
+
+
+class DeskUnreachable(ExchangeFailed):
+    """The desk does not answer, or what answers is no desk.
+
+    Attributes:
+        desk: its URL.
+        problem: one sentence: what happened.
+    """
+
+    def __init__(self, desk: str, problem: str) -> None:
+        super().__init__(desk, problem)
+        self.desk, self.problem = desk, problem
+
+    def __str__(self) -> str:
+        """What happened, and what to look at."""
+        return (
+            f"The desk {self.desk} issued no token. {self.problem} Check its URL, and that this pod may "
+            "reach it; a token of before is good until it ends."
+        )
+
+
+class WatchwordRefused(WatchwordError, httpx.HTTPStatusError):  # noqa: N818  callers know it by this name
     """The gate refused the request. Code that catches httpx.HTTPStatusError catches this too.
 
     Attributes:
-        reason: the stable code, e.g. "wrong_audience" (DESIGN 5 lists them all).
+        reason: the stable code, e.g. "wrong_audience" (docs/reference/reasons.md lists them all).
         detail: what was wrong, for a person.
         remedy: what the caller, or the owner of the service, can do; None if the answer does not say.
         decision_id: what the gate's operators find this decision by; None if a proxy dropped it.

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import httpx
 
-# The statuses of DESIGN 5, and 500: that is what nginx's auth_request makes of every one but 401 and 403.
+# As in docs/reference/reasons.md, and 500: that is what nginx's auth_request makes of all but 401 and 403.
 REFUSAL_STATUSES: Final = frozenset({400, 401, 403, 429, 500, 503})
 REASON_HEADER: Final = "X-Watchword-Reason"
 DECISION_HEADER: Final = "X-Watchword-Decision-Id"
@@ -67,7 +67,7 @@ def read_refusal(response: httpx.Response, *, secrets: Iterable[str] = ()) -> Ga
     def text(*candidates: object) -> str | None:
         for candidate in candidates:
             if isinstance(candidate, str) and candidate.strip():
-                return _presentable(candidate, secrets)
+                return presentable(candidate, secrets)
         return None
 
     return GateRefusal(
@@ -122,9 +122,15 @@ def _code(value: object) -> str | None:
     return value if isinstance(value, str) and _REASON.fullmatch(value) else None
 
 
-def _presentable(text: str, secrets: tuple[str, ...]) -> str:
-    """One line of bounded length: this ends in logs, and came over the network."""
+def presentable(text: str, secrets: Iterable[str]) -> str:
+    """One line of bounded length without secrets: this ends in logs, and came over the network.
+
+    Args:
+        text: what the other side said.
+        secrets: texts to black out, before anything is cut: half of a token is still half of a token.
+    """
     for secret in secrets:
-        text = text.replace(secret, "[token]")
+        if secret:
+            text = text.replace(secret, "[token]")
     line = "".join(character if character.isprintable() else " " for character in text).strip()
     return line if len(line) <= _MAX_TEXT_CHARACTERS else line[:_MAX_TEXT_CHARACTERS] + "…"

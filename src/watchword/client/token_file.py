@@ -26,7 +26,7 @@ from watchword.client.errors import (
 
 DEFAULT_TOKEN_FILE: Final = "/var/run/secrets/watchword.dev/token"  # noqa: S105 - a path, not a secret
 TOKEN_FILE_VARIABLE: Final = "WATCHWORD_TOKEN_FILE"  # noqa: S105 - a name, not a secret
-# The longest token that a gate reads (DESIGN 5, check 3).
+# The longest token that a gate reads (docs/reference/reasons.md, check 3).
 MAX_TOKEN_FILE_BYTES: Final = 8192
 
 # The coarsest time stamp of a file system in use. A file written in place within one tick of being read keeps
@@ -164,7 +164,7 @@ class TokenFile:
             raise self._problem(
                 TokenFileEmpty,
                 "is empty.",
-                "Whoever writes it must rename a complete file over it. " + _MOUNT,
+                "Replace it by renaming a complete file over it, so that it is empty at no time. " + _MOUNT,
             )
         if len(token.split()) > 1:
             raise self._problem(

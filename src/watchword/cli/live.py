@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read from a cluster, through kubectl, what its gates run on and what its resources say.
+
+The caller's own rights decide: what they do not let be read is an error that says so, never an empty answer.
+"""
+
+import base64
+import json
+from difflib import get_close_matches
+from typing import Any, Final
+
+from watchword.cli.failures import UnusableInput
+from watchword.cli.kubectl import run_kubectl
+from watchword.kube.names import NamespacedName
+from watchword.trust import Bundle, BundleError, Problem, Resources, decode_bundle, parse_manifests
+from watchword.trust.bundle_forms import ENTRIES, newest
+
+_BUNDLE: Final = "watchword-bundle-"
+_MANAGED: Final = "app.kubernetes.io/managed-by=watchword"
+_KINDS: Final = ",".join(
+    (
+        "clustertrustedissuers.watchword.dev",
+        "protectedservices.watchword.dev",
+        "trustedworkloads.watchword.dev",
+        "tokendesks.watchword.dev",
+        "deskclients.watchword.dev",
+        "namespaces",
+    )
+)
+
+
+def live_bundle(service: NamespacedName, context: str | None) -> Bundle:
+    """The bundle that the gates of one service run on.
+
+    Raises:
+        UnusableInput: there is none, it may not be read, or it is not usable.
+    """
+    place = (f"{_BUNDLE}{service.name}", f"--namespace={service.namespace}")
+    try:
+        document = json.loads(run_kubectl("get", "configmap", *place, "--output=json", context=context))
+    except UnusableInput as problem:
+        if "NotFound" not in problem.message and "not found" not in problem.message:
+            raise
+        raise UnusableInput(
+            f"The cluster has no bundle for {service}: no ConfigMap {place[0]} in {service.namespace}.",
+            _what_there_is(service, context),
+        ) from None
+    return _bundle_of(document)
+
+
+def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
+    """The bundles of all services of a namespace; None: of the cluster.
+
+    Raises:
+        UnusableInput: they may not be read, or there are none.
+    """
+    where = "--all-namespaces" if namespace is None else f"--namespace={namespace}"
+    data = run_kubectl("get", "configmaps", where, f"--selector={_MANAGED}", "--output=json", context=context)
+    items = [each for each in json.loads(data)["items"] if each["metadata"]["name"].startswith(_BUNDLE)]
+    if not items:
+        raise UnusableInput(
+            f"There is no bundle in {'the cluster' if namespace is None else namespace}.",
+            "Add a ProtectedService, see that the operator runs (`watchword doctor`), or name another "
+            "--namespace.",
+        )
+    return [_bundle_of(each) for each in items]
+
+
+def live_resources(context: str | None) -> tuple[Resources, tuple[Problem, ...]]:
+    """A cluster's issuers, services, workloads, desks, clients and namespaces, and what is wrong with some.
+
+    Raises:
+        UnusableInput: they may not be read, or Watchword is not installed.
+    """
+    data = run_kubectl("get", _KINDS, "--all-namespaces", "--output=json", context=context)
+    manifests = parse_manifests([("cluster", json.dumps({"kind": "List", **json.loads(data)}).encode())])
+    return manifests.resources, manifests.problems
+
+
+def _bundle_of(document: dict[str, Any]) -> Bundle:
+    metadata = document["metadata"]
+    place = f"{metadata['namespace']}/{metadata['name']}"
+    entries = {name: text.encode() for name, text in (document.get("data") or {}).items() if name in ENTRIES}
+    packed = document.get("binaryData") or {}
+    entries |= {name: base64.b64decode(text) for name, text in packed.items() if name in ENTRIES}
+    data = newest(entries)
+    if data is None:
+        raise UnusableInput(
+            f"The ConfigMap {place} holds no bundle.", "See that the operator runs: `watchword doctor`."
+        )
+    try:
+        return decode_bundle(data)
+    except BundleError as problem:
+        raise UnusableInput(
+            f"The bundle in the ConfigMap {place} is not usable: {problem.detail}.",
+            "Run the command line of the operator's release.",
+        ) from None
+
+
+def _what_there_is(service: NamespacedName, context: str | None) -> str:
+    try:
+        bundles = live_bundles(None, context)
+    except UnusableInput:
+        return "Check the names (`kubectl get protectedservices -A`) and the operator (`watchword doctor`)."
+    there = sorted(f"{each.service.namespace}/{each.service.name}" for each in bundles)
+    # What is alike first: a cluster may have hundreds.
+    near = get_close_matches(str(service), there, n=3, cutoff=0.6)
+    listed = [*near, *(each for each in there if each not in near)]
+    return f"Choose one of: {', '.join(listed[:10])}."
