@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.controlplane.audit import Access, rights
+from testing.controlplane.audit import Access, rights
 
 NAMESPACE = "watchword-system"
 _INSTALL = Path(__file__).parents[1] / "manifests" / "install"
@@ -41,6 +41,27 @@ def access_of(account: str) -> list[dict[str, Any]]:
         for kind in _KINDS
         for document in documents
         if document["kind"] == kind and (kind == "Namespace" or document["metadata"]["name"] == account)
+    ]
+
+
+def admission_policies() -> list[dict[str, Any]]:
+    """The objects that say who writes bundles and what the operator writes, in an order that applies."""
+    kinds = (*_KINDS, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+    def is_part(document: dict[str, Any]) -> bool:
+        labels = document["metadata"].get("labels", {})
+        return bool(labels.get("app.kubernetes.io/component") == "admission")
+
+    found = [each for each in _documents() if is_part(each)]
+    return sorted(found, key=lambda each: kinds.index(each["kind"]))
+
+
+def injection_policies() -> list[dict[str, Any]]:
+    """The policies that refuse pods which ask and were given nothing, and their bindings."""
+    return [
+        each
+        for each in _documents()
+        if each["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "injection"
     ]
 
 

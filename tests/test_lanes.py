@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from tests.lanes import Lane, run
+from testing.lanes import APART, Lane, run
 
 
 def says(text: str, code: int = 0, seconds: float = 0.0) -> list[str]:
@@ -20,7 +21,7 @@ def in_lanes(folder: Path, *lanes: list[list[str]]) -> list[list[str]]:
     logs = [folder / str(number) for number in range(len(lanes))]
     for log in logs:
         log.touch()
-    found = run([Lane(commands, log) for commands, log in zip(lanes, logs, strict=True)], logs)
+    found = run([Lane(deque(commands), log) for commands, log in zip(lanes, logs, strict=True)], logs)
     return [list(command) for command in found]
 
 
@@ -34,6 +35,26 @@ def test_what_each_lane_prints_is_shown_whole_and_one_after_the_other(
 ) -> None:
     assert in_lanes(tmp_path, [says("1"), says("2", seconds=0.5)], [says("3"), says("4")], [says("5")]) == []
     assert capfd.readouterr().out.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_a_lane_that_is_free_takes_the_next_command_and_each_runs_once(tmp_path: Path) -> None:
+    # The first ends when the last has run: it must be another lane that runs it.
+    mark = tmp_path / "mark"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(mark)!r}).exists(): time.sleep(0.05)"
+    makes = f"import pathlib; pathlib.Path({str(mark)!r}).touch(exist_ok=False)"
+    bad = says("bad", code=1)
+    commands = deque([[sys.executable, "-c", waits], bad, says("good"), [sys.executable, "-c", makes]])
+    logs = [tmp_path / "0", tmp_path / "1"]
+    for log in logs:
+        log.touch()
+    assert run([Lane(commands, log) for log in logs], logs) == [bad]
+    assert [log.read_text().split() for log in logs] == [[], ["bad", "good"]]
+
+
+def test_the_folders_that_are_a_command_each_are_there() -> None:
+    for folders in APART:
+        for folder in folders:
+            assert (Path(__file__).parents[1] / folder).is_dir(), folder
 
 
 def test_a_command_that_cannot_start_is_no_success(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ listener's, which would gladly answer, and is never asked.
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import threading
 import time
@@ -18,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.gateprocess import Gate, read, running_gate
-from tests.gateprocess import issuer, service, workload, write_bundle
-from tests.identity import tokens
-from tests.identity.tokens import Signer, signer
+from testing import tokens
+from testing.attacks.gate_process import Gate, read, running_gate
+from testing.gate_process import issuer, service, workload, write_bundle
+from testing.tokens import Signer, signer
+from testing.unavailable import needed_program
 
 TIMES = 20
 EVENTS = "/api/internal/usage/events"
@@ -146,10 +145,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_the_gate_opens_no_connection_and_sends_no_packet_at_all(tmp_path: Path, listener: Listener) -> None:
-    program = shutil.which("strace")
-    if program is None:
-        assert os.environ.get("WATCHWORD_REQUIRE_STRACE") != "1", "strace is not installed"
-        pytest.skip("STRACE IS NOT INSTALLED")
+    program = needed_program("strace", tests="tests of what is sent", required_by="WATCHWORD_REQUIRE_STRACE")
     trace = tmp_path / "trace"
     # With -D the gate is our own child, and the tracer its grandchild.
     under = [program, "-D", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,execveat", "-o"]

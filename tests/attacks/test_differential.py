@@ -15,8 +15,8 @@ import jwt
 import jwt.api_jwt
 import pytest
 
-from tests.attacks.mutations import Mutator
-from tests.attacks.world import AUDIENCE, NOW, PINNED, URL, key, policy
+from testing.attacks.mutations import Mutator
+from testing.attacks.world import AUDIENCE, NOW, PINNED, URL, key, policy
 from watchword.identity import Identity, verify
 
 SEED = 20261124

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.case import Case, ids
-from tests.attacks.events import EVENTS, HARMLESS, POINTERS
-from tests.usage.samples import NOW, batched, envelope, events
+from testing.attacks.case import Case, ids
+from testing.attacks.events import EVENTS, HARMLESS, POINTERS
+from testing.usage_samples import NOW, batched, envelope, events
 from watchword.usage import Event, EventProblem, Meter, SQLiteStore, UsageQuery, parse_query, render
 
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from tests.attacks.case import Case, ids
-from tests.attacks.keys import KEY_SETS, KEYS
+from testing.attacks.case import Case, ids
+from testing.attacks.keys import KEY_SETS, KEYS
 from watchword.identity import KeyProblem, load_jwks, load_key
 
 

@@ -3,9 +3,9 @@
 
 import pytest
 
-from tests.attacks.case import Case, ids
-from tests.attacks.tokens_all import TOKENS
-from tests.attacks.world import NOW, PINNED, policy, token
+from testing.attacks.case import Case, ids
+from testing.attacks.tokens_all import TOKENS
+from testing.attacks.world import NOW, PINNED, policy, token
 from watchword.identity import Identity, Refusal, examine, verify
 
 

@@ -3,21 +3,27 @@
 
 import pytest
 
-from tests.attacks import manifests
-from tests.attacks.case import Case, ids
-from tests.attacks.tokens_all import TOKENS
-from tests.attacks.trust import FILES
-from tests.attacks.world import NOW, token
+from testing.attacks import manifests
+from testing.attacks.case import Case, ids
+from testing.attacks.tokens_all import TOKENS
+from testing.attacks.trust import FILES
+from testing.attacks.world import NOW, RULES, token
 from watchword.identity import Identity, Refusal, verify
 from watchword.trust import Ruleset, compile_resources, decode_bundle, encode_bundle, load, parse_manifests
+from watchword.trust.audience import DEFAULT_RESERVED, AudienceRules
 
 WORLD = ("world.yaml", manifests.text(*manifests.world()))
 
+# Without a cluster a service whose audiences are all somebody else's has none, and is left out as a whole.
+RESERVED_ONLY = AudienceRules(reserved=DEFAULT_RESERVED)
 
-def compiled(*files: tuple[str, bytes]) -> tuple[dict[str, Ruleset], set[str]]:
+
+def compiled(
+    *files: tuple[str, bytes], rules: AudienceRules = RESERVED_ONLY
+) -> tuple[dict[str, Ruleset], set[str]]:
     """The rulesets by service, and the reasons of all problems."""
     read = parse_manifests(files)
-    made = compile_resources(read.resources)
+    made = compile_resources(read.resources, audiences=rules)
     reasons = {str(problem.reason) for problem in (*read.problems, *made.problems)}
     rulesets = [load(decode_bundle(encode_bundle(bundle))) for bundle in made.bundles]
     return {ruleset.service: ruleset for ruleset in rulesets}, reasons
@@ -51,4 +57,4 @@ def test_a_compiled_policy_refuses_a_hostile_token_for_the_same_reason(
 
 @pytest.fixture(scope="module")
 def policy_of_the_world() -> Ruleset:
-    return compiled(WORLD)[0]["tuist/tuist-server"]
+    return compiled(WORLD, rules=RULES)[0]["tuist/tuist-server"]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHART, NAMESPACE
-from tests.controlplane import BuildFailed, ControlPlaneUnavailable
-from tests.node.programs import find_helm
-from tests.unavailable import skip_or_fail
+from testing.charts.rendering import CHART, NAMESPACE
+from testing.controlplane import BuildFailedError, ControlPlaneUnavailableError
+from testing.environment import child_environment
+from testing.node.programs import find_helm
+from testing.unavailable import skip_or_fail
 
 Objects = list[dict[str, Any]]
 
@@ -31,14 +31,13 @@ class Helm:
 
     def run(self, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
         """One command; never raises for its exit code."""
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self.home),
-            "HELM_CACHE_HOME": str(self.home / "cache"),
-            "HELM_CONFIG_HOME": str(self.home / "config"),
-            "HELM_DATA_HOME": str(self.home / "data"),
+        environment = child_environment(
+            HOME=str(self.home),
+            HELM_CACHE_HOME=str(self.home / "cache"),
+            HELM_CONFIG_HOME=str(self.home / "config"),
+            HELM_DATA_HOME=str(self.home / "data"),
             **({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {}),
-        }
+        )
         command = [str(self.program), *arguments]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -69,7 +68,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """Helm; skips, or fails in CI, where it is not to be had."""
     try:
         program = find_helm()
-    except (ControlPlaneUnavailable, BuildFailed) as problem:
+    except (ControlPlaneUnavailableError, BuildFailedError) as problem:
         skip_or_fail("chart tests", problem, required_by="WATCHWORD_REQUIRE_CLUSTER")
     return Helm(program, tmp_path_factory.mktemp("helm"))
 

@@ -12,8 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from testing.charts.rendering import CHART, INSTALL, NAMESPACE, install_manifests
 from tests.charts.conftest import Helm, Objects, named
-from tests.charts.rendering import CHART, INSTALL, NAMESPACE, install_manifests
+from watchword.trust.admission_policies import (
+    BUNDLES_POLICY,
+    OPERATOR_POLICY,
+    bundles_policy_spec,
+    operator_policy_spec,
+)
 
 DIGEST = "sha256:" + "a" * 64
 PODS = ("Deployment", "Pod")
@@ -46,6 +52,7 @@ MATRIX: dict[str, list[dict[str, Any]]] = {
         {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
     ],
     "operator": [{}, {"replicas": 1, "extraArgs": ["--x=y"], "extraEnv": [{"name": "A", "value": "b"}]}],
+    "desk": [{}, {"enabled": True, "replicas": 3, "postgresqlSecret": "db", "tlsSecret": "tls"}],
     "pods": [{}, {"maxUnavailable": None, "spreadOver": "", "priorityClassName": "", "affinity": {"x": {}}}],
 }
 
@@ -57,6 +64,20 @@ def test_every_combination_of_values_renders_to_whole_objects(helm: Helm, choice
     assert len(names) == len(set(names))
     for each in objects:
         assert each["metadata"]["labels"]["app.kubernetes.io/part-of"] == "watchword"
+
+
+TEMPLATES = [path for path in sorted((CHART / "templates").rglob("*")) if path.suffix in {".yaml", ".txt"}]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_template_begins_with_the_defaults_and_writes_whole_numbers(path: Path) -> None:
+    """With `--reuse-values` a value may be missing, and a number of a values file is a float."""
+    text = path.read_text()
+    assert '{{- include "watchword.complete" . -}}' in text[:120]
+    numbers = re.findall(
+        r"\{\{-? *(?:\$?\.Values\S*(?:replicas|[Ss]econds|[Pp]ort|runAsUser|maxUnavailable)) *-?\}\}", text
+    )
+    assert numbers == [], "write {{ int64 … }}"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -73,6 +94,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"webhook": {"certificates": "cert-manager", "certManagerIssuerRef": {"name": "ca"}}}, "kind"),
     ({"rbac": {"aggregate": False, "editGrantsAccess": True}}, "aggregate"),
     ({"pods": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ({"desk": {"enabled": True, "replicas": 2}}, "postgresqlSecret"),
+    ({"desk": {"enabled": True, "namespace": "default"}}, "desk.namespace"),
+    ({"desk": {"dsn": "postgresql://user:secret@db"}}, "dsn"),
 ]
 
 
@@ -104,8 +128,11 @@ def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
         return other == one or other.startswith(f"{one}.") or one.startswith(f"{other}.")
 
     assert not [each for each in given if not any(covers(each, other) for other in known)]
-    # `global` is Helm's own, for charts that hold this one.
-    assert [each for each in known if not any(covers(each, other) for other in given)] == ["global"]
+    # `global` and `enabled` are for charts that hold this one.
+    assert {each for each in known if not any(covers(each, other) for other in given)} == {
+        "global",
+        "enabled",
+    }
 
 
 def test_containers_keep_to_what_restricted_asks_and_more(rendered: Objects) -> None:
@@ -136,9 +163,9 @@ def test_tokens_are_mounted_only_where_they_are_used(rendered: Objects) -> None:
 
 def test_definitions_are_kept_on_uninstall_unless_told_otherwise(helm: Helm, rendered: Objects) -> None:
     definitions = [each for each in rendered if each["kind"] == "CustomResourceDefinition"]
-    assert len(definitions) == 3
+    assert len(definitions) == len(list((CHART / "files/crds").glob("*.yaml")))
     assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in definitions)
-    for each in helm.template({"crds": {"keep": False}}):
+    for each in helm.template({"crds": {"keep": False}, "admissionPolicies": {"keep": False}}):
         assert "helm.sh/resource-policy" not in (each["metadata"].get("annotations") or {})
     assert not [
         each
@@ -187,12 +214,11 @@ def test_who_may_edit_a_workload_is_chosen(helm: Helm, rendered: Objects) -> Non
 
 
 def test_common_labels_and_annotations_reach_every_object(helm: Helm) -> None:
-    objects = helm.template({"commonLabels": {"team": "a"}, "commonAnnotations": {"owner": "b"}})
-    for each in objects:
+    common = {"commonLabels": {"team": "a"}, "commonAnnotations": {"owner": "b"}}
+    metrics = {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}}
+    for each in helm.template(common | {"metrics": metrics}):
         assert each["metadata"]["labels"]["team"] == "a", each["metadata"]
-    for each in objects:
-        if each["kind"] in {"Deployment", "CustomResourceDefinition", "ClusterRole", "Service"}:
-            assert each["metadata"]["annotations"]["owner"] == "b", each["metadata"]
+        assert each["metadata"]["annotations"]["owner"] == "b", each["metadata"]
 
 
 def test_selectors_hold_no_label_that_an_upgrade_changes(helm: Helm) -> None:
@@ -246,13 +272,16 @@ def test_metrics_of_alerts_and_dashboard_exist() -> None:
     from watchword.operator.metrics import OperatorMetrics
     from watchword.webhook.app import WebhookMetrics
 
+    gate, webhook = GateMetrics(), WebhookMetrics()
+    for each in (gate, webhook):
+        each.follow_certificate(lambda: None)
     known = {
         sample
-        for registry in (GateMetrics().registry, OperatorMetrics().registry, WebhookMetrics().registry)
+        for registry in (gate.registry, OperatorMetrics().registry, webhook.registry)
         for family in registry.collect()
         for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
     }
-    for name in ("alerts.yaml", "dashboard.json"):
+    for name in ("alerts.yaml", "alerts-webhook.yaml", "dashboard.json"):
         used = set(re.findall(r"watchword_[a-z_]+", (CHART / "files" / name).read_text()))
         assert used <= known, used - known
 
@@ -282,3 +311,92 @@ def test_the_plain_manifests_hold_no_empty_annotations() -> None:
     for each in yaml.safe_load_all(INSTALL.read_text()):
         if each:
             assert each["metadata"].get("annotations", {"some": "thing"}), each["metadata"]["name"]
+
+
+COMPONENT = "app.kubernetes.io/component"
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+def test_the_policies_deny_fail_closed_and_are_kept_with_what_lets_namespaces_end(
+    helm: Helm, rendered: Objects
+) -> None:
+    # Those of injection are a component of their own.
+    part = [each for each in rendered if each["metadata"]["labels"].get(COMPONENT) == "admission"]
+    policies = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[0]}
+    bindings = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[1]}
+    assert policies == {BUNDLES_POLICY: bundles_policy_spec(), OPERATOR_POLICY: operator_policy_spec()}
+    assert bindings == {name: {"policyName": name, "validationActions": ["Deny"]} for name in policies}
+    kept = {
+        (each["kind"], each["metadata"]["name"])
+        for each in rendered
+        if (each["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+        and each["kind"] != "CustomResourceDefinition"
+    }
+    assert kept == {
+        *((kind, BUNDLES_POLICY) for kind in POLICIES),
+        ("ClusterRole", "watchword-bundle-cleaner"),
+        ("ClusterRoleBinding", "watchword-bundle-cleaner"),
+    }
+    without = helm.template({"admissionPolicies": {"enabled": False}})
+    assert not [each for each in without if "bundles" in json.dumps(each.get("rules") or [])]
+    assert not [
+        each
+        for each in without
+        if each["kind"] in POLICIES and each["metadata"]["labels"].get(COMPONENT) == "admission"
+    ]
+
+
+def test_the_policy_on_the_operator_is_on_the_user_that_it_runs_as(helm: Helm) -> None:
+    rendered = helm.template({"fullnameOverride": "ww"})
+    [policy] = [
+        each["spec"]
+        for each in rendered
+        if (each["kind"], each["metadata"]["name"]) == (POLICIES[0], OPERATOR_POLICY)
+    ]
+    assert policy == operator_policy_spec(f"system:serviceaccount:{NAMESPACE}:ww-operator")
+    [writer] = [
+        each
+        for each in rendered
+        if (each["kind"], each["metadata"]["name"]) == ("ClusterRoleBinding", "ww-bundle-writer")
+    ]
+    assert writer["subjects"] == [{"kind": "ServiceAccount", "name": "ww-operator", "namespace": NAMESPACE}]
+
+
+def test_a_desk_is_in_its_own_namespace_and_the_operator_keeps_its_keys_there_alone(helm: Helm) -> None:
+    objects = helm.template({"desk": {"enabled": True, "namespace": "desks", "name": "main"}})
+    [desk] = [
+        each
+        for each in objects
+        if each["metadata"]["name"] == "watchword-desk" and each["kind"] == "Deployment"
+    ]
+    assert desk["metadata"]["namespace"] == "desks"
+    [container] = desk["spec"]["template"]["spec"]["containers"]
+    assert "--token-desk=desks/main" in container["args"]
+    assert desk["spec"]["strategy"] == {"type": "Recreate"}
+    operator = next(
+        each
+        for each in objects
+        if each["metadata"]["name"] == "watchword-operator" and each["kind"] == "Deployment"
+    )
+    assert "--desk-namespace=desks" in operator["spec"]["template"]["spec"]["containers"][0]["args"]
+    secrets = [
+        (each["kind"], each["metadata"].get("namespace"), rule["verbs"])
+        for each in objects
+        for rule in each.get("rules") or ()
+        if "secrets" in rule.get("resources", ()) and "operator" in each["metadata"]["name"]
+    ]
+    assert secrets == [
+        ("Role", "desks", ["get", "list", "watch", "create", "patch", "delete"]),
+        ("Role", NAMESPACE, ["get"]),
+    ]
+    own = next(
+        each for each in objects if each["kind"] == "Role" and each["metadata"]["name"] == "watchword-desk"
+    )
+    assert [rule["resourceNames"] for rule in own["rules"] if "patch" in rule["verbs"]] == [
+        ["watchword-desk-main"]
+    ]
+
+
+def test_without_a_desk_nothing_of_it_is_installed(helm: Helm) -> None:
+    kinds = [each for each in helm.template({}) if "desk" in each["metadata"]["name"]]
+    assert {each["kind"] for each in kinds} == {"CustomResourceDefinition"}

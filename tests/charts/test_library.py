@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from testing.charts.rendering import ROOT
 from tests.charts.conftest import Helm
-from tests.charts.rendering import ROOT
 from watchword.injection import Injected, InjectionSettings, ServiceFacts, World, inject
 
 LIBRARY = ROOT / "charts" / "watchword-sidecar"
 IMAGE = "registry.example/gate:1"
-SERVICE = ServiceFacts("tuist", "tuist-server", {"app": "tuist-server"}, 8443, 8080, "tuist-server")
-WORLD = World({("tuist", "tuist-server"): SERVICE}, frozenset({"tuist"}))
+SERVICE = ServiceFacts("tuist", "tuist-server", {"app": "tuist-server"}, 8443, 8080)
+WORLD = World({("tuist", "tuist-server"): SERVICE}, frozenset({"tuist"}), cluster_id="a-cluster")
 TEMPLATE = """
 apiVersion: v1
 kind: Pod
@@ -35,7 +35,7 @@ spec:
         {{- include "watchword.token.mount" (dict) | nindent 8 }}
   volumes:
     {{- include "watchword.gate.volumes" (dict "service" "tuist-server") | nindent 4 }}
-    {{- include "watchword.token.volume" (dict "audience" "tuist-server") | nindent 4 }}
+    {{- include "watchword.token.volume" (dict "audience" "AUDIENCE") | nindent 4 }}
 """
 
 
@@ -51,7 +51,8 @@ def rendered(helm: Helm, folder: Path, template: str) -> Any:
 def test_the_templates_make_what_the_webhook_adds(
     helm: Helm, tmp_path: Path, upstream: str, mode: str
 ) -> None:
-    text = TEMPLATE.replace("IMAGE", IMAGE).replace("UPSTREAM", upstream)
+    audience = "watchword.dev/services/a-cluster/tuist/tuist-server"
+    text = TEMPLATE.replace("IMAGE", IMAGE).replace("UPSTREAM", upstream).replace("AUDIENCE", audience)
     found = rendered(helm, tmp_path / "app", text)
     assert found.returncode == 0, found.stderr
     given = yaml.safe_load(found.stdout)["spec"]
@@ -69,6 +70,28 @@ def test_the_templates_make_what_the_webhook_adds(
     assert given["initContainers"] == wanted.pod["spec"]["initContainers"]
     assert given["volumes"] == wanted.pod["spec"]["volumes"]
     assert given["containers"] == wanted.pod["spec"]["containers"]
+
+
+def test_resources_and_the_user_are_chosen_as_the_webhooks_settings_choose_them(
+    helm: Helm, tmp_path: Path
+) -> None:
+    amounts = '"requests" (dict "cpu" "50m" "memory" "64Mi") "limits" (dict "cpu" "1" "memory" "1Gi")'
+    chosen = f'"resources" (dict {amounts})'
+    text = TEMPLATE.replace("IMAGE", IMAGE).replace(
+        '"upstreamPort" UPSTREAM', f'"upstreamPort" 8080 "runAsUser" "" {chosen}'
+    )
+    found = rendered(helm, tmp_path / "app", text.replace("AUDIENCE", "a"))
+    assert found.returncode == 0, found.stderr
+    pod = {
+        "metadata": {"labels": {"app": "tuist-server", "watchword.dev/gate": "enabled"}},
+        "spec": {"containers": [{"name": "app", "image": "a"}]},
+    }
+    settings = InjectionSettings(
+        image=IMAGE, run_as_user=None, cpu_request="50m", cpu_limit="1", memory_limit="1Gi"
+    )
+    wanted = inject(pod, "tuist", WORLD, settings)
+    assert isinstance(wanted, Injected)
+    assert yaml.safe_load(found.stdout)["spec"]["initContainers"] == wanted.pod["spec"]["initContainers"]
 
 
 def test_what_is_missing_is_said_by_name(helm: Helm, tmp_path: Path) -> None:

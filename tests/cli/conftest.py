@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.identity.tokens import NOW, claims, compact, signer, token
+from testing.tokens import NOW, claims, compact, signer, token
 from watchword.cli.main import watchword
 
 ROOT = Path(__file__).parents[2]

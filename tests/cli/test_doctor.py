@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from watchword.cli.doctor import findings_of_object
 from watchword.cli.main import watchword
 
 
@@ -38,6 +39,10 @@ def process(status: int, document: Any) -> Iterator[str]:
         thread.join()
 
 
+def types(found: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in found.items()}
+
+
 @pytest.mark.parametrize(
     ("status", "document", "code", "said"),
     [
@@ -57,7 +62,12 @@ def test_readiness_becomes_the_answer(status: int, document: Any, code: int, sai
         result = CliRunner().invoke(watchword, ["doctor", "--ops-url", url])
         assert (result.exit_code, said in result.stdout) == (code, True), result.output
         as_json = CliRunner().invoke(watchword, ["doctor", "--ops-url", url, "-o", "json"])
-        assert json.loads(as_json.stdout)["healthy"] is (code == 0)
+        answer = json.loads(as_json.stdout)
+        assert answer["healthy"] is (code == 0)
+        assert [each["where"] for each in answer["complaints"]] == [url] * (said != "all is well")
+        assert all(
+            {"where": str, "what": str, "is_serious": bool} == types(each) for each in answer["complaints"]
+        )
 
 
 def test_nobody_there_is_a_no_with_a_remedy() -> None:
@@ -71,3 +81,47 @@ def test_what_is_no_url_is_wrong_usage(url: str) -> None:
     result = CliRunner().invoke(watchword, ["doctor", "--ops-url", url])
     assert result.exit_code == 2
     assert "--ops-url" in result.stderr
+
+
+def condition(type_: str, status: str, reason: str) -> dict[str, str]:
+    return {"type": type_, "status": status, "reason": reason, "message": f"{reason} is the case."}
+
+
+READY = condition("Ready", "True", "Trusted")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([READY, condition("Reachable", "Unknown", "OtherCluster")], []),
+        ([READY, condition("PolicyApplied", "False", "Off")], []),
+        ([READY, condition("PolicyApplied", "False", "Previewed")], []),
+        ([READY, condition("RotationSettled", "False", "KeysRetiring")], []),
+        ([READY, condition("RotationSettled", "False", "ApprovalOverdue")], [("RotationSettled", True)]),
+        ([condition("Ready", "False", "Suspended")], [("Ready", False)]),
+        # One cause, one line.
+        (
+            [condition("Ready", "False", "CallsDropped"), condition("Reachable", "False", "NoPeers")],
+            [("Ready", True)],
+        ),
+        ([condition("Ready", "Unknown", "NotAsked")], [("Ready", True)]),
+    ],
+)
+def test_what_was_asked_for_or_cannot_be_known_is_no_finding(
+    conditions: list[dict[str, str]], expected: list[tuple[str, bool]]
+) -> None:
+    item = {
+        "kind": "TrustedWorkload",
+        "metadata": {"name": "a", "namespace": "b"},
+        "status": {"conditions": conditions},
+    }
+    found = [(each.what.partition(" ")[0], each.is_serious) for each in findings_of_object(item)]
+    assert found == expected
+
+
+def test_counts_are_said_in_the_form_that_they_take() -> None:
+    with process(200, {"ready": True}) as one, process(503, {"ready": False, "why": "no bundle"}) as other:
+        both = CliRunner().invoke(watchword, ["doctor", "--ops-url", one, "--ops-url", other])
+        alone = CliRunner().invoke(watchword, ["doctor", "--ops-url", one])
+    assert both.stdout.splitlines()[-1] == "Asked 2 processes: 1 thing is not well."
+    assert alone.stdout.splitlines()[-1] == "Asked 1 process: all is well."

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from demo.run import free_ports
+from testing.controlplane.process import reserved_ports
 from tests.cli.conftest import ATLAS, ROOT, SERVICE, Work
 
 COMMAND = (sys.executable, "-m", "watchword.cli.main")
@@ -40,39 +40,43 @@ def until(happens: Callable[[], bool], log: Path) -> None:
 
 
 def test_the_demo_comes_out_as_it_says() -> None:
+    # What `make demo` of the README runs.
     done = subprocess.run([sys.executable, "demo/run.py"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"All 9 steps as they say" in done.stdout
+    assert b"All 12 steps as they say" in done.stdout
     assert b"eyJ" not in done.stdout
 
 
 def test_a_sidecar_serves_a_compiled_bundle_and_stops_cleanly(work: Work) -> None:
-    gate, ops = free_ports(2)
     log = work.path / "log"
     flags = ("--bundle", str(work.path / "bundle.json"), "--usage-dsn", "sqlite:///:memory:")
-    with running(log, "sidecar", *flags, "--listen", f"127.0.0.1:{gate}", "--ops-listen", f"127.0.0.1:{ops}"):
-        until(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").is_success, log)
-        assert httpx.get(f"http://127.0.0.1:{gate}/authz").status_code == 401
+    with reserved_ports(2) as (gate, ops):
+        listen = ("--listen", f"127.0.0.1:{gate}", "--ops-listen", f"127.0.0.1:{ops}")
+        with running(log, "sidecar", *flags, *listen):
+            until(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").is_success, log)
+            assert httpx.get(f"http://127.0.0.1:{gate}/authz").status_code == 401
 
 
 def test_a_folder_that_stops_parsing_leaves_the_last_good_bundle_in_use(work: Work) -> None:
-    gate, ops, issuer = free_ports(3)
     log, folder = work.path / "log", work.path / "folder"
     work.write("folder/service.yaml", SERVICE)
     work.write("folder/atlas.yaml", ATLAS)
-    listen = ("--listen", f"127.0.0.1:{gate}", "--ops-listen", f"127.0.0.1:{ops}")
-    with running(log, "dev", str(folder), *listen, "--issuer-listen", f"127.0.0.1:{issuer}"):
-        until(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").is_success, log)
-        asked = {"namespace": "atlas-production", "serviceAccount": "atlas", "audience": "tuist-server"}
-        url = f"http://127.0.0.1:{issuer}/token"
-        assert httpx.post(url, json=asked, headers={"Origin": "https://evil.example"}).status_code == 403
-        assert httpx.post(url, json={**asked, "audience": ""}).status_code == 422
-        headers = {"Authorization": f"Bearer {httpx.post(url, json=asked).json()['token']}"}
-        work.write("folder/atlas.yaml", "metadata: {name: [")
-        until(lambda: "a manifest cannot be read" in log.read_text(), log)
-        assert httpx.get(f"http://127.0.0.1:{gate}/authz", headers=headers).status_code == 200
-        (folder / "atlas.yaml").unlink()
-        until(lambda: httpx.get(f"http://127.0.0.1:{gate}/authz", headers=headers).status_code == 403, log)
+    with reserved_ports(3) as (gate, ops, issuer):
+        listen = ("--listen", f"127.0.0.1:{gate}", "--ops-listen", f"127.0.0.1:{ops}")
+        with running(log, "dev", str(folder), *listen, "--issuer-listen", f"127.0.0.1:{issuer}"):
+            until(lambda: httpx.get(f"http://127.0.0.1:{ops}/readyz").is_success, log)
+            asked = {"namespace": "atlas-production", "serviceAccount": "atlas", "audience": "tuist-server"}
+            url = f"http://127.0.0.1:{issuer}/token"
+            assert httpx.post(url, json=asked, headers={"Origin": "https://evil.example"}).status_code == 403
+            assert httpx.post(url, json={**asked, "audience": ""}).status_code == 422
+            headers = {"Authorization": f"Bearer {httpx.post(url, json=asked).json()['token']}"}
+            work.write("folder/atlas.yaml", "metadata: {name: [")
+            until(lambda: "a manifest cannot be read" in log.read_text(), log)
+            assert httpx.get(f"http://127.0.0.1:{gate}/authz", headers=headers).status_code == 200
+            (folder / "atlas.yaml").unlink()
+            until(
+                lambda: httpx.get(f"http://127.0.0.1:{gate}/authz", headers=headers).status_code == 403, log
+            )
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(work: Work) -> None:
@@ -91,6 +95,10 @@ def test_a_port_that_is_taken_is_said_in_one_line(work: Work) -> None:
 def test_the_sidecar_loads_nothing_that_only_other_commands_need() -> None:
     program = "import sys, watchword.cli.sidecar, watchword.gate; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
-    assert {"kopf", "kubernetes", "httpx", "watchword.cli.pin", "watchword.cli.dev"}.isdisjoint(
-        done.stdout.split()
-    )
+    assert {
+        "kopf",
+        "kubernetes",
+        "httpx",
+        "watchword.cli.pin.command",
+        "watchword.cli.dev.command",
+    }.isdisjoint(done.stdout.split())

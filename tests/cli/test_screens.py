@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from testing.tokens import Signer, token
 from tests.cli.conftest import AT, Work
 from tests.cli.golden import hold
-from tests.identity.tokens import Signer, token
 from watchword.cli.main import COMMANDS, program_name
 
 VERIFY = ("verify", "{work}/token", "--bundle", "{work}/bundle.json", "--at", AT)

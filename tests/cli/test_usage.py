@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import ROOT, Work
 from tests.cli.golden import hold
-from watchword.cli.usage_chart import chart, short
+from watchword.cli.usage.chart import chart, short
 from watchword.usage import Meter, UsageQuery, open_store
 
 METERS = [
@@ -123,10 +123,10 @@ def test_what_is_refused_is_named_by_its_place_and_kept(work: Work) -> None:
     work.write("events.ndjson", "\n".join(wrong))
     place = made(work)
     done = work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", place, "--rejects", "{work}/no")
-    assert (done.exit_code, done.stdout) == (1, "1 stored, 0 there already, 4 refused\n")
+    assert (done.exit_code, done.stdout) == (1, "2 stored, 0 there already, 3 refused\n")
     kept = [json.loads(each) for each in (work.path / "no").read_text().splitlines()]
     codes = {each["event"]: each["code"] for each in kept}
-    assert codes == {1: "malformed_body", 2: "invalid_account", 3: "value_not_a_number", 5: "id_conflict"}
+    assert codes == {1: "malformed_body", 2: "invalid_account", 3: "value_not_a_number"}
     assert "event 3: value_not_a_number: data/bytes" in done.stderr
 
 
@@ -183,13 +183,12 @@ def test_a_check_says_what_is_wrong_and_a_rebuild_mends_it(work: Work) -> None:
     assert wrong.exit_code == 1
     assert wrong.stdout == "acme 2026-11-01 hits: stored 99, the events say 10\n"
     assert (
-        wrong.stderr == "1 difference. `watchword usage rebuild` counts all amounts anew from the events.\n"
+        wrong.stderr == "1 difference. `watchword usage rebuild` counts all amounts again from the events.\n"
     )
     found = json.loads(work.run("usage", "check", "--usage-dsn", place, "-o", "json").stdout)
     assert found["differences"][0]["meter"] == "hits"
-    assert (
-        work.run("usage", "rebuild", "--usage-dsn", place).stdout == "3 meters counted anew from 300 events\n"
-    )
+    rebuilt = work.run("usage", "rebuild", "--usage-dsn", place)
+    assert rebuilt.stdout == "3 meters counted again from 300 events\n"
     assert work.run("usage", "check", "--usage-dsn", place).exit_code == 0
 
 
@@ -240,7 +239,7 @@ def test_a_store_that_cannot_be_opened_is_said(work: Work, name: str) -> None:
 
 
 def test_each_help_teaches_with_an_example_and_exit_codes(work: Work) -> None:
-    for name in ("show", "import", "export", "check", "rebuild"):
+    for name in ("show", "report", "import", "export", "check", "rebuild"):
         said = work.run("usage", name, "--help").stdout
         assert "Example" in said
         assert "Exit codes:" in said

@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from testing.unavailable import needed_program
 from tests.client.answers import refusal
 from tests.client.conftest import Starter
 from tests.client.server import Answer, Received
@@ -37,11 +37,15 @@ def usage(request: Received) -> Answer:
 
 
 def run(command: list[str], url: str, volume: ProjectedVolume) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment = kept | {"TUIST_SERVER_URL": url, "WATCHWORD_TOKEN_FILE": str(volume.file)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = ended(command, url, volume)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def ended(command: list[str], url: str, volume: ProjectedVolume) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment = kept | {"TUIST_SERVER_URL": url, "WATCHWORD_TOKEN_FILE": str(volume.file)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 PYTHON = [(0, usage, "1234\n"), (1, usage, "1234\n"), (2, lambda request: refusal(), REFUSED)]
@@ -60,19 +64,59 @@ def test_no_python_snippet_is_left_out() -> None:
     assert len(snippets("python")) == len(PYTHON)
 
 
-OTHERS = [("sh", ["sh"], "call.sh"), ("js", ["node"], "call.mjs"), ("go", ["go", "run"], "call.go")]
+OTHERS = [
+    ("sh", ["sh"], "call.sh"),
+    ("js", ["node"], "call.mjs"),
+    ("go", ["go", "run"], "call.go"),
+    ("java", ["java"], "Call.java"),
+]
+EACH_LANGUAGE = pytest.mark.parametrize(
+    ("language", "command", "file"), OTHERS, ids=[row[0] for row in OTHERS]
+)
 
 
-@pytest.mark.parametrize(("language", "command", "file"), OTHERS, ids=[row[0] for row in OTHERS])
-def test_a_snippet_in_another_language_does_what_it_says(
-    language: str, command: list[str], file: str, start: Starter, volume: ProjectedVolume
-) -> None:
-    if shutil.which(command[0]) is None or (language == "sh" and shutil.which("curl") is None):
-        pytest.skip(f"{command[0]} is not installed")
+def written(language: str, command: list[str], file: str, volume: ProjectedVolume) -> list[str]:
+    """The command that runs the guide's snippet in a language."""
+    for needed in [command[0], *(["curl"] if language == "sh" else [])]:
+        needed_program(needed, tests="the guide's snippets")
     [snippet] = snippets(language)
     program = volume.directory.parent / file
     program.write_text(snippet)
-    assert json.loads(run([*command, str(program)], start(usage).url, volume)) == USAGE
+    return [*command, str(program)]
+
+
+@EACH_LANGUAGE
+def test_a_snippet_in_another_language_does_what_it_says(
+    language: str, command: list[str], file: str, start: Starter, volume: ProjectedVolume
+) -> None:
+    program = written(language, command, file, volume)
+    assert json.loads(run(program, start(usage).url, volume)) == USAGE
+
+
+@EACH_LANGUAGE
+def test_a_snippet_that_is_refused_prints_reason_and_remedy_and_fails(
+    language: str, command: list[str], file: str, start: Starter, volume: ProjectedVolume
+) -> None:
+    program = written(language, command, file, volume)
+    server = start(lambda request: refusal(403, reason="suspended", remedy="Ask the owner."))
+    done = ended(program, server.url, volume)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert ("suspended" in said, "Ask the owner." in said) == (True, True), said
+    assert "first.token.x" not in said
+
+
+@EACH_LANGUAGE
+def test_a_refusal_without_a_body_and_an_apps_error_fail_too(
+    language: str, command: list[str], file: str, start: Starter, volume: ProjectedVolume
+) -> None:
+    program = written(language, command, file, volume)
+    bare = start(lambda request: Answer(403, {"x-watchword-reason": "suspended"}, b""))
+    done = ended(program, bare.url, volume)
+    # curl shows the body, of which there is none.
+    assert (done.returncode != 0, "suspended" in done.stderr or language == "sh") == (True, True)
+    failing = ended(program, start(lambda request: Answer(500)).url, volume)
+    assert (failing.returncode != 0, "500" in failing.stderr) == (True, True)
 
 
 def test_the_pod_mounts_its_token_where_the_sdk_looks() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.controlplane import Cluster
-from watchword.trust.crds import KINDS
+from testing.controlplane import Cluster
+from watchword.trust.crd.definitions import KINDS
 
 _PLURALS = {kind.name: kind.plural for kind in KINDS}
 

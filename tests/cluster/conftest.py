@@ -10,37 +10,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.witness import Witness, clusters_of
-from tests.controlplane import (
+from testing.controlplane import (
     Binaries,
-    BuildFailed,
+    BuildFailedError,
     Cluster,
-    ControlPlaneUnavailable,
+    ControlPlaneUnavailableError,
     Etcd,
     find_binaries,
     start_cluster,
     start_etcd,
 )
-from tests.controlplane.audit import AuditLog
+from testing.controlplane.audit import AuditLog
+from testing.programs import find_uncaptured
+from testing.unavailable import skip_or_fail
+from tests.cluster.witness import Witness, clusters_of
 from tests.shipped import user
-from tests.unavailable import skip_or_fail
-from watchword.trust.crds import definitions
+from watchword.trust.crd.definitions import definitions
 
 _HERE = Path(__file__).parent
-_FOUND = pytest.StashKey[Binaries | ControlPlaneUnavailable | BuildFailed]()
+_FOUND = pytest.StashKey[Binaries | ControlPlaneUnavailableError | BuildFailedError]()
 _namespace_numbers = itertools.count(1)
-_brought_about: dict[str, tuple[set[str], list[str]]] = {}
+_brought_about: dict[str, BroughtAbout] = {}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark every test of this folder, so that `-m 'not cluster'` leaves all of them out."""
     if item.path.is_relative_to(_HERE):
         item.add_marker(pytest.mark.cluster)
+
+
+@dataclass
+class BroughtAbout:
+    """What the runs of one test brought about so far, and who watches; by the API servers' URLs."""
+
+    seen: set[str] = field(default_factory=set)
+    runs: int = 0
+    witnesses: dict[str, Witness] = field(default_factory=dict)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,19 +61,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     if mark is None:
         return (yield)
     claims, clusters = set(mark.args), clusters_of(pyfuncitem.funcargs.values())
+    # With parameters, what the test claims is what all its runs bring about together.
+    so_far = _brought_about.setdefault(pyfuncitem.nodeid.partition("[")[0], BroughtAbout())
     if mark.kwargs.get("with_its_fixture"):
         witnesses = [Witness(each, "0") for each in clusters]
     else:
-        witnesses = [Witness.from_now_on(each) for each in clusters]
+        # Where the run before left off: an Event that it brings about may come a second later.
+        witnesses = [so_far.witnesses.get(each.url) or Witness.from_now_on(each) for each in clusters]
     assert witnesses, "a test that brings something about reaches no API server through its fixtures"
     outcome = yield
-    # With parameters, what the test claims is what all its runs bring about together.
-    name = pyfuncitem.nodeid.partition("[")[0]
-    seen, runs = _brought_about.setdefault(name, (set(), []))
-    seen.update(*(each.seen(claims - seen) for each in witnesses))
-    runs.append(pyfuncitem.nodeid)
-    if len(runs) == prod(len(mark.args[1]) for mark in pyfuncitem.iter_markers("parametrize")):
-        assert sorted(claims - seen) == [], "claimed by its mark, and the API server was told of none of it"
+    so_far.runs += 1
+    is_last = so_far.runs == prod(len(mark.args[1]) for mark in pyfuncitem.iter_markers("parametrize"))
+    for each in witnesses:
+        missing = claims - so_far.seen
+        so_far.seen |= each.seen(missing) if is_last else each.seen_by_now(missing)
+        so_far.witnesses[each.cluster.url] = each
+    if is_last:
+        missing = claims - so_far.seen
+        assert sorted(missing) == [], "claimed by its mark, and the API server was told of none of it"
     return outcome
 
 
@@ -70,23 +86,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Find or build the control plane when a selected test needs it: no test's time limit runs yet."""
     is_needed = any(item.get_closest_marker("cluster") is not None for item in session.items)
     if is_needed and not session.config.option.collectonly:
-        session.config.stash[_FOUND] = _find(session.config)
-
-
-def _find(config: pytest.Config) -> Binaries | ControlPlaneUnavailable | BuildFailed:
-    capture = config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
-    with capture.global_and_fixture_disabled():
-        try:
-            return find_binaries()
-        except (ControlPlaneUnavailable, BuildFailed) as problem:
-            return problem
+        session.config.stash[_FOUND] = find_uncaptured(session.config, find_binaries)
 
 
 @pytest.fixture(scope="session")
 def control_plane(pytestconfig: pytest.Config) -> Binaries:
     """kube-apiserver and etcd as programs; skips, or fails, where they are not to be had."""
-    found = pytestconfig.stash.get(_FOUND, None) or _find(pytestconfig)
+    found = pytestconfig.stash.get(_FOUND, None) or find_uncaptured(pytestconfig, find_binaries)
     if not isinstance(found, Binaries):
         skip_or_fail("cluster tests", found, required_by="WATCHWORD_REQUIRE_CLUSTER")
     return found

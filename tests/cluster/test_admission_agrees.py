@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 
+from testing.controlplane import ApiError, Cluster
 from tests.cluster.admission import create
-from tests.controlplane import ApiError, Cluster
 from tests.trust.admission import Object
 from tests.trust.mutations import objects
 from watchword.trust import Problem, parse_manifests
@@ -75,7 +75,7 @@ def test_the_api_server_and_the_parser_agree(crds: Cluster) -> None:
     seen = {"both yes": 0, "both no": 0}
 
     @settings(
-        max_examples=int(EXAMPLES or 400),
+        max_examples=int(EXAMPLES or 800),
         derandomize=EXAMPLES is None,
         database=None,
         deadline=None,

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.apiwatch.following import following, itself
-from tests.controlplane import Cluster
-from tests.controlplane.certificates import new_authority
-from tests.controlplane.cluster import ADMINISTRATOR
-from tests.faults.tcpproxy import TcpProxy, tcp_proxy
-from watchword.apiwatch import Endpoint, Part, PartialObject, Recovered, Removed, Resource, Upserted, Watch
-from watchword.apiwatch.messages import FullMeta
+from testing.controlplane import Cluster
+from testing.controlplane.certificates import new_authority
+from testing.controlplane.cluster import ADMINISTRATOR
+from testing.faults.tcpproxy import TcpProxy, tcp_proxy
+from tests.kube.following import following, itself
+from watchword.kube.watch import Endpoint, Part, PartialObject, Recovered, Removed, Resource, Upserted, Watch
+from watchword.kube.watch.messages import FullMeta
 
 
 class ConfigMap(Part, frozen=True, gc=False):
@@ -204,7 +204,7 @@ def test_an_authority_that_did_not_sign_is_refused_and_sees_no_token(
         seen.until_trouble("untrusted")
         assert seen.watch.problem is not None
         assert "not trusted" in seen.watch.problem.detail
-        assert seen.watch.heard_at is None
+        assert seen.watch.received_at is None
 
 
 def test_a_stranger_is_told_to_be_unauthorized_and_whom_it_asked_as(cluster: Cluster, namespace: str) -> None:

@@ -21,14 +21,14 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from tests.controlplane import (
+from testing.controlplane import (
     DEFAULT_ISSUER,
     Algorithm,
     ApiError,
     Binaries,
     Cluster,
     Etcd,
-    StartFailed,
+    StartFailedError,
     start_cluster,
     token_parts,
     wait_until,
@@ -326,7 +326,7 @@ def test_a_custom_resource_is_served_and_validated_once_applied(
 
 def test_a_server_that_does_not_start_says_why(control_plane: Binaries, etcd: Etcd, tmp_path: Path) -> None:
     with (
-        pytest.raises(StartFailed, match="unknown flag: --no-such-flag"),
+        pytest.raises(StartFailedError, match="unknown flag: --no-such-flag"),
         start_cluster(tmp_path, flags=["--no-such-flag"], etcd=etcd, binaries=control_plane),
     ):
         pytest.fail("a server with an unknown flag started")
@@ -338,7 +338,7 @@ def test_a_test_run_that_is_killed_leaves_no_server_behind(
 ) -> None:
     program = (
         "import pathlib, sys, time\n"
-        "from tests.controlplane import Binaries, start_etcd\n"
+        "from testing.controlplane import Binaries, start_etcd\n"
         "folder, api_server, etcd = map(pathlib.Path, sys.argv[1:])\n"
         "with start_etcd(folder, binaries=Binaries(api_server, etcd, 'given')) as running:\n"
         "    print(running.url, flush=True)\n"

@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from testing.controlplane import ApiError, Cluster, wait_until
+from testing.controlplane.cluster import ADMINISTRATOR
+from testing.manifests import issuer, parsed, service, workload
 from tests.cluster.admission import collection, create
-from tests.controlplane import ApiError, Cluster, wait_until
-from tests.controlplane.cluster import ADMINISTRATOR
 from tests.trust.admission import Object, grant
-from tests.trust.manifests import issuer, parsed, service, workload
-from watchword.trust.crds import KINDS, definition
-from watchword.trust.specs import TokenRules
+from watchword.trust.api.v1alpha1 import TokenRules
+from watchword.trust.crd.definitions import KINDS, definition
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -43,7 +43,12 @@ def apply_status(cluster: Cluster, document: Object, manager: str, **status: Any
 
 def test_what_is_left_out_is_stored_as_the_parser_understands_it(crds: Cluster) -> None:
     spec = create(crds, service())["spec"]
-    assert spec["token"] == {"maxLifetimeSeconds": 3600, "clockSkewSeconds": 60, "binding": "Pod"}
+    assert spec["token"] == {
+        "maxLifetimeSeconds": 3600,
+        "clockSkewSeconds": 60,
+        "binding": "Pod",
+        "header": "Authorization",
+    }
     assert spec["serviceAccountName"] == "default"
     assert spec["networkPolicy"] == {"mode": "Enforce"}
     (understood,) = parsed(service()).resources.services

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.controlplane import Cluster, wait_until
-from tests.gateprocess import AUDIENCE, USAGE_PATH, manifests, running_dev
+from testing.controlplane import Cluster, wait_until
+from testing.gate_process import AUDIENCE, USAGE_PATH, manifests, running_dev
 
 
 def test_a_folder_of_manifests_decides_about_real_tokens_and_follows_its_edits(

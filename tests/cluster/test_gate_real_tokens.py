@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
-from tests.controlplane import (
+from testing.controlplane import (
     DEFAULT_ISSUER,
     Algorithm,
     Binaries,
@@ -28,8 +29,9 @@ from tests.controlplane import (
     token_parts,
     wait_until,
 )
-from tests.gateprocess import AUDIENCE, USAGE_PATH, Answer, Gate, issuer, running_gate, service, workload
-from tests.gateprocess import write_bundle as write
+from testing.gate_process import AUDIENCE, USAGE_PATH, Answer, Gate, issuer, running_gate, service, workload
+from testing.gate_process import write_bundle as write
+from watchword.trust import decode_bundle, encode_bundle, seal
 
 NewNamespace = Callable[..., str]
 NAMESPACE = "callers"
@@ -212,9 +214,9 @@ def test_a_token_is_refused_with_its_reason(world: World, case: str) -> None:
 def test_the_default_token_of_a_pod_is_told_what_to_mount_instead(world: World) -> None:
     answer = decided(world.gate_of_one, world.token(audiences=[], expiration_seconds=3607))
 
-    assert answer.problem["remedy"] == (
-        f"The pod sends its default token; mount one with audience `{AUDIENCE}`."
-    )
+    remedy = answer.problem["remedy"]
+    assert remedy.startswith("The pod sends its default token, which is for the API server. Mount a ")
+    assert f"volume with audience `{AUDIENCE}`" in remedy
 
 
 @pytest.mark.parametrize(
@@ -241,9 +243,12 @@ def test_the_year_long_default_token_is_too_long_even_where_its_audience_is_acce
     bundle = write(
         tmp_path / "bundle.json",
         issuer(HERE, world.here.jwks()),
-        service(audiences=[DEFAULT_ISSUER]),
+        service(),
         workload("atlas", HERE, (NAMESPACE, "atlas")),
     )
+    # No service can declare it: an issuer's URL is reserved. A bundle made by hand may hold it all the same.
+    accepting = msgspec.structs.replace(decode_bundle(bundle.read_bytes()), audiences=(DEFAULT_ISSUER,))
+    bundle.write_bytes(encode_bundle(seal(accepting, 1)))
     with running_gate(bundle) as gate:
         year = decided(gate, world.token(audiences=[], expiration_seconds=3607))
         hour = decided(gate, world.token(audiences=[], expiration_seconds=3600))

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.controlplane import ApiError, Cluster
+from testing.controlplane import ApiError, Cluster
+from testing.manifests import compiled, service
 from tests.policies.world import MANIFESTS
 from tests.trust.admission import ACCEPTED, Object
-from tests.trust.manifests import compiled, service
 
 
 def policies_of(*documents: Object) -> list[Object]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane import Cluster
+from testing.controlplane import Cluster
 from tests.shipped import installed
 
 RBAC = "rbac.authorization.k8s.io"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.controlplane import Cluster
+from testing.controlplane import Cluster
 from watchword.identity.claims import _decode, _encode  # the private pair is the subject
 from watchword.identity.encoding import decode_base64url
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from testing.controlplane import Cluster
 from tests.cluster.witness import Witness, clusters_of, said_by
-from tests.controlplane import Cluster
 
 
 def tell(cluster: Cluster, namespace: str, reason: str) -> None:
@@ -24,7 +24,10 @@ def test_what_was_told_before_and_what_never_was_are_no_deeds_of_the_test(
     tell(cluster, namespace, "Meanwhile")
     cluster.request("DELETE", f"/api/v1/namespaces/{namespace}/events/meanwhile")
     claims = {f"TrustedWorkload/Event/{reason}" for reason in ("Before", "Meanwhile", "Never")}
-    assert witness.seen(claims) == {"TrustedWorkload/Event/Meanwhile"}
+    assert witness.seen_by_now(claims) == {"TrustedWorkload/Event/Meanwhile"}
+    # From then on it is as if it had come.
+    tell(cluster, namespace, "After")
+    assert witness.seen({*claims, "TrustedWorkload/Event/After"}) == {"TrustedWorkload/Event/After"}
 
 
 def test_conditions_are_named_as_marks_name_them() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.binary import SOURCE, find_binaries, kubernetes_version, source_key
-from tests.controlplane.build import BuildFailed
-from tests.controlplane.cache import ControlPlaneUnavailable
+from testing.controlplane.binary import SOURCE, find_binaries, kubernetes_version, source_key
+from testing.controlplane.build import BuildFailedError
+from testing.controlplane.cache import ControlPlaneUnavailableError
+from testing.unavailable import needed_program
 
 
 def put_programs(folder: Path, *names: str) -> Path:
@@ -46,12 +47,12 @@ def test_stated_assets_that_lack_a_program_are_an_error_and_not_passed_over(
     [present] = {"kube-apiserver", "etcd"} - {missing}
     assets = put_programs(tmp_path / "assets", present)
 
-    with pytest.raises(BuildFailed, match=rf"no executable `{missing}` in .*unset it"):
+    with pytest.raises(BuildFailedError, match=rf"no executable `{missing}` in .*unset it"):
         find_binaries({"KUBEBUILDER_ASSETS": str(assets), "PATH": os.environ["PATH"]})
 
 
 def test_without_a_binary_and_without_go_the_remedy_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ControlPlaneUnavailable, match=r"Install Go .* Or set KUBEBUILDER_ASSETS"):
+    with pytest.raises(ControlPlaneUnavailableError, match=r"Install Go .* Or set KUBEBUILDER_ASSETS"):
         find_binaries({"XDG_CACHE_HOME": str(tmp_path), "PATH": ""})
 
 
@@ -66,7 +67,7 @@ def test_without_go_a_finished_build_of_these_sources_serves(tmp_path: Path) -> 
 def test_without_go_a_build_of_other_sources_does_not_serve(tmp_path: Path) -> None:
     put_programs(cache_in(tmp_path) / "v1.36.3-0123456789ab-go1.26.0-linux-amd64", "kube-apiserver", "etcd")
 
-    with pytest.raises(ControlPlaneUnavailable):
+    with pytest.raises(ControlPlaneUnavailableError):
         find_binaries({"XDG_CACHE_HOME": str(tmp_path), "PATH": ""})
 
 
@@ -88,8 +89,8 @@ def test_every_staging_module_has_the_version_of_kubernetes() -> None:
     assert {version for _, _, _, version in replaced} == {staging}
 
 
-@pytest.mark.skipif(shutil.which("go") is None, reason="asks Go itself")
 def test_a_build_that_fails_shows_the_compiler_and_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    needed_program("go", tests="tests of Go builds")
     source = copy_of_source(tmp_path)
     (source / "main.go").write_text("package main\n\nfunc main() { undefined() }\n")
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "KUBEBUILDER_ASSETS": ""}
@@ -97,15 +98,15 @@ def test_a_build_that_fails_shows_the_compiler_and_leaves_nothing_in_the_cache(t
 
     (cache_in(tmp_path) / ".building-killed").mkdir(parents=True)
 
-    with pytest.raises(BuildFailed, match="undefined: undefined"):
+    with pytest.raises(BuildFailedError, match="undefined: undefined"):
         find_binaries(environment, said, source)
 
     assert "building Kubernetes v1" in said.getvalue()
     assert [path.name for path in cache_in(tmp_path).iterdir()] == ["build.lock"]
 
 
-@pytest.mark.skipif(shutil.which("go") is None, reason="asks Go itself")
 def test_two_that_need_a_build_make_one(tmp_path: Path) -> None:
+    needed_program("go", tests="tests of Go builds")
     source = copy_of_source(tmp_path)
     (source / "main.go").write_text("package main\n\nfunc main() {}\n")
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "KUBEBUILDER_ASSETS": ""}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docs.generate.conditions import told_again
 from watchword.trust.conditions import Verdict
-from watchword.trust.eventreasons import EventReason
+from watchword.trust.event_reasons import EventReason
 
 TESTS = Path(__file__).parents[1]
 MARK = "brings_about"

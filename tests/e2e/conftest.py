@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from testing.node.node import Node
 from tests.charts.conftest import helm
 from tests.e2e.longcaller import LongCaller, start_long_caller
 from tests.e2e.stage import Stage
 from tests.image.fixtures import Images
-from tests.node.node import Node
 
 __all__ = ["helm"]
 

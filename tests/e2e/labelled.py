@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.controlplane import wait_until
-from tests.controlplane.api import ApiError
+from testing.controlplane import wait_until
+from testing.controlplane.api import ApiError
 from tests.e2e.stage import GATE_PORT, SERVICE, Stage, projects
 
 Json = dict[str, Any]

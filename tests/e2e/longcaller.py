@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.controlplane import token_parts, wait_until
+from testing.controlplane import token_parts, wait_until
 from tests.e2e.stage import Stage, projects
 
 SERVER, CALLER = "server", "atlas"

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.controlplane import wait_until
+from testing.controlplane import wait_until
+from testing.node.node import Node
+from testing.node.pods import container, pod, pod_spec, token_volume
 from tests.image.fixtures import Images
-from tests.node.node import Node
-from tests.node.pods import container, pod, pod_spec, token_volume
 
 Json = dict[str, Any]
 SERVICE = "tuist-server"
@@ -93,6 +93,9 @@ class Stage:
                 "issuerRef": {"name": "this-cluster"},
                 "serviceAccount": {"namespace": self.namespace, "name": account},
                 "grants": [{"scopes": ["account:projects:read"], "accounts": ["*"]}],
+                "from": [
+                    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}}
+                ],
             },
         }
 

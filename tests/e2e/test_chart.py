@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
+from testing.charts.rendering import CHART
+from testing.controlplane import wait_until
+from testing.controlplane.api import ApiError
+from testing.node.node import Node
 from tests.charts.conftest import Helm, helm
-from tests.charts.rendering import CHART
-from tests.controlplane import wait_until
-from tests.controlplane.api import ApiError
 from tests.e2e.labelled import Labelled
 from tests.e2e.stage import APP_PORT, SERVICE, Stage, projects
 from tests.image.fixtures import Images
-from tests.node.node import Node
 
 __all__ = ["helm"]
 SYSTEM = "watchword-system"

@@ -7,7 +7,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.controlplane import wait_until
+from testing.controlplane import wait_until
 from tests.e2e.stage import Stage, projects
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane import token_parts, wait_until
+from testing.controlplane import token_parts, wait_until
 from tests.e2e.longcaller import CALLER, SERVER, LongCaller
 
 # One sync of the pod, which is when the kubelet looks (`syncFrequency`, with its own jitter), and slack.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.manifests import issuer, service, workload
 from tests.gate.running import RunningGate
-from tests.trust.manifests import issuer, service, workload
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 
-from tests.identity.tokens import NOW
-from tests.trust.manifests import compiled
+from testing.manifests import compiled
+from testing.tokens import NOW
 from watchword.gate.app import GateApp
 from watchword.gate.audit import AuditLog
 from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
-from watchword.gate.usage_api import UsageApi
+from watchword.gate.usage.api import UsageApi
 from watchword.trust import load
 from watchword.usage import open_store
 

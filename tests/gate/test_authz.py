@@ -5,11 +5,12 @@ import json
 
 import pytest
 
+from testing.manifests import issuer, service, workload
+from testing.tokens import NOW, Signer, token
 from tests.gate.running import RunningGate
-from tests.identity.tokens import NOW, Signer, token
-from tests.trust.manifests import issuer, service, workload
 
 IDENTITY_HEADERS = ["subject", "issuer", "workload", "scopes", "accounts", "decision-id"]
+INGRESS = [("x-original-method", "GET"), ("x-original-url", "https://gate.example/app/acme")]
 NGINX = [("x-original-method", "GET"), ("x-original-uri", "/app/acme?x=1")]
 FORWARDED = [("x-forwarded-method", "GET"), ("x-forwarded-uri", "/app/acme?x=1")]
 
@@ -116,6 +117,7 @@ def test_a_new_bundle_forgets_what_the_old_one_said(gate: RunningGate) -> None:
     ("path", "headers"),
     [
         ("/authz/nginx", NGINX),
+        ("/authz/ingress-nginx", INGRESS),
         ("/authz/traefik", FORWARDED),
         ("/authz/caddy", FORWARDED),
         ("/authz/envoy/app/acme?x=1", []),
@@ -127,7 +129,52 @@ def test_each_proxy_says_the_original_request_its_own_way(
     assert gate.call(path, token(), headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://gate/app/acme",
+        "https://gate.example:8443/app/acme?next=https://x/y#",
+        "https://[::1]:443/app/acme?a=b c".replace(" ", "%20"),
+        "http://10.0.0.1/app/acme?",
+    ],
+)
+def test_ingress_nginx_says_the_whole_url(gate: RunningGate, url: str) -> None:
+    headers = [("x-original-method", "GET"), ("x-original-url", url)]
+    assert gate.call("/authz/ingress-nginx", token(), headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/app/acme",
+        "ftp://gate/app/acme",
+        "HTTP://gate/app/acme",
+        "http:///app/acme",
+        "http://gate",
+        # nginx lets no slash through in a host (tests/proxies/test_ingress_nginx.py); nothing else hides one.
+        "http://evil?/app/acme",
+        "http://evil#/app/acme",
+        "http://evil%2Fapp/acme/admin",
+        "http://user@gate/app/acme",
+        "http://evil\\/app/acme",
+        "http://gatehttp://gate/app/acme",
+        "http://gate//app/acme",
+        "http://gate/x/../app/acme",
+        " http://gate/app/acme",
+        "https://gate/app/acme,https://gate/app/acme",
+    ],
+)
+def test_a_url_that_ingress_nginx_does_not_write_has_no_route(gate: RunningGate, url: str) -> None:
+    headers = [("x-original-method", "GET"), ("x-original-url", url)]
+    answer = gate.call("/authz/ingress-nginx", token(), headers)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "no_route")
+
+
 SPOOFED = [
+    ("/authz/ingress-nginx", NGINX),
+    ("/authz/ingress-nginx", FORWARDED),
+    ("/authz/ingress-nginx", [*INGRESS, ("x-original-url", "http://gate/app/acme")]),
+    ("/authz/nginx", INGRESS),
     ("/authz/nginx", FORWARDED),
     ("/authz/traefik", NGINX),
     ("/authz/caddy", NGINX),

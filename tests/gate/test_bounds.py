@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from watchword.gate.audit import QUEUE_ENTRIES, AuditEntry, AuditLog
-from watchword.gate.limits import RateLimiter
 from watchword.gate.logs import RefusalLog
+from watchword.gate.rate_limits import RateLimiter
 from watchword.identity import Reason, Refusal
 from watchword.process.listening import parse_address
 from watchword.trust import Limits

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.controlplane.process import wait_until
+from testing.controlplane.process import wait_until
+from testing.gate_process import Gate, running_gate, write_bundle
+from testing.manifests import issuer, service, workload
 from tests.gate.proxy.app import running_app
 from tests.gate.proxy.conftest import GRANTS, ROUTES, bearer
-from tests.gateprocess import Gate, running_gate, write_bundle
-from tests.trust.manifests import issuer, service, workload
 from watchword.cli import drain
 from watchword.cli.main import watchword
 

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from testing.manifests import issuer, service
+from testing.tokens import token
 from tests.gate.running import RunningGate
-from tests.identity.tokens import token
-from tests.trust.manifests import issuer, service
 from watchword.gate.audit import QUEUE_ENTRIES, UNPROVEN_PER_SECOND, AuditEntry, AuditLog
 from watchword.gate.logs import RefusalLog
 from watchword.identity import Reason, Refusal

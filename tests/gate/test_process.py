@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane.process import wait_until
+from testing import tokens
+from testing.controlplane.process import wait_until
+from testing.gate_process import Gate, running_gate, write_bundle
+from testing.manifests import issuer, service, workload
 from tests.gate.certificates import certificate, write_pair
-from tests.gateprocess import Gate, running_gate, write_bundle
-from tests.identity import tokens
-from tests.trust.manifests import issuer, service, workload
+from tests.memory import memory_of
 
 ROUTES = [{"path": "/app/{account}", "methods": ["GET"], "scope": "account:usage:read"}]
 METERS = [{"name": "hits", "eventType": "cache.hit", "aggregation": "count"}]
@@ -74,6 +75,7 @@ PATHS = [
     "/authz",
     "/authz/",
     "/authz/nginx",
+    "/authz/ingress-nginx",
     "/authz/traefik",
     "/authz/caddy",
     "/authz/envoy",
@@ -135,14 +137,10 @@ ENDLESS = [
 ]
 
 
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux' /proc")
 @pytest.mark.parametrize("start", [case[1] for case in ENDLESS], ids=[case[0] for case in ENDLESS])
 def test_nothing_endless_is_kept_in_memory(gate: Gate, start: bytes) -> None:
-    before = resident_bytes(gate.pid)
+    before = memory_of(gate.pid).resident
     with connect(gate.url) as link:
         link.sendall(start)
         try:
@@ -150,7 +148,7 @@ def test_nothing_endless_is_kept_in_memory(gate: Gate, start: bytes) -> None:
                 link.sendall(b"a" * 1024 * 1024)
         except OSError:
             pass  # cut off, which is as good
-        grown = resident_bytes(gate.pid) - before
+        grown = memory_of(gate.pid).resident - before
     assert grown < 32 * 1024 * 1024
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from watchword.identity.encoding import (
-    EncodingProblem,
+    EncodingError,
     _parse_strictly,  # the private long way is what the short one must agree with
     decode_base64url,
     encode_base64url,
@@ -38,7 +38,7 @@ def base64url_by_definition(text: bytes) -> bytes | None:
 def decoded(text: bytes) -> bytes | None:
     try:
         return decode_base64url(text)
-    except EncodingProblem:
+    except EncodingError:
         return None
 
 
@@ -65,12 +65,12 @@ def test_what_was_encoded_decodes_to_itself(data: bytes) -> None:
     + [bytes([65, 65, 65, byte]) for byte in range(256) if byte not in ALPHABET],
 )
 def test_another_form_of_base64_is_refused(text: bytes) -> None:
-    with pytest.raises(EncodingProblem):
+    with pytest.raises(EncodingError):
         decode_base64url(text)
 
 
 def test_the_problem_does_not_quote_what_it_refuses() -> None:
-    with pytest.raises(EncodingProblem) as caught:
+    with pytest.raises(EncodingError) as caught:
         decode_base64url(b"secret+part")
     assert "secret" not in str(caught.value)
 
@@ -120,7 +120,7 @@ def object_by_definition(data: bytes) -> dict[str, object] | None:
 def parsed(data: bytes) -> dict[str, object] | None:
     try:
         return parse_json_object(data)
-    except EncodingProblem:
+    except EncodingError:
         return None
 
 
@@ -170,7 +170,7 @@ def test_the_fast_way_and_the_long_way_agree(value: dict[str, object]) -> None:
     data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
     try:
         long_way: dict[str, object] | None = _parse_strictly(data)
-    except EncodingProblem:
+    except EncodingError:
         long_way = None
     assert repr(parsed(data)) == repr(long_way)
 
@@ -202,5 +202,5 @@ def test_the_fast_way_and_the_long_way_agree(value: dict[str, object]) -> None:
     ids=range(20),
 )
 def test_what_is_no_sound_object_is_refused(data: bytes) -> None:
-    with pytest.raises(EncodingProblem):
+    with pytest.raises(EncodingError):
         parse_json_object(data)

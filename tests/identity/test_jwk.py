@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
-from tests.identity.keys import EC, RFC_EC, RFC_RSA, UNFIT, loaded, without
-from tests.identity.tokens import Signer, signer
-from watchword.identity import ALGORITHMS, KeyProblem, load_jwks, load_key, load_key_objects
+from testing.token_keys import EC, RFC_EC, RFC_RSA, UNFIT, b64, loaded, without
+from testing.tokens import Signer, signer
+from watchword.identity import (
+    ALGORITHMS,
+    Key,
+    KeyProblem,
+    load_jwks,
+    load_key,
+    load_key_objects,
+    public_jwk,
+    thumbprint_of,
+)
+from watchword.identity.encoding import decode_base64url
 
 
 def test_the_thumbprint_of_the_rfc_comes_out() -> None:
@@ -42,9 +52,28 @@ def test_thumbprints_of_rsa_keys_agree_with_another_library(bits: int) -> None:
     assert loaded(jwk).thumbprint == RSAKey.import_key(jwk).thumbprint()
 
 
+def test_a_modulus_written_as_a_signed_number_is_the_same_key() -> None:
+    plain, signed = (
+        load_key(RFC_RSA),
+        load_key(RFC_RSA | {"n": b64(b"\0" + decode_base64url(RFC_RSA["n"].encode()))}),
+    )
+    assert isinstance(plain, Key)
+    assert isinstance(signed, Key)
+    assert signed.thumbprint == plain.thumbprint
+    # What is written on is the shortest form, which every other reader takes.
+    assert public_jwk(signed) == public_jwk(plain)
+
+
 def test_what_is_not_part_of_the_key_does_not_change_its_thumbprint() -> None:
     renamed = without(RFC_RSA, "alg") | {"kid": "other", "use": "sig", "x5t": "AAAA", "key_ops": ["verify"]}
     assert loaded(renamed).thumbprint == loaded(RFC_RSA).thumbprint
+
+
+@pytest.mark.parametrize("jwk", [RFC_RSA, *(case[2] for case in UNFIT)])
+def test_a_thumbprint_is_that_of_the_loaded_key_or_empty(jwk: object) -> None:
+    key = load_key(jwk)
+    assert thumbprint_of(jwk) == (key.thumbprint if isinstance(key, Key) else "")
+    assert bool(thumbprint_of(jwk)) == (jwk is RFC_RSA)
 
 
 @pytest.mark.parametrize(("field", "jwk"), [case[1:] for case in UNFIT], ids=[case[0] for case in UNFIT])
@@ -78,14 +107,26 @@ def test_good_keys_stand_beside_each_unfit_one() -> None:
         assert [problem.index for problem in found.problems] == [1], what
 
 
-def test_keys_of_one_kid_are_all_left_out_and_the_others_stand() -> None:
+def test_a_few_keys_of_one_kid_all_stand() -> None:
     found = load_jwks(jwks(RFC_RSA, EC | {"kid": RFC_RSA["kid"]}, EC))
-    assert [key.kid for key in found.keys] == ["ec"]
-    assert [(problem.index, problem.field) for problem in found.problems] == [(0, "kid"), (1, "kid")]
+    assert [key.kid for key in found.keys] == [RFC_RSA["kid"], RFC_RSA["kid"], "ec"]
+    assert found.problems == ()
 
 
-def test_the_same_key_twice_is_a_duplicate_too() -> None:
-    assert load_jwks(jwks(EC, EC)).keys == ()
+def test_more_keys_of_one_kid_than_are_tried_are_all_left_out_and_the_others_stand() -> None:
+    crowd = [Signer(f"crowd-{n}", "ES256").jwk | {"kid": "x"} for n in range(5)]
+    for order in (crowd, crowd[::-1]):
+        found = load_jwks(jwks(*order, EC))
+        assert [key.kid for key in found.keys] == ["ec"]
+        assert [(problem.index, problem.field) for problem in found.problems] == [
+            (n, "kid") for n in range(5)
+        ]
+    assert len(load_jwks(jwks(*crowd[1:], EC)).keys) == 5
+
+
+def test_the_same_key_twice_is_one_key() -> None:
+    # As a kube-apiserver serves it that was given one key file twice.
+    assert [key.kid for key in load_jwks(jwks(EC, EC, RFC_RSA)).keys] == ["ec", RFC_RSA["kid"]]
 
 
 def test_an_unfit_key_does_not_void_the_good_one_of_its_kid() -> None:

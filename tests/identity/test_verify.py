@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.identity.tokens import (
+from testing.tokens import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -165,7 +165,7 @@ def test_a_token_of_another_key_under_the_same_kid_has_a_bad_signature() -> None
 def test_the_same_subject_of_another_trusted_issuer_is_another_workload() -> None:
     other = Signer("key-b")
     staging = Issuer("atlas-staging", frozenset({URL}), ALGORITHMS)
-    both = {"key-1": PinnedKey(signer().key, ISSUER), "key-b": PinnedKey(other.key, staging)}
+    both = {"key-1": (PinnedKey(signer().key, ISSUER),), "key-b": (PinnedKey(other.key, staging),)}
     assert reason_of(verify(token(other), policy(keys=both), NOW)) == "unknown_workload"
 
 
@@ -222,7 +222,8 @@ def test_the_identity_ends_with_the_earlier_of_token_and_trust() -> None:
 def test_the_default_token_of_a_pod_gets_a_hint_of_its_own() -> None:
     refusal = verify(token(aud=[URL]), policy(), NOW)
     assert isinstance(refusal, Refusal)
-    assert refusal.remedy == "The pod sends its default token; mount one with audience `tuist-server`."
+    assert "its default token" in refusal.remedy
+    assert "`tuist-server`" in refusal.remedy
 
 
 def test_nothing_of_an_unverified_token_is_quoted() -> None:
@@ -255,7 +256,11 @@ def test_an_examination_of_an_unverified_token_shows_no_claims() -> None:
 def test_the_checks_are_in_order_and_every_reason_has_one_place() -> None:
     assert [check.number for check in CHECKS] == list(range(4, 16))
     given = [reason for check in CHECKS for reason in check.reasons]
-    assert {reason for reason in given if given.count(reason) > 1} == {Reason.UNSUPPORTED_ALGORITHM}
+    assert {reason for reason in given if given.count(reason) > 1} == {
+        Reason.UNSUPPORTED_ALGORITHM,
+        Reason.UNSUPPORTED_HEADER,
+        Reason.REVOKED,
+    }
 
 
 @pytest.mark.parametrize("reason", list(Reason))

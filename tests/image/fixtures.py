@@ -8,7 +8,6 @@ who asks meanwhile in another process waits for it instead of doing the same.
 from __future__ import annotations
 
 import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 
 from image.__main__ import build_into, cache_folder, reference
 from image.build import FLAVOURS
-from image.debian import ImageUnavailable
+from image.debian import ImageUnavailableError
+from testing.unavailable import skip_or_fail
 
 EPOCH = 1_700_000_000  # the time in the images of tests: a commit is then no reason to build anew
 
@@ -52,7 +52,5 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return Images(build_into(folder, list(FLAVOURS), epoch=EPOCH, layers=cache / "layers"))
-    except ImageUnavailable as problem:
-        if os.environ.get("WATCHWORD_REQUIRE_NODE") == "1":
-            pytest.fail(f"images cannot be built: {problem}", pytrace=False)
-        pytest.skip(f"IMAGE TESTS SKIPPED: {problem}")
+    except ImageUnavailableError as problem:
+        skip_or_fail("image tests", problem, required_by="WATCHWORD_REQUIRE_NODE")

@@ -20,6 +20,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from image.__main__ import arguments
 from image.build import FLAVOURS
 from tests.image.archive import Archive
 from tests.image.fixtures import EPOCH, Images
@@ -27,6 +28,26 @@ from tests.image.fixtures import EPOCH, Images
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3.11"
 Unpacked = Callable[[str], Path]
+
+
+@pytest.mark.parametrize(
+    ("given", "flavours"),
+    [([], ["gate", "operator"]), (["demo"], ["demo"]), (["operator", "gate"], ["operator", "gate"])],
+)
+def test_the_command_line_builds_what_is_named_and_both_by_default(
+    given: list[str], flavours: list[str]
+) -> None:
+    assert arguments(given).flavours == flavours
+
+
+@pytest.mark.parametrize("given", [["gates"], ["--root", "x"], ["gate", "operator", "--root", "x"]])
+def test_a_wrong_command_line_says_what_would_be_right(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        arguments(given)
+    assert ended.value.code == 2
+    assert re.search("choose from gate, operator, demo|exactly one flavour", capsys.readouterr().err)
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +207,12 @@ def _is_for_others(marker: str) -> bool:
     return any(
         said in marker for said in ("== 'win32'", "== 'Windows'", ">= '3.12'", ">= '3.13'", "== 'PyPy'")
     )
+
+
+@pytest.mark.parametrize("flavour", ["gate", "operator"])
+def test_its_size_is_what_the_page_says(images: Images, flavour: str) -> None:
+    page = (ROOT / "docs/reference/images.md").read_text()
+    [said] = re.findall(rf"^\| `{flavour}` \|.*\| (\d+) MB \|$", page, re.MULTILINE)
+    layers = Archive(images.archives[flavour]).manifest["layers"]
+    # Debian's packages of another day differ a little.
+    assert abs(sum(each["size"] for each in layers) / 1e6 - int(said)) < 4

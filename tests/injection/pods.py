@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.trust.manifests import issuer, parsed, service, workload
+from testing.manifests import issuer, parsed, service, workload
 from watchword.injection import InjectionSettings, World
 
 SETTINGS = InjectionSettings(image="registry.example/watchword@sha256:" + "0" * 64)
@@ -64,11 +64,19 @@ def caller_pod(**changes: Any) -> dict[str, Any]:
     return _changed(pod, changes)
 
 
+CLUSTER_ID = "0d2f7a4e-1c1b-4f0e-9a55-5a1d3a7f9b10"
+
+
+def own_audience(namespace: str = "tuist", name: str = "tuist-server") -> str:
+    """The derived audience of a service of that world."""
+    return f"watchword.dev/services/{CLUSTER_ID}/{namespace}/{name}"
+
+
 def world(*objects: dict[str, Any], enabled: tuple[str, ...] = ("tuist",)) -> World:
     """A world with `tuist/tuist-server`, which trusts `atlas-production/atlas`, or with these objects."""
     found = parsed(*(objects or (issuer(), service(), workload())))
     assert not found.problems, found.problems
-    return World.of(found.resources.services, found.resources.workloads, enabled)
+    return World.of(found.resources.services, found.resources.workloads, enabled, CLUSTER_ID)
 
 
 def _changed(pod: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,17 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testing.manifests import issuer, parsed, service, workload
 from tests.cli.golden import hold
-from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
-from tests.trust.manifests import issuer, service, workload
+from tests.injection.pods import CLUSTER_ID, SETTINGS, app_pod, caller_pod, own_audience, world
 from watchword.injection import Injected, InjectionRefusal, NothingAsked, RefusalCode, World, inject
+from watchword.trust import ProtectedService
 
 FOLDER = Path(__file__).parent / "golden"
 APP, CALLER = "tuist", "atlas-production"
@@ -117,6 +119,17 @@ def test_the_modes_of_the_gate() -> None:
     assert not any(each.startswith("--upstream") for each in gate_of(injected(beside))["args"])
 
 
+def test_what_the_app_speaks() -> None:
+    grpc = app_pod(metadata__annotations={"watchword.dev/gate-app-protocol": "h2c"})
+    assert "--upstream=h2c://127.0.0.1:8080" in gate_of(injected(grpc))["args"]
+    odd = app_pod(metadata__annotations={"watchword.dev/gate-app-protocol": "grpc"})
+    found = inject(odd, APP, world(), SETTINGS)
+    assert isinstance(found, InjectionRefusal)
+    assert found.field == "metadata.annotations[watchword.dev/gate-app-protocol]"
+    assert "'grpc'" in found.detail
+    assert "h2c" in found.remedy
+
+
 def test_the_gate_serves_tls_from_a_secret() -> None:
     after = injected(app_pod(metadata__annotations={"watchword.dev/gate-tls-secret": "tuist-tls"}))
     assert "--tls-cert=/var/run/watchword/tls/tls.crt" in gate_of(after)["args"]
@@ -150,8 +163,8 @@ def test_a_token_is_for_its_service_alone() -> None:
     ]
     given = [each["serviceAccountToken"] for each in volume["projected"]["sources"]]
     assert [(each["audience"], each["path"]) for each in given] == [
-        ("tuist-server", "token"),
-        ("rival", "tuist.rival/token"),
+        (own_audience(), "token"),
+        (own_audience(name="rival"), "tuist.rival/token"),
     ]
 
 
@@ -184,6 +197,17 @@ def test_a_caller_that_nobody_trusts_is_warned_and_not_refused() -> None:
 two = world(issuer(), service(), service("twin", selector={"matchLabels": {"app": "tuist-server"}}))
 short = world(issuer(), service(token={"maxLifetimeSeconds": 300}))
 ops = world(issuer(), service(port=9090))
+METER = {"name": "requests", "eventType": "api.request", "aggregation": "count"}
+metered = world(issuer(), service(usage={"meters": [METER]}), workload())
+published = world()
+unpublished = msgspec.structs.replace(
+    published,
+    services={
+        place: msgspec.structs.replace(facts, published_audience="")
+        for place, facts in published.services.items()
+    },
+)
+nowhere = msgspec.structs.replace(published, cluster_id="")
 gate_again = {"name": "watchword-gate", "image": "registry.example/own:1"}
 REFUSED: list[tuple[str, dict[str, Any], str, World, RefusalCode, str]] = [
     (
@@ -246,6 +270,31 @@ REFUSED: list[tuple[str, dict[str, Any], str, World, RefusalCode, str]] = [
         RefusalCode.NAME_TAKEN,
         "another name",
     ),
+    (
+        "gate as an annotation",
+        app_pod(metadata__annotations={"watchword.dev/call": "tuist.tuist-server"}),
+        APP,
+        world(),
+        RefusalCode.BAD_LABEL,
+        "metadata.labels",
+    ),
+    (
+        "unpublished",
+        caller_pod(),
+        CALLER,
+        unpublished,
+        RefusalCode.AUDIENCE_NOT_PUBLISHED,
+        "wait for the operator",
+    ),
+    (
+        "per replica",
+        app_pod(metadata__annotations={"watchword.dev/usage-per-replica": "yes"}),
+        APP,
+        world(),
+        RefusalCode.BAD_LABEL,
+        "accepted",
+    ),
+    ("nowhere", caller_pod(), CALLER, nowhere, RefusalCode.CLUSTER_UNKNOWN, "--cluster-id"),
     (
         "call",
         caller_pod(metadata__labels={"watchword.dev/call": "tuist"}),
@@ -322,7 +371,77 @@ def test_what_cannot_be_injected_is_refused_with_what_would_be_right(
 
 
 def test_every_refusal_has_its_case() -> None:
-    assert {each[4] for each in REFUSED} == set(RefusalCode)
+    # The last is about how many pods there are, which one pod does not say.
+    assert {each[4] for each in REFUSED} | {RefusalCode.SEVERAL_REPLICAS} == set(RefusalCode)
+
+
+def test_several_replicas_that_each_count_alone_are_refused() -> None:
+    found = inject(app_pod(), APP, metered, SETTINGS, replicas=2)
+    assert isinstance(found, InjectionRefusal)
+    assert found.code is RefusalCode.SEVERAL_REPLICAS
+    assert "watchword.dev/usage-per-replica: accepted" in found.remedy
+    for replicas in (None, 0, 1):
+        one = inject(app_pod(), APP, metered, SETTINGS, replicas=replicas)
+        assert isinstance(one, Injected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "is_refused"),
+    [
+        ("DaemonSet", "", True),
+        ("StatefulSet", "0", False),
+        ("StatefulSet", "1", True),
+        ("StatefulSet", "one", False),
+        ("ReplicaSet", "7", False),
+    ],
+)
+def test_a_pod_that_tells_that_there_are_several_is_refused_by_the_webhook_too(
+    kind: str, index: str, is_refused: bool
+) -> None:
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": "app", "uid": "u", "controller": True}
+    labels = {"apps.kubernetes.io/pod-index": index} if index else {}
+    pod = app_pod(metadata__ownerReferences=[owner], metadata__labels=labels)
+    found = inject(pod, APP, metered, SETTINGS)
+    assert isinstance(found, InjectionRefusal) == is_refused
+    assert isinstance(inject(pod, APP, world(), SETTINGS), Injected)
+
+
+LOOK_ALIKES = [
+    own_audience() + "/",
+    own_audience().upper(),
+    own_audience(name="tuist"),
+    own_audience("tuist-server", "tuist"),
+    own_audience().replace(CLUSTER_ID, "another"),
+    "tuist-server",
+    "https://kubernetes.default.svc",
+    "sts.amazonaws.com",
+    "",
+]
+
+
+@pytest.mark.parametrize("said", LOOK_ALIKES)
+def test_a_status_that_says_anything_but_the_derived_audience_mints_nothing(said: str) -> None:
+    place = ("tuist", "tuist-server")
+    facts = msgspec.structs.replace(published.services[place], published_audience=said)
+    refused = inject(
+        caller_pod(), CALLER, msgspec.structs.replace(published, services={place: facts}), SETTINGS
+    )
+    assert isinstance(refused, InjectionRefusal)
+    assert refused.code is RefusalCode.AUDIENCE_NOT_PUBLISHED
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), max_size=4, unique=True))
+def test_what_a_service_declares_never_comes_into_a_callers_pod(declared: list[str]) -> None:
+    seen = World.of([service_object(declared)], (), (), CLUSTER_ID)
+    volume = injected(caller_pod(), CALLER, seen)["spec"]["volumes"][-1]
+    minted = [each["serviceAccountToken"]["audience"] for each in volume["projected"]["sources"]]
+    assert minted == [own_audience()]
+
+
+def service_object(declared: list[str]) -> ProtectedService:
+    """The service with these audiences, whether or not a reader of manifests would take them."""
+    [found] = parsed(service()).resources.services
+    return msgspec.structs.replace(found, spec=msgspec.structs.replace(found.spec, audiences=tuple(declared)))
 
 
 json_values = st.recursive(

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from tests.controlplane.binary import kubernetes_version
-from tests.controlplane.build import kubernetes_build
-from tests.controlplane.cache import Recipe, find_or_build
+from testing.controlplane.binary import kubernetes_version
+from testing.controlplane.build import kubernetes_build
+from testing.controlplane.cache import Recipe, find_or_build
 
 _SOURCE = Path(__file__).parent / "kubeadm"
 

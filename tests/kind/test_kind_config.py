@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.controlplane import Binaries, BuildFailed, ControlPlaneUnavailable, find_binaries
-from tests.controlplane.binary import kubernetes_version
+from testing.controlplane import Binaries, BuildFailedError, ControlPlaneUnavailableError, find_binaries
+from testing.controlplane.binary import kubernetes_version
+from testing.unavailable import skip_or_fail
 from tests.kind.kubeadm import find_kubeadm
-from tests.unavailable import skip_or_fail
 
 CONFIG: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "kind-config.yaml").read_text())
 pytestmark = pytest.mark.cluster
@@ -23,7 +23,7 @@ def found(find: Any) -> Any:
     """The program; skips, or fails in CI, where it is not to be had."""
     try:
         return find()
-    except (ControlPlaneUnavailable, BuildFailed) as problem:
+    except (ControlPlaneUnavailableError, BuildFailedError) as problem:
         skip_or_fail("kind tests", problem, required_by="WATCHWORD_REQUIRE_CLUSTER")
 
 

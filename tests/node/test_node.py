@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.controlplane import ApiError, token_parts, wait_until
-from tests.node.node import Node
-from tests.node.pods import container, pod, pod_spec, token_volume
-from tests.node.programs import Programs
+from testing.controlplane import ApiError, token_parts, wait_until
+from testing.node.node import Node
+from testing.node.pods import container, pod, pod_spec, token_volume
+from testing.node.programs import Programs
 
 ROOT = Path(__file__).parents[2]
 CGROUPS = Path("/sys/fs/cgroup")
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_node_however_its_run_ends(
     node_programs: Programs, tmp_path: Path, ending: signal.Signals
 ) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.node", "run"]
+    command = [sys.executable, "-m", "testing.node", "run"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stdout.readline().startswith("export KUBECONFIG=")

@@ -17,8 +17,15 @@ from typing import Any
 
 import msgspec
 
-from watchword.operator.election import WRITE_TIMEOUT_SECONDS, Elector
-from watchword.operator.leases import REQUEST_SECONDS, Lease, LeaseConflict, LeaseUnavailable, parse_lease
+from watchword.kube.leases import (
+    REQUEST_SECONDS,
+    Lease,
+    LeaseConflictError,
+    LeaseUnavailableError,
+    parse_lease,
+)
+from watchword.kube.requests import WRITE_TIMEOUT_SECONDS
+from watchword.operator.leader_election import LeaderElector
 
 
 @dataclass
@@ -34,12 +41,12 @@ class ExactStore:
 
     def create(self, spec: Mapping[str, Any]) -> Lease:
         if self.stored is not None:
-            raise LeaseConflict
+            raise LeaseConflictError
         return self._write({"metadata": {"name": "it"}, "spec": dict(spec)})
 
     def replace(self, lease: Lease, spec: Mapping[str, Any]) -> Lease:
         if self.stored is None or self.stored["metadata"]["resourceVersion"] != lease.resource_version:
-            raise LeaseConflict
+            raise LeaseConflictError
         return self._write({**lease.document, "spec": {**lease.document["spec"], **spec}})
 
     def touch(self) -> None:
@@ -71,7 +78,7 @@ class Network:
     late_writes: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def carry(self, happen: Callable[[], Any]) -> Any:
-        """There and back again within the time limit of a call, or LeaseUnavailable; what was on its way
+        """There and back again within the time limit of a call, or LeaseUnavailableError; what was on its way
         when the caller gave up may happen later all the same."""
 
         async def journey() -> Any:
@@ -81,7 +88,7 @@ class Network:
             outcome: Any
             try:
                 outcome = happen()
-            except LeaseConflict as conflict:
+            except LeaseConflictError as conflict:
                 outcome = conflict
             await asyncio.sleep(self.dice.random() * self.slowest)
             if self.is_cut or self.dice.random() < self.lost:
@@ -93,9 +100,9 @@ class Network:
         task.add_done_callback(self.late_writes.discard)
         done, _ = await asyncio.wait({task}, timeout=REQUEST_SECONDS)
         if not done:
-            raise LeaseUnavailable("no answer in time", "none")
+            raise LeaseUnavailableError("no answer in time", "none")
         outcome = task.result()
-        if isinstance(outcome, LeaseConflict):
+        if isinstance(outcome, LeaseConflictError):
             raise outcome
         return outcome
 
@@ -156,7 +163,7 @@ class Candidate:
         self.world, self.name = world, name
         self.network = Network(random.Random(dice.random()))
         self.clock = LocalClock(dice.uniform(0, 1e6), 1 + dice.uniform(-0.001, 0.001))
-        self.elector = Elector(
+        self.elector = LeaderElector(
             FarStore(world.store, self.network, self.clock.thaw),
             name,
             clock=self.clock.now,
@@ -168,17 +175,17 @@ class Candidate:
 
     async def _live(self) -> None:
         while True:
-            await self.elector.campaign()
+            await self.elector.acquire()
             self.terms += 1
             # One thread asks and then writes; that write may take as long as a write may take.
             writing = asyncio.create_task(self._write())
             try:
-                await self.elector.keep()
+                await self.elector.renew()
             finally:
                 self.elector.step_down()
                 writing.cancel()
             self.world.finish_writes(self)
-            await self.elector.resign()
+            await self.elector.release()
 
     async def _write(self) -> None:
         while True:
@@ -191,7 +198,7 @@ class Candidate:
         self.elector.step_down()
         await self._end()
         self.world.finish_writes(self)
-        await self.elector.resign()
+        await self.elector.release()
 
     async def kill(self) -> None:
         """An end without a word."""

@@ -4,8 +4,7 @@
 import itertools
 from typing import Any
 
-from watchword.operator.entries import Entry
-from watchword.operator.store import Effects, Store
+from watchword.operator.cache import Cache, Effects, Entry, received_from
 
 Object = dict[str, Any]
 _versions = itertools.count(100)
@@ -24,19 +23,24 @@ def stored(
     return {**manifest, "metadata": metadata} | ({} if status is None else {"status": status})
 
 
-def take(store: Store, manifest: Object, **stamp: Any) -> Effects:
+def take_document(store: Cache, document: Object) -> Effects:
+    """Have a store take an object as an API server gives it."""
+    return store.take_received(document["kind"], received_from(document))
+
+
+def take(store: Cache, manifest: Object, **stamp: Any) -> Effects:
     """Have a store take the manifest as stored."""
-    return store.take(manifest["kind"], stored(manifest, **stamp))
+    return take_document(store, stored(manifest, **stamp))
 
 
-def remove(store: Store, manifest: Object, uid: str = "") -> Effects:
+def remove(store: Cache, manifest: Object, uid: str = "") -> Effects:
     """Have a store take it that the object is gone."""
     metadata = manifest["metadata"]
     name = metadata["name"]
     return store.remove(manifest["kind"], metadata.get("namespace", ""), name, uid or f"uid-{name}")
 
 
-def entry_of(store: Store, manifest: Object) -> Entry:
+def entry_of(store: Cache, manifest: Object) -> Entry:
     """What a store holds of an object; it must be there."""
     metadata = manifest["metadata"]
     entry = store.entry(manifest["kind"], metadata.get("namespace", ""), metadata["name"])

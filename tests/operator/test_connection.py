@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane.certificates import new_authority, write_serving_files
-from watchword.operator.connection import connect
-from watchword.process.listening import CannotStart
+from testing.controlplane.certificates import new_authority, write_serving_files
+from watchword.kube.kubeconfig import connect
+from watchword.process.listening import CannotStartError
 
 
 def kubeconfig(folder: Path, *, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
@@ -71,7 +71,7 @@ def test_a_client_certificate_goes_to_every_client(tmp_path: Path) -> None:
 def test_what_would_weaken_tls_is_refused_with_what_would_be_right(
     tmp_path: Path, cluster: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(CannotStart, match=said):
+    with pytest.raises(CannotStartError, match=said):
         connect(str(kubeconfig(tmp_path, **cluster)))
 
 
@@ -81,7 +81,7 @@ def test_a_broken_kubeconfig_is_named_with_a_remedy_and_none_of_its_content(
 ) -> None:
     path = tmp_path / "broken"
     path.write_text(content + "\n# token: s3cret-token\n")
-    with pytest.raises(CannotStart) as refused:
+    with pytest.raises(CannotStartError) as refused:
         connect(str(path))
     assert str(path) in str(refused.value)
     assert "--kubeconfig" in str(refused.value)
@@ -89,19 +89,19 @@ def test_a_broken_kubeconfig_is_named_with_a_remedy_and_none_of_its_content(
 
 
 def test_no_kubeconfig_and_no_pod_is_said(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match=r"cannot be used: .*--kubeconfig.*or run in a pod"):
+    with pytest.raises(CannotStartError, match=r"cannot be used: .*--kubeconfig.*or run in a pod"):
         connect()
-    with pytest.raises(CannotStart, match=r"missing.*cannot be used"):
+    with pytest.raises(CannotStartError, match=r"missing.*cannot be used"):
         connect(str(tmp_path / "missing"))
 
 
 def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match="nowhere"):
+    with pytest.raises(CannotStartError, match="nowhere"):
         connect(str(kubeconfig(tmp_path)), "nowhere")
 
 
 def test_a_pod_without_a_token_is_told_what_to_leave_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    with pytest.raises(CannotStart, match="automountServiceAccountToken"):
+    with pytest.raises(CannotStartError, match="automountServiceAccountToken"):
         connect()

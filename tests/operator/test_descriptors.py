@@ -20,9 +20,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.controlplane.certificates import new_authority
+from testing.controlplane.certificates import new_authority
 from tests.operator.test_connection import kubeconfig
-from watchword.operator.connection import connect
+from watchword.kube.kubeconfig import connect
 
 _ATTEMPTS = 400
 

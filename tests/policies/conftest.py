@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.build import BuildFailed
-from tests.controlplane.cache import ControlPlaneUnavailable
+from testing.controlplane.build import BuildFailedError
+from testing.controlplane.cache import ControlPlaneUnavailableError
+from testing.unavailable import skip_or_fail
 from tests.policies.evaluator import Evaluator, find_evaluator
-from tests.unavailable import skip_or_fail
 
 _HERE = Path(__file__).parent
-_FOUND = pytest.StashKey[Evaluator | ControlPlaneUnavailable | BuildFailed]()
+_FOUND = pytest.StashKey[Evaluator | ControlPlaneUnavailableError | BuildFailedError]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -32,10 +32,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             session.config.stash[_FOUND] = _find()
 
 
-def _find() -> Evaluator | ControlPlaneUnavailable | BuildFailed:
+def _find() -> Evaluator | ControlPlaneUnavailableError | BuildFailedError:
     try:
         return find_evaluator()
-    except (ControlPlaneUnavailable, BuildFailed) as problem:
+    except (ControlPlaneUnavailableError, BuildFailedError) as problem:
         return problem
 
 

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.controlplane.build import GoBuild
-from tests.controlplane.cache import Recipe, find_or_build
+from testing.controlplane.build import GoBuild
+from testing.controlplane.cache import Recipe, find_or_build
 
 SOURCE = Path(__file__).parent / "evaluator"
 CYCLONUS_VERSION = "v0.5.6"
@@ -72,7 +72,7 @@ class Evaluator:
 
 
 def find_evaluator(environment: Mapping[str, str] = os.environ) -> Evaluator:
-    """Find or build the program. Raises `ControlPlaneUnavailable` without Go, and `BuildFailed`."""
+    """Find or build the program. Raises `ControlPlaneUnavailableError` without Go, and `BuildFailedError`."""
     recipe = Recipe(
         name="policy-evaluator",
         title=f"Cyclonus {CYCLONUS_VERSION}'s judgment of NetworkPolicies",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testing.manifests import compiled
 from tests.policies.evaluator import Evaluator, Packet
 from tests.policies.world import MANIFESTS, PORTS, RECEIVERS, SENDERS
-from tests.trust.manifests import compiled
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "network-policies.md"
 # Who of the world each row of the table speaks of.

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from testing.manifests import compiled, parsed, service
 from tests.policies.evaluator import CYCLONUS_VERSION, SOURCE, Evaluator, Packet, Peer
 from tests.policies.world import MANIFESTS, PORTS, RECEIVERS, SENDERS, TO_THE_GATE, UNTOUCHED, is_expected
-from tests.trust.manifests import compiled, parsed, service
-from watchword.trust.network import network_policy
-from watchword.trust.overlap import opens_app_port_of, opens_gate_port_of
-from watchword.trust.specs import ProtectedService
+from watchword.trust.api.v1alpha1 import ProtectedService
+from watchword.trust.network_policy import network_policy
+from watchword.trust.overlapping_selectors import opens_app_port_of, opens_gate_port_of
 
 STRANGER = Peer("203.0.113.7")
 SHARED_POD = Peer("10.1.0.1", "tuist", {"app": "shared"})

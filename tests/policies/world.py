@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from testing.manifests import issuer, service, workload
 from tests.policies.evaluator import Peer, Protocol
-from tests.trust.manifests import issuer, service, workload
 
 NAMESPACES = {name: {"kubernetes.io/metadata.name": name} for name in (
     "tuist", "atlas-production", "atlas-staging", "ingress", "monitoring", "mallory",

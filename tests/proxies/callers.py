@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.gateprocess import AUDIENCE
-from tests.identity.tokens import Signer, kubernetes, signer, token
+from testing.gate_process import AUDIENCE
+from testing.tokens import Signer, kubernetes, signer, token
 
 ISSUER = "atlas-production"
 

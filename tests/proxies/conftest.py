@@ -6,18 +6,29 @@ Where a proxy is not installed its tests are skipped aloud, unless `WATCHWORD_RE
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.gateprocess import Gate, issuer, running_gate, service, workload, write_bundle
-from tests.identity.tokens import signer
+from testing.gate_process import ROUTES, Gate, issuer, running_gate, service, workload, write_bundle
+from testing.tokens import signer
+from testing.unavailable import skip_or_fail
 from tests.proxies.callers import ISSUER
 from tests.proxies.echo import tap, toy_app
 from tests.proxies.front import PROXIES, Front, executable, start_proxy
 
+PROJECT_ROUTE = {
+    "path": "/api/accounts/{account}/projects/{project}",
+    "methods": ["GET"],
+    "scope": "project:read",
+}
+QUERY_ROUTE = {
+    "path": "/search",
+    "methods": ["GET", "POST", "DELETE"],
+    "scope": "account:usage:read",
+    "query": {"tenant_id": "account"},
+}
 _HERE = Path(__file__).parent
 
 
@@ -29,11 +40,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """The real gate. It trusts `reader`, `writer`, and `bare`, which was granted nothing."""
+    """The real gate. It trusts `reader`, `writer`, `builder`, and `bare`, which was granted nothing."""
     bundle = write_bundle(
         tmp_path_factory.mktemp("gate") / "bundle.json",
         issuer(ISSUER, {"keys": [signer("proxies").jwk]}),
-        service(),
+        service(routes=[*ROUTES, PROJECT_ROUTE, QUERY_ROUTE]),
         workload(
             "reader",
             ISSUER,
@@ -46,6 +57,12 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
             ("atlas", "writer"),
             grants=[{"scopes": ["account:usage:write"], "accounts": ["acme"]}],
         ),
+        workload(
+            "builder",
+            ISSUER,
+            ("atlas", "builder"),
+            grants=[{"scopes": ["project:read"], "accounts": ["acme"], "projects": ["ios"]}],
+        ),
         workload("bare", ISSUER, ("atlas", "bare"), grants=[{"scopes": ["app:read"]}]),
     )
     with running_gate(bundle) as running:
@@ -57,10 +74,7 @@ def proxy(request: pytest.FixtureRequest) -> str:
     """The name of each proxy in turn, where it is installed."""
     name: str = request.param
     if executable(name) is None:
-        said = f"{name} is not installed"
-        if os.environ.get("WATCHWORD_REQUIRE_PROXIES") == "1":
-            pytest.fail(f"proxy tests cannot run: {said}", pytrace=False)
-        pytest.skip(f"PROXY TESTS SKIPPED: {said}")
+        skip_or_fail("proxy tests", f"{name} is not installed", required_by="WATCHWORD_REQUIRE_PROXIES")
     return name
 
 

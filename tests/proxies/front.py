@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.controlplane.process import reserved_port, running
+from testing.controlplane.process import reserved_port, running
 from tests.proxies import istio
 from tests.proxies.echo import Headers, Server
 

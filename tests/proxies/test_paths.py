@@ -11,7 +11,7 @@ import itertools
 
 import pytest
 
-from tests.gateprocess import USAGE_PATH
+from testing.gate_process import USAGE_PATH
 from tests.proxies.callers import bearer
 from tests.proxies.echo import told
 from tests.proxies.front import Front

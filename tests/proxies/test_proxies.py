@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateprocess import USAGE_PATH, issuer, running_gate, service, workload, write_bundle
-from tests.identity.tokens import signer
+from testing.gate_process import USAGE_PATH, issuer, running_gate, service, workload, write_bundle
+from testing.tokens import signer
 from tests.proxies.callers import ISSUER, bearer
 from tests.proxies.echo import Server, tap, told, toy_app
-from tests.proxies.front import Front, start_proxy
+from tests.proxies.front import Answer, Front, start_proxy
 
 IDENTITY_HEADERS = (
     "X-Watchword-Subject",
@@ -21,8 +21,32 @@ IDENTITY_HEADERS = (
     "X-Watchword-Workload",
     "X-Watchword-Scopes",
     "X-Watchword-Accounts",
+    "X-Watchword-Account",
+    "X-Watchword-Project",
+    "X-Watchword-Grants",
     "X-Watchword-Decision-Id",
 )
+
+# A path without an account is about none, and only /authz tells all grants.
+LEFT_EMPTY = {"X-Watchword-Account", "X-Watchword-Project", "X-Watchword-Grants"}
+
+
+def test_a_caller_with_a_project_reaches_the_project_and_not_the_account(front: Front) -> None:
+    hostile = (
+        "X-Watchword-Project: android",
+        "X-Watchword-Account: other",
+        'X-Watchword-Grants: [{"scopes":[]}]',
+    )
+    answer = front.send("GET", "/api/accounts/acme/projects/ios", bearer("builder"), *hostile)
+
+    assert answer.status == 200
+    [seen] = front.app.seen
+    assert seen.values("X-Watchword-Account") == ["acme"]
+    assert seen.values("X-Watchword-Project") == ["ios"]
+    assert "".join(seen.values("X-Watchword-Grants")) == ""
+
+    assert front.send("GET", USAGE_PATH, bearer("builder")).status == 403
+    assert front.send("GET", "/api/accounts/acme/projects/android", bearer("builder")).status == 403
 
 
 def test_a_trusted_caller_reaches_the_app_with_the_identity_that_the_gate_found(front: Front) -> None:
@@ -34,6 +58,7 @@ def test_a_trusted_caller_reaches_the_app_with_the_identity_that_the_gate_found(
     assert seen.values("X-Watchword-Issuer") == [ISSUER]
     assert seen.values("X-Watchword-Workload") == ["tuist/reader"]
     assert seen.values("X-Watchword-Accounts") == ["acme"]
+    assert seen.values("X-Watchword-Account") == ["acme"]
     assert len(seen.values("X-Watchword-Decision-Id")) == 1
 
 
@@ -127,6 +152,58 @@ def test_a_request_with_a_body_is_decided_by_its_method_and_arrives_whole(front:
     assert (seen.method, seen.values("Content-Length")) == ("POST", ["9"])
 
 
+def with_body(front: Front, method: str, *lines: str) -> Answer:
+    """A request with a body for a route that binds the account from the query."""
+    body = "tenant_id=other"
+    sent = (bearer("reader"), *lines, f"Content-Length: {len(body)}", "", body)
+    return front.send(method, "/search?tenant_id=acme", *sent)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/mixed; boundary=a", "text/xml"]
+)
+def test_a_form_does_not_reach_an_app_whose_account_is_in_the_query(
+    front: Front, method: str, kind: str
+) -> None:
+    answer = with_body(front, method, f"Content-Type: {kind}")
+
+    assert (answer.status, answer.values("X-Watchword-Reason")) == (400, ["ambiguous_query"])
+    assert not front.app.seen
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_what_has_no_type_could_be_a_form(front: Front, method: str) -> None:
+    assert with_body(front, method).status == 400
+    assert front.send(method, "/search?tenant_id=acme", bearer("reader")).status == 400
+    assert not front.app.seen
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_the_gate_is_handed_the_type_of_the_body_and_what_is_no_form_passes(
+    front: Front, method: str
+) -> None:
+    answer = with_body(front, method, "Content-Type: application/json")
+
+    assert answer.status == 200
+    [asked] = front.gate.seen
+    assert asked.values("Content-Type") == ["application/json"]
+    [seen] = front.app.seen
+    assert seen.values("Content-Type") == ["application/json"]
+    assert seen.values("X-Watchword-Account") == ["acme"]
+
+
+def test_a_token_in_a_header_of_its_own_comes_to_the_gate_and_not_to_the_app(front: Front) -> None:
+    token = bearer("reader").removeprefix("Authorization: Bearer ")
+    front.send("GET", "/open", bearer("reader"), f"X-Watchword-Token: {token}")
+
+    [asked] = front.gate.seen
+    assert asked.values("X-Watchword-Token") == [token]
+    [seen] = front.app.seen
+    assert seen.values("X-Watchword-Token") == []
+    assert token not in repr(seen.headers)
+
+
 def spellings(name: str) -> list[str]:
     """The ways to write a header so that some app takes it for `name`."""
     return [
@@ -174,10 +251,15 @@ def test_a_header_named_in_connection_is_not_lost_on_the_way(
 ) -> None:
     value = connection.format(name=name, lower=name.lower(), upper=name.upper())
 
+    front.send("GET", "/open", bearer("reader"))
+    # nginx passes no header that the gate left empty; the others pass it empty.
+    usual = len(front.app.seen[0].values(name))
+    assert usual or name in LEFT_EMPTY
+
     answer = front.send("GET", "/open", bearer("reader"), f"Connection: {value}", f"{name}: forged")
 
     for seen in front.app.seen:
-        assert len(seen.values(name)) == 1
+        assert len(seen.values(name)) == usual
         assert "forged" not in repr(seen.headers)
     assert answer.status == (200 if front.app.seen else 400)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tests.trust.manifests import issuer, service, workload
+from testing.manifests import issuer, service, workload
+from tests.trust import admission_desk
 
 Object = dict[str, Any]
 THUMBPRINT = "A" * 43
@@ -52,9 +53,45 @@ def route(path: str) -> Object:
     return service(routes=[ROUTE | {"path": path}])
 
 
+def routed(**members: Any) -> Object:
+    """A ProtectedService with one route; None leaves a member of it out."""
+    made = {name: value for name, value in (ROUTE | members).items() if value is not None}
+    return service(routes=[made])
+
+
+def names(number: int, length: int, start: str = "n") -> list[str]:
+    """So many different names of a length."""
+    return [f"{start}{place:04}".ljust(length, "x") for place in range(number)]
+
+
+def labelled(peers: int, length: int) -> list[Object]:
+    """Peers with sixteen labels each, in one selector."""
+    labels = dict.fromkeys(names(16, length), "")
+    return [{"podSelector": {"matchLabels": labels}} for _ in range(peers)]
+
+
+# One character too much, in one list, in several, and in several grants; then exactly as much as may be.
+LARGE_GRANTS: list[list[Object]] = [
+    [{"scopes": ["a:b"], "accounts": [*names(399, 100), "y" * 98]}],
+    [{"scopes": ["a:b"], "projects": [*names(399, 100), "y" * 98]}],
+    [{"scopes": ["a:b"], "accounts": names(200, 100), "projects": names(200, 100)}],
+    [{"scopes": ["a:b"], "accounts": names(20, 100, f"g{each}-")} for each in range(20)],
+]
+LARGEST_GRANTS: list[Object] = [{"scopes": ["a:b"], "accounts": [*names(399, 100), "y" * 97]}]
+LARGE_PEERS: list[list[Object]] = [
+    [*labelled(25, 50), {"podSelector": {"matchLabels": {"a": ""}}}],
+    [{"namespaceSelector": {"matchLabels": dict.fromkeys(names(16, 30), "v" * 50)}} for _ in range(16)],
+]
+
+
 def meter(**members: Any) -> Object:
     """A ProtectedService with one meter."""
     return service(usage={"meters": [METER | members]})
+
+
+def passing(*names: str) -> Object:
+    """A ProtectedService that lets request headers through."""
+    return service(proxy={"passHeaders": list(names)})
 
 
 def account(namespace: str = "a", name: str = "b") -> Object:
@@ -89,10 +126,18 @@ def named(document: Object, name: str) -> Object:
 
 _KEYS = "spec.keys"
 _PLAIN = "it holds a control character, such as a line break"
+_NEVER_PASSED = "an identity, credential, connection or framing header never passes"
 _CIDR = "not a CIDR, or one with host bits set"
-_ACCOUNTS, _PROJECTS = "spec.grants[0].accounts", "spec.grants[0].projects"
 _HOLDER = "a pattern, a comma, or a character that does not print"
 _BLOCK = "spec.from[0].ipBlock"
+
+
+def _without_audiences() -> Object:
+    """A service that leaves its audiences out: null is no list."""
+    made = service()
+    del made["spec"]["audiences"]
+    return made
+
 
 REFUSED: tuple[Refused, ...] = (
     Refused("LabelSelector.matchLabels", "not labels", "spec.selector.matchLabels",
@@ -108,7 +153,7 @@ REFUSED: tuple[Refused, ...] = (
     Refused("Peer", "the peer is empty", "spec.from[0]", peer()),
     Refused("Peer", "the peer is empty", "spec.networkPolicy.allowFrom[0]",
             service(networkPolicy={"allowFrom": [{}]})),
-    Refused("Peer", "ipBlock stands beside selectors", "spec.from[0]",
+    Refused("Peer", "ipBlock is given together with selectors", "spec.from[0]",
             peer(ipBlock={"cidr": "10.0.0.0/8"}, podSelector={"matchLabels": {}})),
     *(Refused("IpBlock.cidr", _CIDR, f"{_BLOCK}.cidr", peer(ipBlock={"cidr": cidr}))
       for cidr in ("10.0.0.1/8", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "x/8",
@@ -130,6 +175,13 @@ REFUSED: tuple[Refused, ...] = (
     *(Refused("KeySource.inline.keys[]", "the key holds private or secret material",
               f"{_KEYS}.inline.keys[0]", issuer(keys={"inline": {"keys": [LONE_KEY | {member: "x"}]}}))
       for member in ("d", "p", "q", "dp", "dq", "qi", "k")),
+    # As kubectl and Helm read a key whose members are not quoted.
+    Refused("KeySource.inline.keys[]", "an RSA key without n or e", f"{_KEYS}.inline.keys[0]",
+            issuer(keys={"inline": {"keys": [{"kty": "RSA", "kid": "k", "false": "n", "e": "AQAB"}]}})),
+    Refused("KeySource.inline.keys[]", "an RSA key without n or e", f"{_KEYS}.inline.keys[0]",
+            issuer(keys={"inline": {"keys": [{"kty": "RSA", "kid": "k", "n": "n"}]}})),
+    Refused("KeySource.inline.keys[]", "an EC key without x or y", f"{_KEYS}.inline.keys[0]",
+            issuer(keys={"inline": {"keys": [{"kty": "EC", "kid": "k", "x": "x", "true": "y"}]}})),
     Refused("ConfigMapKeys.namespace", "not the name of a namespace", f"{_KEYS}.configMap.namespace",
             in_config_map(namespace="a.b")),
     Refused("ConfigMapKeys.name", "not the name of an object", f"{_KEYS}.configMap.name",
@@ -172,6 +224,10 @@ REFUSED: tuple[Refused, ...] = (
     Refused("ProtectedService", "the name has more than 63 characters", "", named(service(), "s" * 64)),
     *(Refused("ServiceSpec.audiences[]", "white space or control characters", "spec.audiences[0]",
               service(audiences=[audience])) for audience in (" a", "a ", "a\tb", "a\u200bb", "a\u00a0b")),
+    *(Refused("ServiceSpec.audiences[]",
+              "such audiences are derived from a service's place, and cannot be declared",
+              "spec.audiences[0]", service(audiences=[audience]))
+      for audience in ("watchword.dev/", "watchword.dev/services/a/b/c", "WatchWord.Dev/x")),
     Refused("ServiceSpec.selector", "it selects every pod of the namespace", "spec.selector.matchLabels",
             service(selector={"matchLabels": {}})),
     Refused("ServiceSpec.serviceAccountName", "not the name of a ServiceAccount", "spec.serviceAccountName",
@@ -183,9 +239,37 @@ REFUSED: tuple[Refused, ...] = (
       for path in ("/a/../b", "/.", "/%2e%2E/a", "/a%2fb", "/a%5Cb", "/a%00", "/a%", "/a%2", "/a%zz", "/a%2x",
                    "/a;b", "/a?b", "/a#b", "/a\\b", "/a%25", "/a%7B")),
     Refused("Route.path", "a capture is named twice", "spec.routes[0].path", route("/{account}/x/{account}")),
+    *(Refused("Route", "it binds {project} without {account}", "spec.routes[0].path", route(path))
+      for path in ("/{project}", "/a/{project}/{name}", "/{accounts}/{project}")),
     Refused("Route.path", _PLAIN, "spec.routes[0].path", route("/a\u2029")),
+    *(Refused("Route.path", "it would take more than one segment for account or project",
+              "spec.routes[0].path", route(path)) for path in ("/{account...}", "/a/{account}/{project...}")),
+    *(Refused("Route", "a route needs a scope, or public: true, and never both", "spec.routes[0]",
+              routed(**{"scope": None} | members))
+      for members in ({}, {"public": False}, {"public": True, "scope": "a:b"})),
+    *(Refused("Route", "a public route is not all paths, has no purpose, and binds nothing from the query",
+              "spec.routes[0]",
+              routed(**{"scope": None, "public": True} | members))
+      for members in ({"path": "/{path...}"}, {"path": "/{all...}"}, {"query": {"t": "account"}},
+                      {"purpose": "cache-read"})),
+    *(Refused("Route.query",
+              "a parameter's name is not letters, digits, `_` and `-`, beginning with a letter",
+              "spec.routes[0].query", routed(query={name: "account"}))
+      for name in ("tenant.id", "tenant id", "tenant[id]", "1", "_a", "a+b", "é", "a" * 63 + ".")),
+    *(Refused("Route", "account or project is bound twice", "spec.routes[0].query", routed(**members))
+      for members in ({"query": {"a": "account", "b": "account?"}},
+                      {"path": "/{account}", "query": {"a": "account"}},
+                      {"path": "/{account}/{project}", "query": {"a": "project?"}})),
+    *(Refused("Route", "it binds a project without an account, or with one that may be missing",
+              "spec.routes[0].query", routed(**members))
+      for members in ({"query": {"a": "project"}}, {"query": {"a": "project?", "b": "account?"}},
+                      {"path": "/{project}", "query": {"a": "account?"}})),
     Refused("Limits", "it is less than requestsPerSecond", "spec.limits.burst",
             service(limits={"requestsPerSecond": 5, "burst": 4})),
+    *(Refused("ProxyRules.passHeaders[]", _NEVER_PASSED, "spec.proxy.passHeaders[0]", passing(name))
+      for name in ("X-Watchword-Subject", "x-forwarded-USER", "Authorization", "Transfer-Encoding",
+                   "Connection", "X-Client-Cert", "Impersonate-Extra-a", "Content-Length",
+                   "X-Forwarded-For", "Proxy")),
     Refused("MeterSpec.eventType", _PLAIN, "spec.usage.meters[0].eventType", meter(eventType="a\u0085")),
     Refused("MeterSpec", "this aggregation needs a value", "spec.usage.meters[0].value",
             meter(aggregation="sum")),
@@ -220,12 +304,20 @@ REFUSED: tuple[Refused, ...] = (
               account(name=name)) for name in ("*", "b*", "B", "b/c", "b:c", "b\n")),
     *(Refused(f"GrantSpec.{field}[]", _HOLDER, f"spec.grants[0].{field}[0]", grant(**{field: [holder]}))
       for field in ("accounts", "projects") for holder in ("acme*", "**", "a,b", "a\n", "a\u200b")),
-    Refused("GrantSpec.accounts", '"*" stands beside names', _ACCOUNTS, grant(accounts=["*", "acme"])),
-    Refused("GrantSpec.projects", '"*" stands beside names', _PROJECTS, grant(projects=["acme", "*"])),
+    *(Refused(f"GrantSpec.{field}", '"*" is given together with names', f"spec.grants[0].{field}",
+              grant(**{field: names}))
+      for field, names in (("accounts", ["*", "acme"]), ("projects", ["acme", "*"]))),
+    *(Refused("WorkloadSpec", "its scopes, accounts and projects have more than 40000 characters in all",
+              "spec.grants",
+              workload(grants=grants)) for grants in LARGE_GRANTS),
+    *(Refused("WorkloadSpec", "its labels and networks have more than 20000 characters in all", "spec.from",
+              workload(**{"from": peers})) for peers in LARGE_PEERS),
     *(Refused("WorkloadSpec.expires", "not a time", "spec.expires", workload(expires=time))
       for time in ("2027-01-01", "2027-01-01T00:00:00", "2027-13-01T00:00:00Z", "2027-02-29T00:00:00Z",
-                   "2027-01-01T24:00:00Z", "2027-01-01T00:00:60Z", "0000-01-01T00:00:00Z", "tomorrow",
+                   "2027-01-01T24:00:00Z", "9999-12-31T23:59:59-14:00", "2027-01-01T00:00:60Z",
+                   "0000-01-01T00:00:00Z", "tomorrow",
                    "2027-01-01T00:00:00+24:00", "2027-01-01t00:00:00z", "2027-01-01T00:00:00.5Z")),
+    *(Refused(*each) for each in admission_desk.REFUSED),
 )  # fmt: skip
 
 BOUNDED: tuple[Bounded, ...] = (
@@ -249,12 +341,23 @@ BOUNDED: tuple[Bounded, ...] = (
             service(token={"clockSkewSeconds": 301})),
     Bounded("spec.token.binding", 'supported values: "Any", "Pod"', service(token={"binding": "pod"})),
     Bounded("spec.token.maxLifetime", "unknown field", service(token={"maxLifetime": "1h"})),
+    Bounded("spec.proxy.passHeaders", "must have at most 16 items", passing(*(f"X-A{n}" for n in range(17)))),
+    Bounded("spec.proxy.passHeaders[0]", "should match", passing("X_Original_URL")),
+    Bounded("spec.proxy.passHeaders[0]", "should match", passing("X-A:")),
+    Bounded("spec.proxy.passHeaders[0]", "should match", passing("*")),
+    Bounded("spec.proxy.passHeaders[0]", "should be at least 1 chars long", passing("")),
+    Bounded("spec.proxy.passHeaders[0]", "may not be more than 64", passing("X" * 65)),
+    Bounded("spec.proxy.passHeaders[1]", "Duplicate value", passing("X-A", "X-A")),
     Bounded("spec.audience", "unknown field", service(audience=["a"])),
     Bounded("spec.routes[0].scope", "should match", service(routes=[ROUTE | {"scope": "a"}])),
     Bounded("spec.routes[0].scope", "should match", service(routes=[ROUTE | {"scope": "a:b\n"}])),
     Bounded("spec.routes[0].methods[0]", "should match", service(routes=[ROUTE | {"methods": ["get"]}])),
     Bounded("spec.routes[0].methods[1]", "Duplicate value",
             service(routes=[ROUTE | {"methods": ["A", "A"]}])),
+    Bounded("spec.token.header", "Unsupported value", service(token={"header": "X-Token"})),
+    Bounded("spec.routes[0].query", "Unsupported value", routed(query={"t": "tenant"})),
+    Bounded("spec.routes[0].query", "must have at most 2 items",
+            routed(query={"a": "account", "b": "project", "c": "project?"})),
     Bounded("spec.routes", "must have at most 1000 items", service(routes=[ROUTE] * 1001)),
     Bounded("spec.usage.meters[1]", "Duplicate value", service(usage={"meters": [METER, METER]})),
     Bounded("spec.networkPolicy.mode", "Unsupported value", service(networkPolicy={"mode": "enforce"})),
@@ -275,10 +378,13 @@ BOUNDED: tuple[Bounded, ...] = (
             workload(serviceRef={"name": "s", "namespace": "other"})),
     Bounded("spec.grants[0].scopes", "should have at least 1 items", workload(grants=[{"scopes": []}])),
     Bounded("spec.grants[0].scopes[1]", "Duplicate value", grant(scopes=["a:b", "a:b"])),
+    Bounded("spec.grants[0].accounts", "should have at least 1 items", grant(accounts=[])),
+    Bounded("spec.grants[0].projects", "should have at least 1 items", grant(projects=[])),
     Bounded("spec.grants[0].accounts[1]", "Duplicate value", grant(accounts=["a", "a"])),
     Bounded("spec.suspend", "must be of type boolean", workload(suspend="no")),
     Bounded("spec.from[0].ipBlock.except", "must have at most 16 items",
             peer(ipBlock={"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(17)]})),
+    *(Bounded(*each) for each in admission_desk.BOUNDED),
 )  # fmt: skip
 
 
@@ -294,6 +400,7 @@ ACCEPTED: dict[str, Object] = {
     "an issuer": issuer(),
     "a service": service(),
     "a workload": workload(),
+    "a workload as large as may be": workload(grants=LARGEST_GRANTS, **{"from": labelled(25, 50)}),
     "an issuer with all that it can say": issuer(
         keys={"discovery": DISCOVERY | {
             "caBundle": CERTIFICATE, "intervalSeconds": 30,
@@ -309,10 +416,21 @@ ACCEPTED: dict[str, Object] = {
     "an issuer of this cluster": issuer(keys={"cluster": {}}),
     "an issuer by ConfigMap": in_config_map(key="jwks"),
     "an issuer that pins what is written": issuer(rotation={"policy": "Pin"}),
+    "a service without audiences": _without_audiences(),
+    "a service with audiences that only look derived": service(
+        audiences=["watchword.dev", "watchword_dev/x", "https://watchword.dev/x", "xwatchword.dev/x"]),
     "a service with all that it can say": service(
         audiences=["a", "https://b/ c"], serviceAccountName="tuist.server",
-        token={"maxLifetimeSeconds": 86_400, "clockSkewSeconds": 0, "binding": "Any"},
-        routes=[ROUTE, ROUTE | {"path": "/"}, ROUTE | {"path": "/{account}/%41%C3%A9 b/{project}/"}],
+        proxy={"passHeaders": ["X-HTTP-Method-Override", "x-original-url", "Forwarded", "baggage"]},
+        token={"maxLifetimeSeconds": 86_400, "clockSkewSeconds": 0, "binding": "Any",
+               "header": "X-Watchword-Token"},
+        routes=[ROUTE, ROUTE | {"path": "/"}, ROUTE | {"path": "/{account}/%41%C3%A9 b/{project}/"},
+                {"path": "/healthz", "methods": ["GET"], "public": True},
+                {"path": "/assets/{path...}", "methods": ["GET"], "public": True},
+                ROUTE | {"path": "/q", "query": {"tenant_id": "account", "namespace-id": "project?"}},
+                ROUTE | {"path": "/r/{account}", "query": {"a" * 64: "project"}},
+                ROUTE | {"path": "/s/{project}", "query": {"t": "account"}},
+                ROUTE | {"path": "/files/{path...}"}],
         limits={"requestsPerSecond": 1, "burst": 1},
         networkPolicy={"mode": "Preview", "allowFrom": [{"namespaceSelector": {"matchLabels": {}}}]},
         usage={"basePath": "/api/internal/atlas", "meters": [
@@ -336,8 +454,8 @@ ACCEPTED: dict[str, Object] = {
         allowedNamespaces={"matchLabels": {f"{n}".ljust(63, "x"): "v" * 63 for n in range(16)}}),
     "the largest service": service(
         audiences=[f"{n}".ljust(256, "a") for n in range(16)],
-        routes=[{"path": f"/{n}/".ljust(512, "p"), "methods": ["GET", "HEAD"], "scope": "a:" + "b" * 126}
-                for n in range(1000)],
+        routes=[{"path": f"/{n}/".ljust(512, "p"), "methods": ["GET", "HEAD"], "scope": "a:" + "b" * 126,
+                 "query": {"a" * 64: "account", "b" * 64: "project?"}} for n in range(1000)],
         usage={"meters": [{"name": f"m{n}", "eventType": "e" * 253, "aggregation": "sum",
                            "value": "/v".ljust(256, "v"), "unit": "u" * 32, "groupBy": [
                                {"name": f"d{d}", "value": "/v".ljust(256, "v")} for d in range(3)]}
@@ -345,7 +463,8 @@ ACCEPTED: dict[str, Object] = {
         networkPolicy={"allowFrom": [{"podSelector": {"matchLabels": {
             f"{n}".ljust(63, "x"): "v" * 63 for n in range(16)}}}] * 64}),
     "the largest workload": workload(
-        grants=_grants(4, 1000),
+        grants=_grants(4, 38),
         **{"from": [
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(16)]}}] * 64}),
+    **admission_desk.ACCEPTED,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random lives of an issuer's keys: answers, lies, edits, restarts, clocks that jump, and what must never be.
 
-The invariants are written from the documents' words and share no code with `rotation.py`.
+The invariants are written from the documents' words and share no code with key_rotation/state_machine.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import cache
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.identity.tokens import Signer
+from testing.tokens import Signer
 from watchword.identity import KeySet, load_jwks
-from watchword.trust.heldkeys import held_from_status, held_to_status, trusted_jwks
-from watchword.trust.rotation import HeldKey, RotationOutcome, rotate
-from watchword.trust.specs import Rotation
+from watchword.trust.api.v1alpha1 import Rotation
+from watchword.trust.key_rotation.held_keys import held_from_status, held_to_status, trusted_jwks
+from watchword.trust.key_rotation.state_machine import HeldKey, RotationOutcome, rotate
 
 KEYS = [Signer(f"key-{n}", "ES256") for n in range(5)]
 THUMBPRINTS = [signer.key.thumbprint for signer in KEYS]

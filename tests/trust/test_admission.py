@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from testing.manifests import parsed
 from tests.trust.admission import ACCEPTED, BOUNDED, REFUSED, Bounded, Object, Refused
-from tests.trust.manifests import parsed
 
 # Admission is stricter where it can be: a private key must not be stored, and one bad key beside good ones in
 # a file is left out alone.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.trust.manifests import compiled, issuer, parsed, service, workload
+from testing.manifests import compiled, issuer, parsed, service, workload
 
 ROUTE = {"path": "/a", "methods": ["GET"], "scope": "a:b"}
 LABELS = {"matchLabels": {"a": "b\n"}}

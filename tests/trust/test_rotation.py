@@ -9,9 +9,9 @@ from hypothesis import settings
 
 from tests.trust.keymachine import KEYS, THUMBPRINTS, KeyMachine, answer
 from watchword.identity import KeySet, load_jwks
-from watchword.trust.heldkeys import HeldKey, held_from_status, held_to_status, trusted_jwks
-from watchword.trust.rotation import RotationOutcome, approval_deadline, rotate
-from watchword.trust.specs import Rotation
+from watchword.trust.api.v1alpha1 import Rotation
+from watchword.trust.key_rotation.held_keys import HeldKey, held_from_status, held_to_status, trusted_jwks
+from watchword.trust.key_rotation.state_machine import RotationOutcome, approval_deadline, rotate
 
 NOW = 1_800_000_000.0
 A, B, C = (("key-0", 0), ("key-1", 1), ("key-2", 2))
@@ -259,6 +259,7 @@ GOOD = held_to_status(life([A]).held)[0]
         GOOD | {"state": None},
         GOOD | {"since": "yesterday"},
         GOOD | {"since": 1},
+        GOOD | {"since": "2027-01-15T08:00:00.000Z"},
         GOOD | {"jwk": KEYS[1].jwk},
         GOOD | {"jwk": None},
         GOOD | {"kid": "other"},
@@ -281,3 +282,10 @@ def test_a_status_that_does_not_hold_together_is_not_trusted_and_no_new_beginnin
 def test_a_status_without_keys_is_a_new_beginning(status: object) -> None:
     held: tuple[HeldKey, ...] = held_from_status(status)
     assert held == ()
+
+
+def test_which_issuer_held_a_key_first_is_told_below_a_second_and_across_a_restart() -> None:
+    first, second = (rotate(Rotation(), (), answer([A]), NOW + part).held for part in (0.125, 0.75))
+    restarted = [held_from_status(held_to_status(held))[0] for held in (first, second)]
+    assert [key.held_since for key in restarted] == [NOW + 0.125, NOW + 0.75]
+    assert {key.since for key in restarted} == {NOW}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from watchword.identity import Grant, Identity, Refusal
 from watchword.trust import AmbiguousTargetError, RouteMatch, RouteTable, authorize, split_target
-from watchword.trust.specs import Route
+from watchword.trust.api.v1alpha1 import Route
 
 TABLE = RouteTable(
     [
@@ -65,6 +65,9 @@ def test_a_plain_path_finds_its_route(method: str, target: bytes, account: str, 
         ("GET", b"/api/accounts/acme/usage#x"),
         ("GET", b"/api/accounts/a%00/usage"),
         ("GET", b"/api/accounts/a%0a/usage"),
+        ("GET", b"/api/accounts/..%20/usage"),
+        ("GET", b"/api/accounts/.%20%20/usage"),
+        ("GET", b"/api/accounts/..%C2%A0/usage"),
         ("GET", b"/api/accounts/a%7f/usage"),
         ("GET", b"/api/accounts/a%ff/usage"),
         ("GET", b"/api/accounts/a%c0%af/usage"),

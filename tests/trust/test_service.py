@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.identity.tokens import NOW, Signer, signer, token
-from tests.trust.manifests import compiled, issuer, parsed, service, workload
+from testing.manifests import compiled, issuer, parsed, service, workload
+from testing.tokens import NOW, Signer, signer, token
 from watchword.identity import Identity, Refusal, verify
 from watchword.trust import compile_resources, load
 from watchword.trust.issuers import Issuers, ready_issuers

@@ -7,6 +7,7 @@ gives the DSN of a new, empty store each time. Nothing here knows of an engine.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,16 +22,21 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from testing.usage_samples import BYTES, HITS, METERS, NOW, envelope, event, events
 from tests.usage import writer
 from tests.usage.machine import machine
-from tests.usage.samples import BYTES, HITS, METERS, envelope, event, events
 from watchword.usage import (
+    BATCHED,
+    STRUCTURED,
+    BodyProblem,
+    Event,
     Meter,
-    MetersChanged,
+    MetersChangedError,
     Rebuilt,
     UsageQuery,
     UsageStore,
     open_store,
+    parse_events,
 )
 
 FreshDsn = Callable[[], str]
@@ -66,6 +72,22 @@ def totals(
 
 def statuses(store: UsageStore, *envelopes: dict[str, object], meters: Sequence[Meter] = METERS) -> list[str]:
     return [outcome.status for outcome in store.ingest(events(*envelopes), meters)]
+
+
+def in_mode(mode: str, members: dict[str, object]) -> Event:
+    """One event as it comes in one of the three modes of the HTTP binding."""
+    headers = [(b"content-type", {"structured": STRUCTURED, "batched": BATCHED}.get(mode, "").encode())]
+    document: object = [members] if mode == "batched" else members
+    if mode == "binary":
+        headers = [
+            (f"ce-{name}".encode(), str(value).encode()) for name, value in members.items() if name != "data"
+        ]
+        headers.append((b"content-type", b"application/json"))
+        document = members["data"]
+    parsed = parse_events(json.dumps(document).encode(), headers, NOW)
+    assert not isinstance(parsed, BodyProblem), parsed
+    assert isinstance(parsed[0], Event), parsed
+    return parsed[0]
 
 
 def start_writer(dsn: str, first: int, last: int, seed: int = 0) -> subprocess.Popen[str]:
@@ -125,6 +147,53 @@ class UsageStoreContract:
         assert statuses(store, envelope(), envelope(id="2"), envelope()) == ["stored", "stored", "duplicate"]
         assert totals(store)["remote_cache_hits"] == "2"
 
+    def test_two_accounts_may_use_one_source_and_id_and_both_count(self, store: UsageStore) -> None:
+        assert statuses(store, envelope(), envelope(subject="umbrella")) == ["stored", "stored"]
+        assert statuses(store, envelope(subject="initech"), envelope(subject="umbrella")) == [
+            "stored",
+            "duplicate",
+        ]
+        assert [totals(store, name)["remote_cache_hits"] for name in ("acme", "umbrella", "initech")] == [
+            "1"
+        ] * 3
+        assert store.check(METERS) == []
+
+    def test_one_tenant_cannot_use_up_the_ids_of_another(self, store: UsageStore) -> None:
+        ids = [f"e-{number}" for number in range(50)]
+        assert statuses(store, *(envelope(id=name, subject="mallory") for name in ids)) == ["stored"] * 50
+        assert statuses(store, *(envelope(id=name) for name in ids)) == ["stored"] * 50
+        assert statuses(store, *(envelope(id=name) for name in ids)) == ["duplicate"] * 50
+        assert totals(store)["remote_cache_hits"] == totals(store, "mallory")["remote_cache_hits"] == "50"
+
+    def test_account_source_and_id_are_three_columns_not_one_string(self, store: UsageStore) -> None:
+        triples = [("a", "b", "cd"), ("ab", "c", "d"), ("a", "bc", "d"), ("a b", "c", "d"), ("A", "b", "cd")]
+        stored = statuses(store, *(envelope(subject=a, source=s, id=i) for a, s, i in triples))
+        assert stored == ["stored"] * 5
+        pages, cursor = [], ""
+        while True:
+            page, cursor = store.events_after(cursor, 2)
+            pages += [(event.account, event.source, event.id) for event in page]
+            if not cursor:
+                break
+        assert sorted(pages) == sorted(triples)
+
+    def test_an_event_that_two_accounts_have_is_paged_once_for_each(self, store: UsageStore) -> None:
+        names = [f"account-{number}" for number in range(7)]
+        statuses(store, *(envelope(subject=name) for name in names))
+        found: list[str] = []
+        page, cursor = store.events_after("", 3)
+        while page:
+            found += [event.account for event in page]
+            page, cursor = store.events_after(cursor, 3) if cursor else ([], "")
+        assert sorted(found) == names
+
+    @pytest.mark.parametrize("mode", ["structured", "batched", "binary"])
+    def test_an_event_is_the_same_one_in_every_mode(self, store: UsageStore, mode: str) -> None:
+        assert statuses(store, envelope(), envelope(subject="umbrella")) == ["stored", "stored"]
+        for account, outcome in (("acme", "duplicate"), ("umbrella", "duplicate"), ("initech", "stored")):
+            (found,) = store.ingest([in_mode(mode, envelope(subject=account))], METERS)
+            assert (found.status, found.differs) == (outcome, ())
+
     def test_source_and_id_are_two_columns_not_one_string(self, store: UsageStore) -> None:
         pairs = [
             ("a-b", "c"),
@@ -144,7 +213,6 @@ class UsageStoreContract:
         ("changes", "differs"),
         [
             ({"type": "cache.miss"}, ("type",)),
-            ({"subject": "umbrella"}, ("subject",)),
             ({"time": "2026-11-03T10:00:01Z"}, ("time",)),
             ({"data": {"bytes": 2, "user": "u1"}}, ("data",)),
             ({"data": ..., "data_base64": "AA==", "type": "cache.miss"}, ("type", "data")),
@@ -330,7 +398,7 @@ class UsageStoreContract:
 
     def test_a_writer_with_other_meters_is_told_and_stores_nothing(self, store: UsageStore) -> None:
         store.use_meters([HITS])
-        with pytest.raises(MetersChanged):
+        with pytest.raises(MetersChangedError):
             store.ingest([event()], METERS)
         assert store.read(UsageQuery("acme", *YEARS)) is None
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from tests.usage.samples import envelope, event, events
+from testing.usage_samples import envelope, event, events
 from watchword.usage import Dimension, Meter, UsageAnswer, UsageQuery, UsageStore
 from watchword.usage.meters import plain
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from datetime import date
 
-from tests.usage.samples import BYTES, HITS, METERS, USERS, envelope, events
+from testing.usage_samples import BYTES, HITS, METERS, USERS, envelope, events
 from watchword.usage import Expired, Meter, UsageQuery, UsageStore
 
 DAYS = ["2026-09-30", "2026-10-31", "2026-11-01", "2026-11-20"]

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import closing
 from fractions import Fraction
 
+from testing.usage_samples import METERS
 from tests.usage import writer
 from tests.usage.contract import YEARS, end_writer, start_writer, totals
 from tests.usage.oracle import Oracle
-from tests.usage.samples import METERS
 from watchword.usage import UsageStore, open_store
 
 ROUNDS = int(os.environ.get("WATCHWORD_KILL_ROUNDS", "3"))

@@ -11,8 +11,8 @@ from fractions import Fraction
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from testing.usage_samples import envelope, events
 from tests.usage.oracle import Oracle
-from tests.usage.samples import envelope, events
 from watchword.usage import Dimension, Meter, UsageQuery, open_store
 
 BY_USER = Dimension("u", "/u")

@@ -19,12 +19,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Oracle:
     def __init__(self) -> None:
-        self.events: dict[tuple[str, str], Event] = {}
+        self.events: dict[tuple[str, str, str], Event] = {}
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[str]:
         statuses = []
         for event in events:
-            key = (event.source, event.id)
+            key = (event.account, event.source, event.id)
             if key in self.events:
                 statuses.append("duplicate")
             elif any(m.event_type == event.type and m.value and _at(event, m) is None for m in meters):

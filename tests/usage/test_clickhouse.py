@@ -12,15 +12,15 @@ from contextlib import closing
 
 import pytest
 
+from testing.clickhouse_server import ClickHouseServer
+from testing.usage_samples import BYTES, HITS, METERS, USERS, envelope, event
 from tests.usage import writer
-from tests.usage.clickhouseserver import ClickHouseServer
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, hits_of_all, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
 from tests.usage.killrounds import live_through
-from tests.usage.samples import BYTES, HITS, METERS, USERS, envelope, event
-from watchword.usage import StoreRefused, StoreUnavailable, UsageStore, open_store
-from watchword.usage.clickhouse import ClickHouseStore, cells, log, schema
+from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
+from watchword.usage.clickhouse import ClickHouseStore, log, rollups, schema
 
 pytestmark = pytest.mark.clickhouse
 
@@ -61,7 +61,7 @@ def store(clickhouse: ClickHouseServer, database: str) -> Iterator[UsageStore]:
     ],
 )
 def test_a_dsn_that_cannot_be_read_is_refused_without_its_secrets(dsn: str, words: str) -> None:
-    with pytest.raises(StoreRefused, match=words) as refused:
+    with pytest.raises(StoreRefusedError, match=words) as refused:
         open_store(dsn)
     assert "secret" not in str(refused.value)
 
@@ -69,7 +69,7 @@ def test_a_dsn_that_cannot_be_read_is_refused_without_its_secrets(dsn: str, word
 def test_a_server_that_is_away_is_said_at_each_call_and_not_at_opening() -> None:
     with closing(open_store("clickhouse://u:secret@127.0.0.1:9/usage")) as store:
         for _ in range(2):
-            with pytest.raises(StoreUnavailable, match="away") as away:
+            with pytest.raises(StoreUnavailableError, match="away") as away:
                 store.ingest([event()], METERS)
             assert "secret" not in str(away.value)
 
@@ -124,7 +124,7 @@ def test_folding_changes_no_answer_however_often_it_is_done(store: UsageStore) -
 def test_folded_batches_are_dropped_and_nothing_is_missed(
     clickhouse: ClickHouseServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells, "_KEEP_FOLDED_SECONDS", 0)
+    monkeypatch.setattr(rollups, "_KEEP_FOLDED_SECONDS", 0)
     monkeypatch.setattr(schema, "BATCHES_A_PARTITION", 2)
     with closing(open_store(clickhouse.dsn(database))) as store:
         for number in range(8):
@@ -143,7 +143,7 @@ def test_folded_batches_are_dropped_and_nothing_is_missed(
 DYING = """
 import os, sys
 from tests.usage import writer
-from tests.usage.samples import METERS
+from testing.usage_samples import METERS
 from watchword.usage import open_store
 from watchword.usage.clickhouse import sessions
 
@@ -167,7 +167,7 @@ for number in range(4):
 """
 
 
-@pytest.mark.parametrize("table", ["event", "distinct_value", "account", "amount"])
+@pytest.mark.parametrize("table", ["usage_event", "distinct_value", "account", "amount"])
 @pytest.mark.parametrize("by", ["the same batch", "a later batch"])
 def test_what_a_writer_left_half_done_is_finished_by_the_next(
     clickhouse: ClickHouseServer, database: str, table: str, by: str
@@ -184,7 +184,7 @@ def test_what_a_writer_left_half_done_is_finished_by_the_next(
             store.ingest(writer.batch(9), METERS)
             store._cells.fold()
             assert store.check(METERS) == []
-        expected = {"stored"} if table == "event" else {"duplicate"}
+        expected = {"stored"} if table == "usage_event" else {"duplicate"}
         assert {o.status for o in store.ingest(writer.batch(in_flight), METERS)} == expected
         assert hits_of_all(store) == writer.BATCH * (dies_at + (by == "a later batch"))
         assert store.check(METERS) == []

@@ -40,10 +40,10 @@ def test_a_driver_that_is_not_installed_is_named_with_what_installs_it(
     program = f"""
 import sys
 sys.modules[{driver!r}] = None
-from watchword.usage import StoreRefused, open_store
+from watchword.usage import StoreRefusedError, open_store
 try:
     open_store("{scheme}://u:secret@host/database")
-except StoreRefused as refused:
+except StoreRefusedError as refused:
     print(refused)
 """
     said = run(program)

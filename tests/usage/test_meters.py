@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.samples import HITS, event, unhurried
+from testing.usage_samples import HITS, event, unhurried
 from watchword.usage import EventProblem, Meter, measure, parse_pointer
 
 # The document and pointers of RFC 6901, section 5, and the one that section 4 warns of ("~01" is not "/").

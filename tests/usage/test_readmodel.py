@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.samples import BYTES, HITS, NOW, unhurried
+from testing.usage_samples import BYTES, HITS, NOW, unhurried
 from watchword.usage import QueryProblem, UsageAnswer, UsageQuery, encode, parse_query, render
 
 Params = list[tuple[str, str]]

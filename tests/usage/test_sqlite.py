@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from testing.usage_samples import METERS, envelope, event
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
-from tests.usage.samples import METERS, envelope, event
-from watchword.usage import SQLiteStore, StoreRefused, StoreUnavailable, open_store
+from watchword.usage import SQLiteStore, StoreRefusedError, StoreUnavailableError, open_store
 
 
 class TestSQLiteStore(UsageStoreContract, GroupContract, KeepingContract):
@@ -57,7 +57,7 @@ def store(path: Path) -> Iterator[SQLiteStore]:
     ],
 )
 def test_a_dsn_without_a_store_is_refused_without_its_secrets(dsn: str, words: str) -> None:
-    with pytest.raises(StoreRefused, match=words) as refused:
+    with pytest.raises(StoreRefusedError, match=words) as refused:
         open_store(dsn)
     assert "secret" not in str(refused.value)
     assert "sqlite:///PATH" in refused.value.remedy
@@ -90,18 +90,18 @@ def test_the_file_is_its_owners_alone_and_every_commit_is_synced(store: SQLiteSt
 
 
 def test_a_file_in_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreRefused, match="No such file or directory"):
+    with pytest.raises(StoreRefusedError, match="No such file or directory"):
         SQLiteStore(str(tmp_path / "none" / "usage.db"))
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreRefused, match="Is a directory"):
+    with pytest.raises(StoreRefusedError, match="Is a directory"):
         SQLiteStore(str(tmp_path))
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"notes of mine\n" * 1000)
-    with pytest.raises(StoreRefused, match="not a usage store"):
+    with pytest.raises(StoreRefusedError, match="not a usage store"):
         SQLiteStore(str(path))
     assert path.read_bytes() == b"notes of mine\n" * 1000
 
@@ -111,7 +111,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> N
         other.execute("CREATE TABLE event (note TEXT)")
         other.commit()
     before = path.read_bytes()
-    with pytest.raises(StoreRefused, match="another program's database"):
+    with pytest.raises(StoreRefusedError, match="another program's database"):
         SQLiteStore(str(path))
     assert path.read_bytes() == before
 
@@ -119,8 +119,8 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> N
 def test_a_newer_schema_is_refused(store: SQLiteStore, path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 3")
-    with pytest.raises(StoreRefused, match="schema version 3; this Watchword knows version 2"):
+        other.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreRefusedError, match="schema version 4; this Watchword knows version 3"):
         SQLiteStore(str(path))
 
 
@@ -128,7 +128,7 @@ def test_a_locked_store_says_busy_and_stores_nothing(store: SQLiteStore, path: P
     store.use_meters(METERS)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailable, match="busy"):
+        with pytest.raises(StoreUnavailableError, match="busy"):
             store.ingest([event()], METERS)
         other.execute("ROLLBACK")
     assert statuses(store, envelope()) == ["stored"]
@@ -136,8 +136,23 @@ def test_a_locked_store_says_busy_and_stores_nothing(store: SQLiteStore, path: P
 
 def test_a_closed_store_says_so(store: SQLiteStore) -> None:
     store.close()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         store.ingest([event()], METERS)
+
+
+def test_a_store_that_is_open_twice_keeps_its_log_when_another_process_comes_and_goes(path: Path) -> None:
+    """A gate opens its file twice, to write and to read; an admin runs `watchword usage check` next to it."""
+    with closing(SQLiteStore(str(path))) as writer, closing(SQLiteStore(str(path))):
+        log = path.with_name(f"{path.name}-wal")
+        before = log.stat().st_ino
+        other = "import sys; from watchword.usage import SQLiteStore; SQLiteStore(sys.argv[1]).close()"
+        subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+        # Closing takes the log away where no one else has it open, as far as the locks say.
+        assert log.exists()
+        assert log.stat().st_ino == before
+        writer.ingest([event()], METERS)
+        with closing(sqlite3.connect(path)) as reader:
+            assert reader.execute("SELECT count(*) FROM usage_event").fetchone() == (1,)
 
 
 def test_reading_and_checking_go_on_beside_a_writer(store: SQLiteStore, path: Path) -> None:
@@ -176,8 +191,8 @@ def test_a_check_finds_damage_and_a_rebuild_mends_it(
 FULL_DISK = """
 import resource, sys
 from tests.usage import writer
-from tests.usage.samples import METERS
-from watchword.usage import StoreUnavailable, open_store
+from testing.usage_samples import METERS
+from watchword.usage import StoreUnavailableError, open_store
 
 store = open_store(sys.argv[1])
 number = 0
@@ -187,7 +202,7 @@ try:
     while True:
         store.ingest(writer.batch(number), METERS)
         number += 1
-except StoreUnavailable:
+except StoreUnavailableError:
     pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 assert store.check(METERS) == []

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from tests.usage.samples import METERS, envelope, events
-from watchword.usage import Event, MetersChanged, StoreUnavailable, open_store
+from testing.usage_samples import METERS, envelope, events
+from watchword.usage import Event, MetersChangedError, StoreUnavailableError, open_store
 
 BATCH = 40
 ACCOUNTS = ("acme", "umbrella", "acme/eu")
@@ -46,7 +46,7 @@ def main() -> None:
         while True:
             try:
                 outcomes = store.ingest(batch(number), METERS)
-            except (StoreUnavailable, MetersChanged):
+            except (StoreUnavailableError, MetersChangedError):
                 continue  # as a caller would: the answer was not a 2xx, so the same batch goes again
             break
         print(number, sum(outcome.status == "stored" for outcome in outcomes), flush=True)

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from prometheus_client import CollectorRegistry
 
+from watchword.process.certificate_metrics import certificate_gauges
+from watchword.process.tls import validity_of
 from watchword.webhook.certificates import LIFETIME, RENEW_BEFORE, Pair, flaw_of, make_pair, still_trusted
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -53,6 +57,30 @@ def test_a_pair_is_renewed_in_the_last_third_of_its_life(age: timedelta, flaw: s
 )
 def test_a_pair_that_does_not_fit_is_made_anew(pair: Pair, names: tuple[str, ...]) -> None:
     assert flaw_of(pair, names, NOW) is not None
+
+
+def test_metrics_say_from_when_until_when_a_certificate_is_valid() -> None:
+    registry = CollectorRegistry()
+    served = [None, validity_of(PAIR.certificate)]
+    certificate_gauges(registry, "w", "server's", lambda: served[0])
+
+    def sample(name: str) -> float:
+        found = registry.get_sample_value(f"w_certificate_{name}_timestamp_seconds")
+        assert found is not None
+        return found
+
+    assert math.isnan(sample("expires"))
+    served.pop(0)
+    assert sample("expires") == (NOW + LIFETIME).timestamp()
+    assert sample("begins") < NOW.timestamp()
+
+
+def test_a_chain_is_as_good_as_what_ends_first_in_it() -> None:
+    older = make_pair(NAMES, NOW - timedelta(days=30)).certificate
+    found = validity_of(PAIR.certificate + older)
+    assert found is not None
+    assert found[1] == (NOW - timedelta(days=30) + LIFETIME).timestamp()
+    assert validity_of(b"no PEM") is None
 
 
 def test_the_one_before_stays_trusted_until_it_is_past() -> None:

@@ -13,27 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
+from tests.webhook.reviews import review
 from watchword.injection import Injected, InjectionRefusal, NothingAsked, inject
 from watchword.webhook.review import (
-    UnreadableReview,
+    UnreadableReviewError,
     answer,
     is_pod_creation,
     operations,
     read_review,
 )
-
-
-def review(pod: dict[str, Any], **changes: Any) -> bytes:
-    request = {
-        "uid": "u-1",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "namespace": "tuist",
-        "operation": "CREATE",
-        "object": pod,
-        "userInfo": {"username": "somebody"},
-    }
-    document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | changes}
-    return json.dumps(document).encode()
 
 
 def apply(pod: dict[str, Any], patch: list[dict[str, Any]]) -> dict[str, Any]:
@@ -109,7 +97,7 @@ def test_what_is_no_creation_of_a_pod_is_none_of_ours(changes: dict[str, Any]) -
     ],
 )
 def test_what_is_no_review_is_said(body: bytes) -> None:
-    with pytest.raises(UnreadableReview):
+    with pytest.raises(UnreadableReviewError):
         read_review(body)
 
 

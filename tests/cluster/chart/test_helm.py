@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from testing.charts.rendering import CHART, NAMESPACE
+from testing.controlplane import Binaries, Cluster, Etcd, start_cluster
+from testing.manifests import issuer, service
 from tests.charts.conftest import Helm
-from tests.charts.rendering import CHART, NAMESPACE
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster
-from tests.trust.manifests import issuer, service
 from watchword.webhook.certificates import make_pair, utc_now
 
 BUNDLE = base64.b64encode(make_pair(("localhost",), utc_now()).certificate).decode()
+KINDS_OF_OURS = len(list((CHART / "files/crds").glob("*.yaml")))
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KINDS = (
     f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
@@ -128,16 +129,28 @@ def test_a_release_lives_through_upgrade_rollback_uninstall_and_return(
     assert ours(fresh) == installed
 
     run(helm, fresh, "uninstall", "watchword")
-    assert ours(fresh) == set()
+    # Kept on purpose: bundles stay guarded, and namespaces that hold one can still end.
+    assert ours(fresh) == {
+        "clusterroles/watchword-bundle-cleaner",
+        "clusterrolebindings/watchword-bundle-cleaner",
+    }
     # Kept on purpose: without their definitions every issuer, service and workload would be gone.
-    assert len(fresh.request("GET", CRDS)["items"]) == 3
+    assert len(fresh.request("GET", CRDS)["items"]) == KINDS_OF_OURS
     assert fresh.request("GET", "/apis/watchword.dev/v1alpha1/clustertrustedissuers")["items"]
     assert fresh.request("GET", "/apis/watchword.dev/v1alpha1/protectedservices")["items"]
 
     run(helm, fresh, "install", "watchword", str(CHART))
     assert ours(fresh) == installed
 
-    run(helm, fresh, "upgrade", "watchword", str(CHART), "--set", "crds.keep=false")
+    run(
+        helm,
+        fresh,
+        "upgrade",
+        "watchword",
+        str(CHART),
+        "--set",
+        "crds.keep=false,admissionPolicies.keep=false",
+    )
     run(helm, fresh, "uninstall", "watchword")
     assert ours(fresh) == set()
 
@@ -152,6 +165,7 @@ def test_the_rendered_manifests_are_taken_by_a_strict_api_server(helm: Helm, fre
         "CustomResourceDefinition": "customresourcedefinitions",
         "NetworkPolicy": "networkpolicies",
         "PodDisruptionBudget": "poddisruptionbudgets",
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     }
     for each in helm.template(values):
         group, _, version = each["apiVersion"].rpartition("/")

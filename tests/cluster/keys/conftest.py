@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from testing.controlplane import Cluster
 from tests.cluster.keys.contexts import write_contexts
-from tests.controlplane import Cluster
 from watchword.cli.main import watchword
-from watchword.trust.crds import definitions
-from watchword.trust.heldkeys import HeldKey, held_to_status
+from watchword.trust.crd.definitions import definitions
+from watchword.trust.key_rotation.held_keys import HeldKey, held_to_status
 
 ISSUERS = "/apis/watchword.dev/v1alpha1/clustertrustedissuers"
 _numbers = itertools.count(1)

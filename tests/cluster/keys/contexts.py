@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.controlplane import Cluster
-from tests.controlplane.cluster import ADMINISTRATOR
+from testing.controlplane import Cluster
+from testing.controlplane.cluster import ADMINISTRATOR
 
 
 def write_contexts(path: Path, clusters: Mapping[str, Cluster]) -> None:

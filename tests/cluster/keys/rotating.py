@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.controlplane import Cluster, SigningKey
+from testing.controlplane import Cluster, SigningKey
 
 READER = ("keys", "reader")
 
@@ -42,7 +42,7 @@ class RotatingCluster:
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRoleBinding",
-                "metadata": {"name": "keys-for-everybody"},
+                "metadata": {"name": "keys-for-everyone"},
                 "roleRef": role,
                 "subjects": [group],
             }

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import Cluster
+from testing.tokens import Signer
 from tests.cluster.keys.conftest import ISSUERS, Kubectl
-from tests.controlplane import Cluster
-from tests.identity.tokens import Signer
-from watchword.cli import issuer_object
 from watchword.cli.kubectl import run_kubectl
+from watchword.cli.pin import issuer_object
 from watchword.identity import load_jwks
-from watchword.trust.heldkeys import HeldKey, KeyState, held_key
+from watchword.trust.key_rotation.held_keys import HeldKey, KeyState, held_key
 
 A, B, C = (Signer(f"key-{name}", "ES256") for name in "abc")
 NewIssuer = Callable[..., str]
@@ -243,3 +243,18 @@ def test_who_may_not_edit_is_told_by_kubectl(kubectl: Kubectl, new_issuer: NewIs
     kubectl.kubeconfig.write_text(json.dumps(content))
     done = kubectl.run("approve", name, "--all-pending", "--yes")
     assert (done.exit_code, "kubectl get failed" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("start", ["-", "--", "-o", "-h", "--yes", "--context"])
+def test_a_thumbprint_that_begins_with_a_hyphen_is_no_option(
+    kinds: Cluster, kubectl: Kubectl, new_issuer: NewIssuer, start: str
+) -> None:
+    name = new_issuer([held(A, "Active")])
+    thumbprint = start.ljust(43, "A")
+    done = kubectl.run("approve", name, thumbprint, "--yes", "--context", "here")
+    assert (done.exit_code, approved(kinds, name)) == (0, [thumbprint]), done.output
+
+
+def test_an_option_that_there_is_not_is_refused(kubectl: Kubectl, new_issuer: NewIssuer) -> None:
+    done = kubectl.run("approve", new_issuer([held(A, "Active")]), "--present-keys", "--yes")
+    assert (done.exit_code, "No such option" in done.stderr) == (2, True)

@@ -6,6 +6,7 @@ Its issuers are followed from a real HTTPS endpoint that does what the test says
 
 from __future__ import annotations
 
+import base64
 import itertools
 import time
 from collections.abc import Iterator
@@ -15,18 +16,18 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster
+from testing.keys.authority import Authority
+from testing.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
+from testing.keys.polling import jwks
+from testing.manifests import service, workload
+from testing.operator_process import NAMESPACE, Replica, give_back_lease, kubeconfig_of, running_operator
+from testing.tokens import NOW, URL, Signer, b64, token
 from tests.cluster.keys.conftest import ISSUERS
-from tests.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster
-from tests.identity.tokens import NOW, URL, Signer, b64, token
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
-from tests.operator.keys.following import jwks
-from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
-from tests.trust.manifests import service, workload
 from watchword.identity import Refusal, verify
 from watchword.trust import decode_bundle, load
-from watchword.trust.crds import definitions
-from watchword.trust.heldkeys import held_key, held_to_status
+from watchword.trust.crd.definitions import definitions
+from watchword.trust.key_rotation.held_keys import held_key, held_to_status
 
 MERGE = "application/merge-patch+json"
 DAY = 86_400.0
@@ -88,6 +89,13 @@ class Stage:
             return set(verdicts) <= found
 
         self.operator.wait_until(said, f"{name} says {verdicts}", timeout_seconds=120)
+
+    def fresh(self, name: str) -> str:
+        """The reason of KeysFresh; empty while there is none, or nothing was asked yet."""
+        status = self.cluster.request("GET", f"{ISSUERS}/{name}").get("status", {})
+        found = {each["type"]: each["reason"] for each in status.get("conditions", [])}
+        reason: str = found.get("KeysFresh", "")
+        return "" if reason == "NeverFetched" else reason
 
     def tells(self, name: str, reason: str) -> None:
         """Wait until there is an Event of this reason, with a text."""
@@ -327,6 +335,85 @@ def test_keys_that_cannot_be_used_or_are_anothers_are_said(stage: Stage) -> None
     stage.says(second, "Ready/KeyConflict")
     stage.tells(second, "KeyConflict")
     stage.says(first, "Ready/KeysTrusted")
+
+
+@pytest.mark.brings_about(
+    "ClusterTrustedIssuer/RotationSettled/KeysContested", "ClusterTrustedIssuer/Event/KeysContested"
+)
+def test_a_cluster_that_serves_anothers_key_loses_that_key_and_nothing_else(stage: Stage) -> None:
+    a, b = keys("a", "b")
+    owner = stage.inline(a.jwk)
+    stage.says(owner, "Ready/KeysTrusted")
+    copy = stage.follow(serving(b, a))
+    stage.says(copy, "Ready/KeysTrusted", "RotationSettled/KeysContested")
+    stage.tells(copy, "KeysContested")
+    stage.says(owner, "Ready/KeysTrusted", "RotationSettled/Settled")
+
+
+def test_an_issuer_that_is_made_again_trusts_what_its_config_map_holds_now(stage: Stage) -> None:
+    a, b = keys("a", "b")
+    path = "/api/v1/namespaces/tuist/configmaps"
+    entry = {"metadata": {"name": "again"}, "data": {"jwks.json": jwks(a).decode()}}
+    stage.cluster.request("POST", path, entry)
+    source = {"configMap": {"namespace": "tuist", "name": "again"}}
+    name = f"issuer-{next(_numbers)}"
+    spec = {"issuer": "https://again.example", "keys": source}
+    stage.create(name, spec)
+    stage.operator.wait_until(lambda: stage.states(name) == {a.kid: "Active"}, "the first key is trusted")
+    stage.cluster.request("DELETE", f"{ISSUERS}/{name}")
+    # Once the watch has ended: what it still told would hide a cache that outlives it.
+    stage.operator.wait_until(
+        lambda: not any(each.endswith("tuist/again") for each in stage.operator.ready()["watches"]),
+        "the ConfigMap is watched no more",
+    )
+    stage.cluster.request(
+        "PATCH", f"{path}/again", {"data": {"jwks.json": jwks(b).decode()}}, content_type=MERGE
+    )
+    stage.create(name, spec)
+    stage.says(name, "Ready/KeysTrusted")
+    assert stage.states(name) == {b.kid: "Active"}
+
+
+@pytest.mark.parametrize(
+    ("label", "host"),
+    [(None, None), ("another", "{host}"), ("{issuer}", None), ("{issuer}", "elsewhere.example")],
+    ids=["bare", "another issuer's", "no host", "another host's"],
+)
+def test_a_secret_of_the_operators_namespace_goes_to_no_host_that_it_does_not_name(
+    stage: Stage, label: str | None, host: str | None
+) -> None:
+    (a,) = keys("a")
+    name, secret = f"issuer-{next(_numbers)}", f"secret-{next(_numbers)}"
+    filled = {"issuer": name, "host": stage.there.url().split("/")[2]}
+    metadata: dict[str, Any] = {"name": secret}
+    if label is not None:
+        metadata["labels"] = {"watchword.dev/issuer-credential": label.format(**filled)}
+    if host is not None:
+        metadata["annotations"] = {"watchword.dev/host": host.format(**filled)}
+    value = {"metadata": metadata, "data": {"token": base64.b64encode(b"of-the-webhook").decode()}}
+    stage.cluster.request("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", value)
+    stage.behaviours[name] = serving(a)
+    discovery = {
+        "jwksURL": stage.there.url(f"/{name}"),
+        "caBundle": stage.authority,
+        "credentialSecretRef": {"namespace": NAMESPACE, "name": secret},
+    }
+    stage.create(name, {"issuer": URL, "keys": {"discovery": discovery}})
+    stage.operator.wait_until(lambda: bool(stage.fresh(name)), "the issuer was asked or is not to be")
+    visits = [each for each in stage.there.requests if each.path == f"/{name}"]
+    assert [each.header("Authorization") for each in visits] == []
+    assert stage.fresh(name) == "Unreachable"
+    # Once its own metadata says so, it is sent, and only there.
+    right = {
+        "labels": {"watchword.dev/issuer-credential": name},
+        "annotations": {"watchword.dev/host": filled["host"]},
+    }
+    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/{secret}"
+    stage.cluster.request("PATCH", path, {"metadata": right}, content_type=MERGE)
+    stage.behave(name, serving(a))
+    stage.says(name, "KeysFresh/Fetched")
+    sent = [each.header("Authorization") for each in stage.there.requests if each.path == f"/{name}"]
+    assert set(sent) == {"Bearer of-the-webhook"}
 
 
 def test_a_config_map_is_followed_and_its_absence_takes_no_key_away(stage: Stage) -> None:

@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster, wait_until
+from testing.manifests import service, workload
+from testing.operator_process import Replica, give_back_lease, kubeconfig_of, running_operator
 from tests.cluster.keys.conftest import ISSUERS
 from tests.cluster.keys.contexts import write_contexts
 from tests.cluster.keys.rotating import RotatingCluster
-from tests.controlplane import Binaries, Cluster, Etcd, SigningKey, start_cluster, wait_until
-from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
-from tests.trust.manifests import service, workload
 from watchword.identity import Refusal, load_jwks, verify
 from watchword.trust import decode_bundle, load
-from watchword.trust.crds import definitions
+from watchword.trust.crd.definitions import definitions
 
 GUIDES = Path(__file__).parents[3] / "docs/how-to"
 ISSUER = f"{ISSUERS}/atlas-production"
@@ -141,7 +141,7 @@ def no_issuer(place: Place) -> Iterator[None]:
     yield
     for found in place.tuist.request("GET", ISSUERS)["items"]:
         place.tuist.request("DELETE", f"{ISSUERS}/{found['metadata']['name']}")
-    binding = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/keys-for-everybody"
+    binding = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/keys-for-everyone"
     place.atlas.cluster.request("DELETE", binding)
 
 

@@ -10,13 +10,14 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
+from testing.controlplane import Cluster
+from testing.keys.polling import World, running, until
 from tests.cluster.keys.conftest import ISSUERS, Kubectl
-from tests.controlplane import Cluster
-from tests.operator.keys.following import World, running, until
 from watchword.identity import load_jwks
 from watchword.operator.keys.addresses import AddressRules
+from watchword.operator.keys.credentials import CredentialSecret
 from watchword.trust import parse_manifests
-from watchword.trust.specs import ClusterTrustedIssuer
+from watchword.trust.api.v1alpha1 import ClusterTrustedIssuer
 
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"),))
 
@@ -71,7 +72,9 @@ def test_what_is_printed_follows_a_real_api_server_with_a_token_of_its_own(
             await until(lambda: world.fresh(name) == "AnswerRefused", "a stranger is refused")
             assert "HTTP 403" in world.sync.keys_of(name).fresh.message
             discovery["credentialSecretRef"] = {"namespace": "watchword-system", "name": "reader"}
-            world.secrets["watchword-system", "reader", "token"] = other_cluster.token("keys", "reader")
+            host = discovery["jwksURL"].split("/")[2]
+            token = other_cluster.token("keys", "reader")
+            world.secrets["watchword-system", "reader", "token"] = CredentialSecret(name, host, token)
             world.sync.set_issuer(issuer(), ())
             await until(lambda: world.trusted(name) == [key.kid], "its keys are followed")
             assert world.settled(name) == "Settled"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import Cluster
+from testing.tokens import Signer
 from tests.cluster.keys.conftest import ISSUERS, Kubectl
-from tests.controlplane import Cluster
-from tests.identity.tokens import Signer
-from watchword.trust.heldkeys import KeyState, held_key
+from watchword.trust.key_rotation.held_keys import KeyState, held_key
 
 A, B = (Signer(f"key-{name}", "ES256") for name in "ab")
 NewIssuer = Callable[..., str]

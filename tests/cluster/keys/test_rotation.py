@@ -16,14 +16,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from testing.controlplane import DEFAULT_ISSUER, Binaries, Etcd, SigningKey, start_cluster
+from testing.keys.polling import World, issuer, running, until
+from testing.manifests import parsed, service, workload
 from tests.cluster.keys.rotating import RotatingCluster
-from tests.controlplane import DEFAULT_ISSUER, Binaries, Etcd, SigningKey, start_cluster
-from tests.operator.keys.following import World, issuer, running, until
-from tests.trust.manifests import parsed, service, workload
 from watchword.identity import Refusal, load_jwks, verify
 from watchword.operator.keys.addresses import AddressRules
+from watchword.operator.keys.credentials import CredentialSecret
 from watchword.trust import Resources, compile_resources, decode_bundle, encode_bundle, load
-from watchword.trust.specs import ClusterTrustedIssuer
+from watchword.trust.api.v1alpha1 import ClusterTrustedIssuer
 
 POLICIES = ("Pin", "Approve", "Continuity", "Follow")
 NEW_ISSUER = "https://moved.example.test"
@@ -63,7 +64,7 @@ class Story:
 
     @staticmethod
     def kid_of(token: bytes) -> str:
-        from tests.controlplane import token_parts
+        from testing.controlplane import token_parts
 
         return str(token_parts(token.decode())[0]["kid"])
 
@@ -84,7 +85,9 @@ class Story:
 
     def follow_with_credential(self) -> None:
         """Follow once more, with a token of the cluster's own in a Secret."""
-        self.world.secrets["watchword-system", "reader", "token"] = self.rotating.reader_token()
+        host = self.rotating.keys_url.split("/")[2]
+        secret = CredentialSecret("credential", host, self.rotating.reader_token())
+        self.world.secrets["watchword-system", "reader", "token"] = secret
         source = {
             "jwksURL": self.rotating.keys_url,
             "caBundle": self.rotating.cluster.authority.read_text(),
@@ -103,7 +106,7 @@ class Story:
     async def look(self, step: str) -> None:
         """Have each issuer asked once more, and write down what came of it."""
         self.world.now += 1
-        for followed in self.world.sync._followed.values():
+        for followed in self.world.sync._polled.values():
             followed.due = 0.0
             followed.wake.set()
         await until(self.all_answered, f"every issuer has a good answer after: {step}", 120)
@@ -113,8 +116,8 @@ class Story:
         names = [*map(str.lower, POLICIES), *(["credential"] if self.has_live_credential else [])]
         times = {self.world.sync.keys_of(name).fetched_at for name in names}
         if times != {self.world.now}:
-            for followed in self.world.sync._followed.values():
-                if followed.follower.keys.fetched_at != self.world.now:
+            for followed in self.world.sync._polled.values():
+                if followed.held.keys.fetched_at != self.world.now:
                     followed.due = 0.0
         return times == {self.world.now}
 
@@ -192,8 +195,8 @@ async def tell(story: Story) -> None:
         # The credential was signed with the key that is gone: it dies with it.
         await story.note_with_credential("AnswerRefused")
         story.follow_with_credential()
-        story.world.sync._followed["credential"].due = 0.0
-        story.world.sync._followed["credential"].wake.set()
+        story.world.sync._polled["credential"].due = 0.0
+        story.world.sync._polled["credential"].wake.set()
         await story.note_with_credential("Fetched")
         story.has_live_credential = False
         # What happens when nobody is careful: another key, at once.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from testing.controlplane import Binaries, Cluster, start_cluster
+from testing.faults.tcpproxy import TcpProxy, tcp_proxy
 from tests.cluster.live.world import Bundles, populate
-from tests.controlplane import Binaries, Cluster, start_cluster
-from tests.faults.tcpproxy import TcpProxy, tcp_proxy
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from testing.controlplane import Cluster
+from testing.faults.tcpproxy import TcpProxy
 from tests.cluster.live.world import Bundles, FollowingGate, calling, following_gate
-from tests.controlplane import Cluster
-from tests.faults.tcpproxy import TcpProxy
 
 AWAY_SECONDS = float(os.environ.get("WATCHWORD_FAULT_SECONDS", "3"))
 CUTS = int(os.environ.get("WATCHWORD_FAULT_CUTS", "5"))

@@ -9,20 +9,18 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
+from testing.controlplane import Cluster, token_parts, wait_until
+from testing.controlplane.certificates import new_authority
+from testing.gate_process import AUDIENCE, NAMESPACE
 from tests.cluster.live.world import (
     CALLERS,
     WAIT_SECONDS,
     Bundles,
-    FollowingGate,
     calling,
     following_gate,
 )
-from tests.controlplane import Cluster, token_parts, wait_until
-from tests.controlplane.certificates import new_authority
-from tests.gateprocess import AUDIENCE, NAMESPACE
 
 FORBIDDEN = ("httpx", "kopf", "kubernetes", "aiohttp", "requests", "urllib3", "yaml", "watchword.operator")
 
@@ -103,7 +101,7 @@ def test_a_config_map_that_is_wrong_changes_nothing_and_is_said(bundles: Bundles
         following.until_warning(why)
         assert following.ready()["generation"] == generation
         assert "bundle refused" in following.log()
-        assert metric(following, "watchword_bundle_failures_total") == 1
+        assert following.gate.metric("watchword_bundle_failures_total") == 1
         following.until_generation(bundles.trust("atlas"))
         assert "warning" not in following.ready()
 
@@ -121,18 +119,11 @@ def test_a_config_map_that_is_deleted_and_made_anew(bundles: Bundles) -> None:
         assert "warning" not in following.ready()
 
 
-def metric(following: FollowingGate, name: str) -> float:
-    text = httpx.get(f"{following.gate.ops_url}/metrics", trust_env=False).text
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    assert found is not None, name
-    return float(found[1])
-
-
 def test_the_metrics_say_how_old_the_last_word_is(bundles: Bundles) -> None:
     with following_gate(bundles, bundles.document("atlas")) as following:
         following.until_connected()
-        assert metric(following, "watchword_bundle_watch_connected") == 1
-        assert 0 <= metric(following, "watchword_bundle_watch_age_seconds") < WAIT_SECONDS
+        assert following.gate.metric("watchword_bundle_watch_connected") == 1
+        assert 0 <= following.gate.metric("watchword_bundle_watch_age_seconds") < WAIT_SECONDS
 
 
 def test_who_may_not_read_the_config_map_is_told_what_is_missing_and_goes_on_by_itself(
@@ -214,5 +205,5 @@ def test_nothing_of_a_large_client_is_in_the_gates_process(bundles: Bundles) -> 
     finally:
         process.terminate()
         process.wait(WAIT_SECONDS)
-    assert "watchword.apiwatch.watch" in imported
+    assert "watchword.kube.watch.watch" in imported
     assert [name for name in imported if name.startswith(FORBIDDEN)] == []

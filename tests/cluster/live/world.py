@@ -20,10 +20,10 @@ from typing import Any
 
 import httpx
 
-from tests.controlplane import Cluster
-from tests.controlplane.process import wait_until
-from tests.faults.tcpproxy import TcpProxy
-from tests.gateprocess import AUDIENCE, NAMESPACE, SERVICE, Gate, issuer, running_gate, service, workload
+from testing.controlplane import Cluster
+from testing.controlplane.process import wait_until
+from testing.faults.tcpproxy import TcpProxy
+from testing.gate_process import AUDIENCE, NAMESPACE, SERVICE, Gate, issuer, running_gate, service, workload
 from watchword.trust import compile_resources, encode_bundle, pack_bundle, parse_manifests
 
 CALLERS = "callers"

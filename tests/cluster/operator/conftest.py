@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.operator.operated import OPERATOR_USER, Operated, audit_flags
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, start_etcd
-from tests.faults.standing import Standing, standing
-from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
-from watchword.trust.crds import definitions
+from testing.controlplane import Binaries, Cluster, Etcd, start_cluster, start_etcd
+from testing.faults.standing import Standing, standing
+from testing.operated import OPERATOR_USER, Operated, audit_flags
+from testing.operator_process import Replica, give_back_lease, kubeconfig_of, running_operator
+from watchword.trust.crd.definitions import definitions
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,14 @@ def operated(
         here.apply(issuer)
         here.wait_for(issuer, "Ready/KeysTrusted")
         yield here
+
+
+@pytest.fixture
+def place(operated: Operated) -> str:
+    """A namespace with the ServiceAccount `atlas`."""
+    namespace = operated.new_namespace()
+    operated.account(namespace)
+    return namespace
 
 
 @pytest.fixture

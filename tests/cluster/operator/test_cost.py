@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.operator.operated import Operated
-from tests.controlplane import wait_until
-from tests.operatorprocess import running_operator
+from testing.controlplane import wait_until
+from testing.operated import Operated
+from testing.operator_process import running_operator
 
 WORKLOADS = 5
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.controlplane import Cluster
-from tests.operatorprocess import give_back_lease, running_operator
-from watchword.trust.crds import definitions
+from testing.controlplane import Cluster
+from testing.operator_process import give_back_lease, running_operator
+from watchword.trust.crd.definitions import definitions
 
 TOY = (sys.executable, "-m", "tests.cluster.operator.toy")
 

@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kopf's watches go deaf, and nobody is told: the connections stand, and no event ever comes again.
+"""All of kopf's events are lost, and nothing changes; a watch that stays silent ends the leadership.
 
-The operator's other watches see that something happened, and it asks. Their window is as in production, so
-what is seen here was seen before any watch was made anew.
+What is true comes from the informers. Their window is as in production where kopf is deaf, so what is seen
+there was seen before any watch was made again.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import kopf
 import pytest
 
-from tests.controlplane import ApiError, Cluster, wait_until
-from tests.operatorprocess import kubeconfig_of
-from tests.trust.manifests import issuer, service, workload
-from watchword.operator import handlers
-from watchword.operator.connection import connect
-from watchword.operator.core import Operator
+from testing.controlplane import ApiError, Cluster, wait_until
+from testing.faults.tcpproxy import TcpProxy, tcp_proxy
+from testing.manifests import issuer, service, workload
+from testing.operator_process import kubeconfig_of
+from watchword.kube.kubeconfig import connect
+from watchword.kube.leases import LeaseHold
+from watchword.operator import informers, manager
+from watchword.operator.leadership import LeadershipThread
+from watchword.operator.manager import Manager
 from watchword.operator.metrics import OperatorMetrics
 from watchword.operator.settings import OperatorSettings
-from watchword.operator.term import Term
 from watchword.trust import decode_bundle
 
 PLACE = "/apis/watchword.dev/v1alpha1"
@@ -30,18 +34,32 @@ MERGE = "application/merge-patch+json"
 _WINDOW_SECONDS = 60
 
 
-class Leads:
-    """The only operator there is."""
+def leading(kubeconfig: Path, *, window_seconds: int) -> LeadershipThread:
+    """The work of the only operator there is."""
+    hold, connection = LeaseHold(), connect(str(kubeconfig))
+    hold.held_until, hold.leads_from = float("inf"), 0.0
+    settings = OperatorSettings(watch_window_seconds=window_seconds)
+    work = Manager(settings, connection, hold, OperatorMetrics())
+    return LeadershipThread(work, connection, window_seconds=window_seconds)
 
-    def is_held(self) -> bool:
-        return True
+
+def close(proxy: TcpProxy) -> None:
+    """End what was swallowed too: the leader that used these connections is gone."""
+    proxy.refuse()
+    wait_until(lambda: proxy.open == 0, what="the proxy's connections are closed")
+    with warnings.catch_warnings():
+        # A request that timed out closes its connection by a TLS shutdown, for which asyncio waits 30 seconds
+        # where the peer is gone; the leader's loop ended before.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
-class World:
-    """A term in this process whose kopf can be made deaf, and the bundle that it publishes."""
+class Installation:
+    """An operator in this process of whose kopf nothing is heard, and the bundle that it publishes."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.is_deaf = cluster, threading.Event()
+        self.cluster = cluster
+        self.dropped: list[tuple[Any, str]] = []
 
     def put(self, *manifests: Mapping[str, Any]) -> None:
         for manifest in manifests:
@@ -63,50 +81,74 @@ class World:
     def wait_for(self, trusted: Mapping[str, bool]) -> None:
         wait_until(lambda: self.trusted() == trusted, what=f"the bundle trusts {trusted}", timeout_seconds=30)
 
+    def registry(self, _: Callable[[str, Mapping[str, str]], None]) -> kopf.OperatorRegistry:
+        """What stands in for the manager's: it drops every event of kopf's, and notes that it came."""
+        made = kopf.OperatorRegistry()
+
+        async def drop(event: Mapping[str, Any], **_: Any) -> None:
+            self.dropped.append((event["type"], event["object"]["metadata"]["name"]))
+
+        kopf.on.event("", "v1", "namespaces", id="drop", registry=made)(drop)
+        return made
+
 
 @pytest.fixture(scope="module")
-def world(crd_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(crd_cluster)
+def installation(crd_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(crd_cluster)
     crd_cluster.create_namespace("tuist")
-    registry = handlers.registry
-
-    def deafened(take: handlers.Take) -> kopf.OperatorRegistry:
-        def hear(kind: str, is_gone: bool, document: Mapping[str, Any]) -> None:
-            if not made.is_deaf.is_set():
-                take(kind, is_gone, document)
-
-        return registry(hear)
-
-    connection = connect(str(kubeconfig_of(crd_cluster, tmp_path_factory.mktemp("deaf") / "kubeconfig")))
+    kubeconfig = kubeconfig_of(crd_cluster, tmp_path_factory.mktemp("deaf") / "kubeconfig")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handlers, "registry", deafened)
-        work = Operator(OperatorSettings(), connection, Leads(), OperatorMetrics())
-        term = Term(work, connection, window_seconds=_WINDOW_SECONDS)
-        term.start()
+        patch.setattr(manager, "namespace_registry", made.registry)
+        leadership = leading(kubeconfig, window_seconds=_WINDOW_SECONDS)
+        leadership.start()
         try:
-            wait_until(term.is_warm, what="the term is warm", timeout_seconds=60)
+            wait_until(leadership.is_warm, what="it is warm", timeout_seconds=60)
             yield made
-            assert not term.ended.done(), "the term ended by itself"
+            assert not leadership.ended.done(), "the leadership ended by itself"
         finally:
-            term.stop()
-            term.ended.result(30)
+            leadership.stop()
+            leadership.ended.result(30)
 
 
-def test_everything_that_is_edited_while_kopf_is_deaf_comes_into_the_bundle(world: World) -> None:
-    world.put(issuer(), service(), workload("stays"), workload("leaves", "other"))
-    world.wait_for({"stays": False, "leaves": False})
-    world.is_deaf.set()
+def test_everything_that_is_edited_while_all_of_kopfs_events_are_lost_comes_into_the_bundle(
+    installation: Installation,
+) -> None:
+    installation.put(issuer(), service(), workload("stays"), workload("leaves", "other"))
+    installation.wait_for({"stays": False, "leaves": False})
     workloads = f"{PLACE}/namespaces/tuist/trustedworkloads"
-    world.put(workload("comes", "third"))
-    world.wait_for({"stays": False, "leaves": False, "comes": False})
-    world.edit(f"{workloads}/stays", {"spec": {"suspend": True}})
-    world.wait_for({"stays": True, "leaves": False, "comes": False})
-    world.cluster.request("DELETE", f"{workloads}/leaves")
-    world.wait_for({"stays": True, "comes": False})
-    world.edit(
+    installation.put(workload("comes", "third"))
+    installation.wait_for({"stays": False, "leaves": False, "comes": False})
+    installation.edit(f"{workloads}/stays", {"spec": {"suspend": True}})
+    installation.wait_for({"stays": True, "leaves": False, "comes": False})
+    installation.cluster.request("DELETE", f"{workloads}/leaves")
+    installation.wait_for({"stays": True, "comes": False})
+    installation.edit(
         f"{PLACE}/clustertrustedissuers/production",
         {"spec": {"allowedNamespaces": {"matchLabels": {"team": "a"}}}},
     )
-    world.wait_for({})
-    world.edit("/api/v1/namespaces/tuist", {"metadata": {"labels": {"team": "a"}}})
-    world.wait_for({"stays": True, "comes": False})
+    installation.wait_for({})
+    installation.edit("/api/v1/namespaces/tuist", {"metadata": {"labels": {"team": "a"}}})
+    installation.wait_for({"stays": True, "comes": False})
+    wait_until(lambda: ("MODIFIED", "tuist") in installation.dropped, what="an event of kopf's was lost")
+
+
+def test_watches_that_receive_nothing_any_more_end_the_leadership_and_say_which(
+    crd_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connections stand, new ones too, and no byte comes through: nothing else can tell."""
+    monkeypatch.setattr(informers, "silence_seconds", lambda _: 12.0)
+    host, _, port = crd_cluster.url.rpartition("//")[2].partition(":")
+    with tcp_proxy(host, int(port)) as proxy:
+        kubeconfig = kubeconfig_of(crd_cluster, tmp_path / "kubeconfig", server=f"https://{proxy.address}")
+        leadership = leading(kubeconfig, window_seconds=5)
+        leadership.start()
+        try:
+            wait_until(leadership.is_warm, what="it is warm", timeout_seconds=60)
+            proxy.swallow()
+            wait_until(leadership.ended.done, what="the leadership ends", timeout_seconds=90)
+        finally:
+            leadership.stop()
+            error = leadership.ended.exception(60)
+            close(proxy)
+    assert isinstance(error, informers.SilentWatchError)
+    assert "has received nothing for" in str(error)

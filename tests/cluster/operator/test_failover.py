@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two operators under a stream of edits: the leader is killed, frozen or stopped, again and again.
 
-`WATCHWORD_FAILOVERS` (2 unless said) is how often it is killed; by hand 20. Each kill takes about 12 seconds,
-which is what the Lease takes to run out.
+`WATCHWORD_FAILOVERS` (2 unless said) is how often it is killed, and as often stopped; it is frozen half as
+often, rounded up. By hand 20. Each kill takes about 12 seconds, which is what the Lease takes to run out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.controlplane import Binaries, start_cluster, start_etcd, wait_until
-from tests.faults.edits import EditStream, Witness, accounts_exist
-from tests.faults.standing import Onlooker, Standing, standing
-from tests.operatorprocess import Replica
+from testing.controlplane import Binaries, start_cluster, start_etcd, wait_until
+from testing.faults.edits import EditStream, Witness, accounts_exist
+from testing.faults.standing import Onlooker, Standing, standing
+from testing.operator_process import Replica
 
 KILLS = int(os.environ.get("WATCHWORD_FAILOVERS", "2"))
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import Binaries, Etcd, SigningKey, start_cluster, wait_until
+from testing.faults.standing import WORKLOADS, Onlooker, Standing
+from testing.gate_process import workload
+from testing.keys.authority import Authority
+from testing.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
+from testing.tokens import Signer, token
 from tests.cluster.keys.rotating import RotatingCluster
-from tests.controlplane import Binaries, Etcd, SigningKey, start_cluster, wait_until
-from tests.faults.standing import WORKLOADS, Onlooker, Standing
-from tests.gateprocess import workload
-from tests.identity.tokens import Signer, token
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
 from watchword.identity import load_jwks
 
 _ISSUERS = "/apis/watchword.dev/v1alpha1/clustertrustedissuers"

@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.controlplane import ApiError, Binaries, Etcd, start_cluster, wait_until
-from tests.faults.hostile import lax, newer, older, variants
-from tests.faults.standing import APPS, BUNDLE, Onlooker, Standing, standing
-from tests.gateprocess import NAMESPACE, SERVICE, issuer, service, workload
-from tests.operatorprocess import Replica
-from watchword.trust.crds import definitions
+from testing.controlplane import ApiError, Binaries, Etcd, start_cluster, wait_until
+from testing.faults.hostile import lax, newer, older, variants
+from testing.faults.standing import APPS, BUNDLE, Onlooker, Standing, standing
+from testing.gate_process import NAMESPACE, SERVICE, issuer, service, workload
+from testing.operator_process import Replica
+from watchword.trust.crd.definitions import definitions
 
 HOSTILE = int(os.environ.get("WATCHWORD_HOSTILE_OBJECTS", "150"))
 STORM_SECONDS = float(os.environ.get("WATCHWORD_STORM_SECONDS", "6"))
@@ -58,7 +58,7 @@ def calm(place: Standing) -> Iterator[Standing]:
             place.cluster.apply(definition)
         place.check_that_edits_count()
     assert onlooker.wrong == []
-    assert operator.says("a term failed") == []
+    assert operator.says("leadership failed") == []
     assert [line for line in operator.lines() if line["level"] in {"error", "critical"}] == []
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.standing import Onlooker, Standing
+from testing.faults.standing import Onlooker, Standing
 
 OUTAGE = float(os.environ.get("WATCHWORD_OUTAGE_SECONDS", "12"))
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.standing import Onlooker, Standing
-from tests.faults.tcpproxy import TcpProxy
-from tests.operatorprocess import Replica
+from testing.faults.standing import Onlooker, Standing
+from testing.faults.tcpproxy import TcpProxy
+from testing.operator_process import Replica
 
 Fault = Callable[[TcpProxy], None]
 

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.cluster.operator.operated import Operated
+from testing.operated import Operated
 from watchword.trust import decode_bundle, encode_bundle, seal
+from watchword.trust.bundle_forms import ENTRIES
 
 PEER = {"namespaceSelector": {"matchLabels": {"team": "atlas"}}}
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
@@ -33,6 +36,16 @@ def path_of_map(place: str) -> str:
 
 def path_of_policy(place: str, name: str = "watchword-api") -> str:
     return f"/apis/networking.k8s.io/v1/namespaces/{place}/networkpolicies/{name}"
+
+
+def collect_garbage(operated: Operated, place: str) -> None:
+    """Delete what belonged to a deleted service, as Kubernetes' garbage collector does; none runs here."""
+    name = "watchword-bundle-api"
+    paths = [path_of_map(place), path_of_policy(place)]
+    paths += [f"{RBAC}/{place}/roles/{name}", f"{RBAC}/{place}/rolebindings/{name}"]
+    for path in paths:
+        if operated.get(path) is not None:
+            operated.cluster.request("DELETE", path)
 
 
 def generation_of(operated: Operated, place: str) -> int:
@@ -80,9 +93,10 @@ def test_every_object_goes_with_its_service(operated: Operated, place: str) -> N
 HAND_EDITS: list[tuple[str, str, dict[str, Any]]] = [
     ("a policy's rules", "policy", {"spec": {"ingress": [{}]}}),
     ("a policy's pods", "policy", {"spec": {"podSelector": {"matchLabels": {"app": "other"}}}}),
-    ("a policy's owner", "policy", {"metadata": {"ownerReferences": None}}),
     ("a policy's label", "policy", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}),
     ("a bundle's text", "map", {"data": {"bundle.json": "{}"}}),
+    ("a bundle's newer form", "map", {"data": {"bundle.v2.json": "{}"}}),
+    ("a bundle without its newer form", "map", {"data": {"bundle.v2.json": None}}),
     ("a bundle's digest", "map", {"metadata": {"annotations": {"watchword.dev/digest": "x"}}}),
     ("a bundle's generation", "map", {"metadata": {"annotations": {"watchword.dev/generation": "1"}}}),
     ("a bundle's label", "map", {"metadata": {"labels": {"watchword.dev/service": "other"}}}),
@@ -117,8 +131,10 @@ def test_a_hand_edit_is_undone_and_said(
 
 def _is_whole(config_map: dict[str, Any]) -> str:
     try:
-        bundle = decode_bundle(config_map["data"]["bundle.json"].encode())
+        old, bundle = (decode_bundle(config_map["data"][name].encode()) for name in sorted(ENTRIES))
     except (ValueError, KeyError):
+        return "no"
+    if old.generation != bundle.generation:
         return "no"
     notes = config_map["metadata"]["annotations"]
     is_whole = notes["watchword.dev/digest"] == bundle.digest
@@ -147,6 +163,46 @@ def test_a_forged_bundle_of_a_later_generation_is_followed_by_a_later_one_of_our
     operated.replica.wait_until(
         lambda: generation_of(operated, place) > forged.generation, "ours is later than the forged one"
     )
+
+
+FORGED = {
+    "near the last exact number": 2**53 - 1,
+    "beyond it": 2**53,
+    "the largest that is stored": 10**18 - 1,
+    "an hour ahead": None,
+}
+
+
+@pytest.mark.parametrize("which", FORGED)
+@pytest.mark.parametrize("has_our_content", [True, False], ids=["our content", "other content"])
+def test_a_forged_generation_of_the_far_future_is_overwritten_by_one_of_now(
+    operated: Operated, place: str, which: str, has_our_content: bool
+) -> None:
+    """Without a restart: gates refuse the forged one, and must get the next that takes trust away."""
+    ahead = FORGED[which] or int(time.time() + 3600) * 1000
+    bundle = operated.bundle(place)
+    assert bundle is not None
+    if not has_our_content:
+        bundle = msgspec.structs.replace(bundle, workloads=())
+    forged = seal(bundle, ahead)
+    note = {"watchword.dev/generation": str(ahead), "watchword.dev/digest": forged.digest}
+    data = {"bundle.json": encode_bundle(forged).decode(), "bundle.v2.json": None}
+    operated.merge(path_of_map(place), {"data": data, "metadata": {"annotations": note}})
+    operated.replica.wait_until(
+        lambda: 0 < generation_of(operated, place) < (time.time() + 300) * 1000, "ours is of now"
+    )
+    restored = operated.bundle(place)
+    assert restored is not None
+    assert len(restored.workloads) == 1
+    # And it goes on from there.
+    before = generation_of(operated, place)
+    operated.edit(operated.workload(place), suspend=True)
+    operated.replica.wait_until(lambda: generation_of(operated, place) > before, "the next one follows")
+    suspended = operated.bundle(place)
+    assert suspended is not None
+    assert suspended.workloads[0].suspended
+    said = operated.wait_for(operated.service(place), "Ready/BundleCurrent")["status"]["bundle"]["generation"]
+    assert abs(said - time.time() * 1000) < 300_000
 
 
 def test_what_others_add_to_our_objects_is_theirs_and_no_hand_edit(operated: Operated, place: str) -> None:
@@ -250,7 +306,7 @@ def test_the_modes_of_a_policy_are_what_they_say(operated: Operated, place: str)
 def test_a_service_made_anew_goes_on_above_what_gates_may_hold(operated: Operated, place: str) -> None:
     service, generation = operated.service(place), generation_of(operated, place)
     operated.delete(service)
-    operated.cluster.request("DELETE", path_of_map(place))
+    collect_garbage(operated, place)
     operated.settle()
     operated.apply(service)
     operated.wait_for(service, "Ready/BundleCurrent")

@@ -7,8 +7,8 @@ import itertools
 import json
 from typing import Any
 
-from tests.cluster.operator.operated import Operated
-from tests.identity.tokens import Signer
+from testing.operated import Operated
+from testing.tokens import Signer
 
 FIRST, SECOND = Signer("metrics-first", "ES256"), Signer("metrics-second", "ES256")
 AGE, PENDING = "watchword_operator_key_age_seconds", "watchword_operator_keys_pending"

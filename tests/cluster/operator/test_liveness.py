@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from tests.controlplane import wait_until
-from tests.faults.standing import APPS, Onlooker, Standing
-from tests.gateprocess import AUDIENCE, issuer, workload
-from tests.identity.tokens import Signer, token
+from testing.controlplane import wait_until
+from testing.faults.standing import APPS, Onlooker, Standing
+from testing.gate_process import AUDIENCE, issuer, workload
+from testing.tokens import Signer, token
 
 
 def wait_for(installation: Standing, shown: str | bytes, reason: str) -> None:

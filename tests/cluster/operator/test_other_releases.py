@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.operator.operated import Object, Operated
-from tests.controlplane import Binaries, Cluster, Etcd, start_cluster, wait_until
-from tests.identity.tokens import signer
-from tests.operatorprocess import give_back_lease, running_operator
-from watchword.trust.crds import definitions
+from testing.controlplane import Binaries, Cluster, Etcd, start_cluster, wait_until
+from testing.operated import Object, Operated
+from testing.operator_process import give_back_lease, running_operator
+from testing.tokens import signer
+from watchword.trust.crd.definitions import definitions
 
 PINNED = "A" * 43
 

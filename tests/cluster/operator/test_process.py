@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.controlplane import ApiError, Cluster
-from tests.operatorprocess import (
+from testing.controlplane import ApiError, Cluster
+from testing.operator_process import (
     NAMESPACE,
     Replica,
     delete_lease,
@@ -82,7 +82,7 @@ def test_a_stop_ends_the_work_gives_the_lease_back_and_exits_with_0(
     assert leader.stop() == 0
     assert lease_of(crd_cluster)["spec"]["holderIdentity"] == ""
     assert leader.says("no longer leading")[0]["why"] == "told to stop"
-    [ends] = [told for told in leader.told() if told.get("term") == "ends"]
+    [ends] = [told for told in leader.told() if told.get("leadership") == "ends"]
     assert ends["held"] is False, "no write is permitted any more when the work is told to end"
 
 
@@ -136,7 +136,11 @@ def test_a_deleted_lease_ends_the_term_and_the_same_process_leads_again(
     leader.wait_until(lambda: bool(leader.says("no longer leading")), "the term ends")
     leader.wait_until(leader.is_leading, "it leads again")
     assert leader.says("no longer leading")[0]["why"] == "the Lease was deleted or emptied"
-    assert [told["term"] for told in leader.told() if "term" in told] == ["begins", "ends", "begins"]
+    assert [told["leadership"] for told in leader.told() if "leadership" in told] == [
+        "begins",
+        "ends",
+        "begins",
+    ]
     assert leader.health().status_code == httpx.codes.OK
 
 
@@ -145,10 +149,10 @@ def test_work_that_fails_ends_the_term_is_told_and_begins_again(
 ) -> None:
     crd_cluster.apply(workload("fail"))
     try:
-        leader.wait_until(lambda: bool(leader.says("a term failed")), "the failure is told")
+        leader.wait_until(lambda: bool(leader.says("leadership failed")), "the failure is told")
     finally:
         crd_cluster.request("DELETE", f"{WORKLOADS}/fail")
-    [failure] = leader.says("a term failed")[:1]
+    [failure] = leader.says("leadership failed")[:1]
     assert (failure["error_type"], failure["detail"]) == ("RuntimeError", "told to fail")
     leader.wait_until(leader.is_leading, "it leads again")
 
@@ -323,7 +327,7 @@ def test_work_that_does_not_end_ends_the_process_with_3_and_keeps_the_lease_unti
             assert replica.stop() == 3
         finally:
             crd_cluster.request("DELETE", f"{WORKLOADS}/hang")
-    assert replica.says("a term did not end in time; the process ends instead")
+    assert replica.says("the work of a leader did not end in time, ending the process")
     assert lease_of(crd_cluster)["spec"]["holderIdentity"] == identity
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.faults.standing import Onlooker, Standing
+from testing.faults.standing import Onlooker, Standing
 
 
 def test_edits_count_again_and_nobody_new_gets_in(installation: Standing, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.controlplane import ApiError, Binaries, Cluster, Etcd, start_cluster, wait_until
-from tests.controlplane.audit import AuditLog
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import always, answer, endpoint
-from tests.operatorprocess import LEASE, NAMESPACE, delete_lease, kubeconfig_of, running_operator
-from tests.shipped import access_of, rights_of, user
-from tests.trust.manifests import issuer, service, workload
-from watchword.trust.crds import KINDS, definitions
+from testing.controlplane import ApiError, Binaries, Cluster, Etcd, start_cluster, wait_until
+from testing.controlplane.audit import AuditLog
+from testing.keys.authority import Authority
+from testing.keys.endpoint import always, answer, endpoint
+from testing.manifests import issuer, service, workload
+from testing.operator_process import LEASE, NAMESPACE, delete_lease, kubeconfig_of, running_operator
+from tests.shipped import access_of, admission_policies, rights_of, user
+from watchword.trust.crd.definitions import KINDS, definitions
 
 ACCOUNT = "watchword-operator"
 PLURALS = {kind.name: kind.plural for kind in KINDS}
@@ -99,7 +99,12 @@ def live_through(life: Life, jwks_url: str, authority: Authority) -> None:
     jwks = json.dumps(issuer()["spec"]["keys"]["inline"])
     entry = {"metadata": {"name": "keys", "namespace": "tuist"}, "data": {"jwks.json": jwks}}
     cluster.request("POST", "/api/v1/namespaces/tuist/configmaps", entry)
-    secret = {"metadata": {"name": "credential"}, "data": {"token": base64.b64encode(b"secret").decode()}}
+    metadata = {
+        "name": "credential",
+        "labels": {"watchword.dev/issuer-credential": "far"},
+        "annotations": {"watchword.dev/host": jwks_url.split("/")[2]},
+    }
+    secret = {"metadata": metadata, "data": {"token": base64.b64encode(b"secret").decode()}}
     cluster.request("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", secret)
     credential = {"namespace": NAMESPACE, "name": "credential"}
     discovery = {"jwksURL": jwks_url, "caBundle": authority.pem, "credentialSecretRef": credential}
@@ -115,7 +120,12 @@ def live_through(life: Life, jwks_url: str, authority: Authority) -> None:
     life.says(mapped, "KeysFresh", "Fetched")
 
     protected = service()
-    trusted = workload(issuerRef={"name": "here"}, serviceAccount={"namespace": "tuist", "name": "atlas"})
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "tuist"}}}]
+    trusted = workload(
+        issuerRef={"name": "here"},
+        serviceAccount={"namespace": "tuist", "name": "atlas"},
+        **{"from": peers},
+    )
     cluster.apply(trusted)
     cluster.apply(protected)
     life.says(protected, "PolicyApplied", "Enforced")
@@ -124,6 +134,11 @@ def live_through(life: Life, jwks_url: str, authority: Authority) -> None:
     bundle = "watchword-bundle-tuist-server"
     life.edit(kept("ConfigMap", bundle), data={"bundle.json": "{}"})
     life.tells("HandEditUndone", "ConfigMap")
+    life.edit(kept("ConfigMap", bundle), immutable=True)
+    life.edit(trusted, spec={"suspend": True})
+    life.tells("HandEditUndone", "immutable")
+    life.edit(trusted, spec={"suspend": False})
+    life.says(trusted, "Ready", "Trusted")
     life.edit(kept("Role", bundle), rules=[])
     life.tells("HandEditUndone", "Role ")
     life.edit(kept("RoleBinding", bundle), subjects=[])
@@ -158,7 +173,7 @@ def audit(
         )
         for definition in definitions():
             cluster.apply(definition)
-        for document in access_of(ACCOUNT):
+        for document in (*access_of(ACCOUNT), *admission_policies()):
             cluster.apply(document)
         cluster.create_namespace("tuist")
         cluster.create_service_account("tuist", "atlas")

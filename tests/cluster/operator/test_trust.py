@@ -10,18 +10,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.cluster.operator.operated import Operated, signed
-from tests.identity.tokens import Signer
+from testing.operated import Operated, signed
+from testing.tokens import Signer
 
 ATLAS = "system:serviceaccount:{}:atlas"
-
-
-@pytest.fixture
-def place(operated: Operated) -> str:
-    """A namespace with the ServiceAccount `atlas`."""
-    namespace = operated.new_namespace()
-    operated.account(namespace)
-    return namespace
 
 
 @pytest.mark.brings_about(
@@ -163,7 +155,7 @@ def test_an_account_that_is_deleted_or_made_anew_takes_its_tokens_with_it(
     operated.wait_for_event(workload, "ServiceAccountGone", "Warning", "Create the ServiceAccount")
 
     operated.account(place)
-    operated.wait_for_event(workload, "ServiceAccountReplaced", "Warning", "made anew")
+    operated.wait_for_event(workload, "ServiceAccountReplaced", "Warning", "made again")
     new = operated.token(place)
     operated.wait_for_decision(new, "allowed", place)
     assert operated.decision(old, place) == "stale_identity"
@@ -192,7 +184,7 @@ def test_a_workload_of_an_issuer_in_trouble_says_whose_trouble_it_is(operated: O
     workload = operated.workload(place, issuerRef={"name": issuer["metadata"]["name"]})
     operated.apply(issuer, operated.service(place), workload)
     operated.wait_for(workload, "Ready/IssuerUnusable")
-    operated.wait_for_event(workload, "IssuerUnusable", "Warning", "mend the issuer")
+    operated.wait_for_event(workload, "IssuerUnusable", "Warning", "fix the issuer")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's process around work of a few lines, to see the process itself: signals, terms, watches.
+"""The operator's process around work of a few lines, to see the process itself: signals, leaders, watches.
 
 `python -m tests.cluster.operator.toy` with the flags of `watchword operator`; what its handlers see goes to
 standard output, a JSON line each.
@@ -12,17 +12,26 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import kopf
 
-from watchword.operator.connection import Connection
-from watchword.operator.election import Leadership
+from watchword.kube.connection import Connection
+from watchword.kube.requests import WriteGuard
+from watchword.kube.watch import PartialObject, Resource, Watch
 from watchword.operator.metrics import OperatorMetrics
 from watchword.operator.preflight import WATCHED
 from watchword.operator.run import run
 from watchword.operator.settings import OperatorSettings
+
+WATCHES = {
+    plural: Resource(plural=plural, metadata_only=True)
+    if plural == "namespaces"
+    else Resource(group="watchword.dev", version="v1alpha1", plural=plural, metadata_only=True)
+    for plural in WATCHED
+}
 
 
 class Toy:
@@ -33,11 +42,16 @@ class Toy:
         self,
         settings: OperatorSettings,
         connection: Connection,
-        leadership: Leadership,
+        guard: WriteGuard,
         metrics: OperatorMetrics,
     ) -> None:
         self._fail, self._is_hanging = asyncio.Event(), False
-        self._leadership = leadership
+        self._guard = guard
+        self._begun_at = time.monotonic()
+        self._watches = {
+            plural: Watch(connection.endpoint(), resource, PartialObject, lambda item: item.metadata.uid)
+            for plural, resource in WATCHES.items()
+        }
 
     def registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -55,21 +69,32 @@ class Toy:
         return registry
 
     async def run(self) -> None:
-        tell(term="begins", held=self._leadership.is_held())
+        tell(leadership="begins", held=self._guard.is_held())
+        watching = [asyncio.create_task(self._follow(watch)) for watch in self._watches.values()]
         try:
             await self._fail.wait()
             raise RuntimeError("told to fail")
         finally:
+            for task in watching:
+                task.cancel()
             while self._is_hanging:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(60)
-            tell(term="ends", held=self._leadership.is_held())
+            tell(leadership="ends", held=self._guard.is_held())
+
+    async def _follow(self, watch: Watch[str]) -> None:
+        async for _ in watch.events():
+            pass
 
     def is_warm(self) -> bool:
-        return True
+        return all(watch.is_synced for watch in self._watches.values())
 
     def watch_ages(self) -> Mapping[str, float]:
-        return {}
+        now = time.monotonic()
+        return {
+            plural: now - (self._begun_at if watch.received_at is None else watch.received_at)
+            for plural, watch in self._watches.items()
+        }
 
 
 def tell(**facts: Any) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.controlplane import Cluster
-from tests.controlplane.process import reserved_port, running, wait_until
-from tests.identity.tokens import signer
+from testing.controlplane import Cluster
+from testing.controlplane.process import reserved_port, running, wait_until
+from testing.logs import log_lines
+from testing.manifests import issuer
+from testing.tokens import signer
 from tests.shipped import access_of
-from tests.trust.manifests import issuer
-from watchword.trust.crds import definitions
+from watchword.trust.crd.definitions import definitions
 
 SYSTEM, CONFIGURATION = "watchword-system", "watchword-webhook"
 OPS_PORT = 9090
@@ -107,10 +107,8 @@ def running_webhook(
     command += [part for pair in flags.items() for part in pair]
 
     def ops() -> str | None:
-        for line in log.read_text().splitlines() if log.exists() else ():
-            entry = json.loads(line) if line.startswith("{") else {}
-            if entry.get("message") == "listening":
-                return f"http://{entry['ops_listen']}"
+        for entry in log_lines(log, "listening"):
+            return f"http://{entry['ops_listen']}"
         return None
 
     def is_ready() -> bool:

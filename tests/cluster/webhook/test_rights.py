@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from testing.controlplane import Cluster
+from testing.controlplane.audit import AuditLog
+from testing.controlplane.process import reserved_port
 from tests.cluster.webhook.conftest import CONFIGURATION, SYSTEM, RunningWebhook, running_webhook
-from tests.controlplane import Cluster
-from tests.controlplane.audit import AuditLog
-from tests.controlplane.process import reserved_port
 from tests.shipped import rights_of, user
 
 

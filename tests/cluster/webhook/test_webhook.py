@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from testing.controlplane import Cluster
+from testing.controlplane.api import ApiError
+from testing.controlplane.process import reserved_port, wait_until
 from tests.cluster.webhook.conftest import CONFIGURATION, SYSTEM, RunningWebhook, running_webhook
-from tests.controlplane import Cluster
-from tests.controlplane.api import ApiError
-from tests.controlplane.process import reserved_port, wait_until
 from tests.injection.pods import app_pod, caller_pod
+from watchword.kube.connection import Connection
+from watchword.kube.names import NamespacedName
+from watchword.kube.requests import ApiClient
+from watchword.kube.watch import Endpoint
+from watchword.webhook.app import readiness
+from watchword.webhook.certificate_rotation import CertificateRotator
+from watchword.webhook.serve import WebhookSettings
 
 _numbers = itertools.count(1)
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -27,6 +36,23 @@ def namespace(cluster: Cluster, *, enabled: bool = True, labels: dict[str, str] 
     given = {**(labels or {}), **({"watchword.dev/injection": "enabled"} if enabled else {})}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": given}})
     return name
+
+
+def own_audience(cluster: Cluster, where: str, name: str = "tuist-server") -> str:
+    """The audience that a token for a service must have, whatever its object says."""
+    uid = cluster.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+    return f"watchword.dev/services/{uid}/{where}/{name}"
+
+
+def publish(cluster: Cluster, where: str, name: str = "tuist-server", audience: str | None = None) -> None:
+    """Say in a service's status what the operator would say, or something else."""
+    said = own_audience(cluster, where, name) if audience is None else audience
+    cluster.request(
+        "PATCH",
+        f"/apis/watchword.dev/v1alpha1/namespaces/{where}/protectedservices/{name}/status",
+        {"status": {"audience": said}},
+        content_type="application/merge-patch+json",
+    )
 
 
 def protect(cluster: Cluster, where: str, name: str = "tuist-server", **spec: Any) -> None:
@@ -66,13 +92,52 @@ def test_a_labelled_pod_is_stored_with_its_gate(installed: Cluster, webhook: Run
 def test_a_caller_is_stored_with_its_token_volume(installed: Cluster, webhook: RunningWebhook) -> None:
     where, own = namespace(installed), namespace(installed, enabled=False)
     protect(installed, where)
+    publish(installed, where)
     stored = create(
         installed, own, caller_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
     )
     [source] = next(each for each in stored["spec"]["volumes"] if each["name"] == "watchword-token")[
         "projected"
     ]["sources"]
-    assert source["serviceAccountToken"]["audience"] == "tuist-server"
+    assert source["serviceAccountToken"]["audience"] == own_audience(installed, where)
+
+
+@pytest.mark.parametrize(
+    "declared", ["another-service", "https://kubernetes.default.svc", "sts.amazonaws.com"]
+)
+def test_a_caller_gets_the_derived_audience_whatever_the_callee_declares(
+    installed: Cluster, webhook: RunningWebhook, declared: str
+) -> None:
+    where, own = namespace(installed), namespace(installed, enabled=False)
+    protect(installed, where, audiences=[declared])
+    publish(installed, where)
+    stored = create(
+        installed, own, caller_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
+    )
+    [volume] = [each for each in stored["spec"]["volumes"] if each["name"] == "watchword-token"]
+    minted = [each["serviceAccountToken"]["audience"] for each in volume["projected"]["sources"]]
+    assert minted == [own_audience(installed, where)]
+
+
+@pytest.mark.parametrize("said", [None, "", "tuist-server", "another's", "a slash more"])
+def test_a_service_that_does_not_say_its_derived_audience_gets_no_callers(
+    installed: Cluster, webhook: RunningWebhook, said: str | None
+) -> None:
+    where, own = namespace(installed), namespace(installed, enabled=False)
+    protect(installed, where)
+    if said is not None:
+        others = {
+            "another's": own_audience(installed, "tuist"),
+            "a slash more": own_audience(installed, where) + "/",
+        }
+        publish(installed, where, audience=others.get(said, said))
+    pod = caller_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
+    with pytest.raises(ApiError) as refused:
+        create(installed, own, pod)
+    assert "AudienceNotPublished" in str(refused.value)
+    assert own_audience(installed, where) in str(refused.value)
+    publish(installed, where)
+    assert create(installed, own, pod)["spec"]["volumes"][-1]["name"] == "watchword-token"
 
 
 def test_a_service_of_the_same_second_is_found(installed: Cluster, webhook: RunningWebhook) -> None:
@@ -85,6 +150,7 @@ def test_a_service_of_the_same_second_is_found(installed: Cluster, webhook: Runn
 def test_the_injected_pod_passes_pod_security_restricted(installed: Cluster, webhook: RunningWebhook) -> None:
     where = namespace(installed, labels=RESTRICTED)
     protect(installed, where)
+    publish(installed, where)
     pod = app_pod(metadata__labels={"watchword.dev/call": f"{where}.tuist-server"})
     assert create(installed, where, pod)["metadata"]["annotations"]["watchword.dev/injected"] == "gate,token"
     # The standard is really enforced there: the same pod without its promises is refused.
@@ -185,3 +251,39 @@ def test_with_the_webhook_away_only_those_who_asked_wait(
 
 def test_the_key_is_in_no_log(installed: Cluster, webhook: RunningWebhook) -> None:
     assert b"PRIVATE KEY" not in webhook.log.read_bytes()
+
+
+def test_without_its_configuration_it_is_not_ready_and_with_it_again_it_is(
+    installed: Cluster, webhook: RunningWebhook, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(installed.token(SYSTEM, CONFIGURATION, expiration_seconds=600))
+    endpoint = Endpoint(installed.url, ca_file=str(installed.authority), token_file=str(token))
+    warm = SimpleNamespace(is_warm=True, watches=[])
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+    kept = installed.request("GET", path)
+    kept["metadata"] = {"name": CONFIGURATION}
+
+    async def statuses() -> list[int]:
+        async with ApiClient(Connection(endpoint)) as client:
+            rotator = CertificateRotator(
+                client,
+                secret=NamespacedName(SYSTEM, "watchword-webhook-tls"),
+                configuration=CONFIGURATION,
+                names=WebhookSettings(endpoint, further_names=("localhost",)).names,
+                settle_seconds=0,
+            )
+            await rotator.check()
+            found = [readiness(warm, rotator)[0]]  # type: ignore[arg-type]  # caches that are warm
+            installed.request("DELETE", path)
+            with pytest.raises(Exception, match="there is no MutatingWebhookConfiguration"):
+                await rotator.check()
+            found.append(readiness(warm, rotator)[0])  # type: ignore[arg-type]  # as above
+            installed.apply(kept)
+            await rotator.check()
+            return [*found, readiness(warm, rotator)[0]]  # type: ignore[arg-type]  # as above
+
+    try:
+        assert asyncio.run(statuses()) == [200, 503, 200]
+    finally:
+        installed.apply(kept)

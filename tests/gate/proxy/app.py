@@ -237,15 +237,51 @@ def _packed(_: App, connection: Connection, __: Request) -> bool:
 
 
 def _socket(app: App, connection: Connection, request: Request) -> bool:
-    key = request.values(b"sec-websocket-key")[0]
-    accept = base64.b64encode(hashlib.sha1(key + _ACCEPT, usedforsecurity=False).digest())
-    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    connection.link.sendall(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\nhello")
+    _switch(connection, request, b"hello")
     connection.link.sendall(connection.rest)
     while data := connection.link.recv(65536):
         connection.link.sendall(data.upper())
     app.callers_gone.set()
     return False
+
+
+def _switch(connection: Connection, request: Request, first: bytes) -> None:
+    key = request.values(b"sec-websocket-key")[0]
+    accept = base64.b64encode(hashlib.sha1(key + _ACCEPT, usedforsecurity=False).digest())
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.link.sendall(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + first)
+
+
+def _listen_until_gone(app: App, connection: Connection) -> bool:
+    with suppress(OSError):
+        while connection.link.recv(65536):
+            pass
+    app.callers_gone.set()
+    return False
+
+
+def _frames(app: App, connection: Connection, request: Request) -> bool:
+    # One whole text frame.
+    _switch(connection, request, b"\x81\x05hello")
+    return _listen_until_gone(app, connection)
+
+
+def _half_a_frame(app: App, connection: Connection, request: Request) -> bool:
+    # Five of ten bytes of a frame: what came now would be read as the rest of it.
+    _switch(connection, request, b"\x81\x0ahello")
+    return _listen_until_gone(app, connection)
+
+
+def _events(app: App, connection: Connection, __: Request) -> bool:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.link.sendall(head + b"9\r\ndata: a\n\n\r\n")
+    return _listen_until_gone(app, connection)
+
+
+def _takes_a_body(app: App, connection: Connection, __: Request) -> bool:
+    # Never answers.
+    app.go_on.set()
+    return _listen_until_gone(app, connection)
 
 
 BEHAVIOURS: dict[str, Behaviour] = {
@@ -264,4 +300,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "dated": _dated,
     "packed": _packed,
     "socket": _socket,
+    "frames": _frames,
+    "half-a-frame": _half_a_frame,
+    "events": _events,
+    "takes-a-body": _takes_a_body,
 }

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from testing import tokens
+from testing.gate_process import Gate, running_gate, write_bundle
+from testing.manifests import issuer, service, workload
 from tests.gate.proxy.app import App, running_app
-from tests.gateprocess import Gate, running_gate, write_bundle
-from tests.identity import tokens
-from tests.trust.manifests import issuer, service, workload
 
 WAIT_SECONDS = 60
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]

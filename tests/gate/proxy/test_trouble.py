@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.process import reserved_port, wait_until
+from testing.controlplane.process import reserved_port, wait_until
+from testing.gate_process import running_gate
 from tests.gate.proxy.conftest import Front, bearer
 from tests.gate.proxy.test_passing_on import body_of, status_of
-from tests.gateprocess import running_gate
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_half_an_answer_does_not_end_like_a_whole_one(front: Front, path: bytes)
     ],
 )
 def test_an_unfit_upstream_is_named_with_what_is_right(url: str, said: str) -> None:
-    from watchword.gate.proxy import UpstreamProblem, parse_upstream
+    from watchword.gate.proxy import UpstreamError, parse_upstream
 
-    with pytest.raises(UpstreamProblem, match=r"use http://HOST:PORT") as problem:
+    with pytest.raises(UpstreamError, match=r"use http://HOST:PORT") as problem:
         parse_upstream(url)
     assert said in str(problem.value)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.operator.keys.endpoint import answer
-from tests.operator.keys.following import A, jwks
+from testing.keys.endpoint import answer
+from testing.keys.polling import A, jwks
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
-from watchword.operator.keys.answer import AnswerReader
-from watchword.operator.keys.failures import FetchFailed
-from watchword.operator.keys.pace import MAX_WAIT_SECONDS, next_poll, next_try
-from watchword.operator.keys.target import parse_target
+from watchword.operator.keys.errors import FetchError
+from watchword.operator.keys.http import AnswerReader
+from watchword.operator.keys.poller import MAX_WAIT_SECONDS, next_poll, next_try
+from watchword.operator.keys.url import parse_target
 
 FORBIDDEN = ["127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4"]
 FORBIDDEN += ["100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"]
@@ -58,7 +58,7 @@ def test_what_was_allowed_is_allowed_and_its_neighbours_are_not() -> None:
 @example(b"HTTP/1.1 200 OK\r\n\r\n" * 3, 5)
 def test_no_bytes_in_any_pieces_break_the_reader(data: bytes, size: int) -> None:
     reader = AnswerReader()
-    with suppress(FetchFailed):
+    with suppress(FetchError):
         for start in range(0, len(data), size):
             reader.feed(data[start : start + size])
         reader.answer()
@@ -69,7 +69,7 @@ def test_an_answer_that_was_tampered_with_is_read_or_refused(noise: bytes, place
     good = answer(jwks(A))
     data = good[:place] + noise + good[place + len(noise) :]
     reader = AnswerReader()
-    with suppress(FetchFailed):
+    with suppress(FetchError):
         for start in range(0, len(data), size):
             reader.feed(data[start : start + size])
         reader.answer()
@@ -81,7 +81,7 @@ def test_an_answer_that_was_tampered_with_is_read_or_refused(noise: bytes, place
 def test_a_url_is_read_as_one_origin_or_refused(url: str) -> None:
     try:
         target = parse_target(url)
-    except FetchFailed:
+    except FetchError:
         return
     again = parse_target(str(target))
     assert again == target

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
-from tests.operator.keys.following import A, B, jwks
-from watchword.operator.keys import https
+from testing.keys.authority import Authority
+from testing.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
+from testing.keys.polling import A, B, jwks
+from watchword.operator.keys import http
 from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
-from watchword.operator.keys.failures import FetchFailed
+from watchword.operator.keys.errors import FetchError
 from watchword.operator.keys.fetch import KeyFetcher
-from watchword.trust.specs.issuer import DiscoveryKeys
+from watchword.trust.api.v1alpha1.issuer import DiscoveryKeys
 
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"), ip_network("::1/128")))
 GOOD = answer(jwks(A))
@@ -44,8 +44,8 @@ def fetcher(url: str, authority: Authority, **changes: Any) -> KeyFetcher:
     return KeyFetcher(**{"issuer": "https://issuer.test", "source": source, "addresses": LOOPBACK} | changes)
 
 
-def failure(fetching: KeyFetcher, credential: str | None = None) -> FetchFailed:
-    with pytest.raises(FetchFailed) as caught:
+def failure(fetching: KeyFetcher, credential: str | None = None) -> FetchError:
+    with pytest.raises(FetchError) as caught:
         asyncio.run(fetching.fetch(credential))
     assert caught.value.remedy
     return caught.value
@@ -165,7 +165,7 @@ def test_an_endpoint_that_never_ends_meets_the_deadline(
     speaks_tls: bool,
     behaviour: Behaviour,
 ) -> None:
-    monkeypatch.setattr(https, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(http, "DEADLINE_SECONDS", 1.0)
     with endpoint(tls if speaks_tls else None, behaviour) as there:
         failed = failure(fetcher(there.url(), authority))
     assert "no whole answer" in failed.detail
@@ -175,7 +175,7 @@ def test_an_endpoint_that_never_ends_meets_the_deadline(
 def test_a_name_that_resolves_too_slowly_meets_the_deadline(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(https, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(http, "DEADLINE_SECONDS", 0.2)
 
     async def slow(host: str, port: int) -> list[str]:
         await asyncio.sleep(3600)
@@ -535,6 +535,10 @@ def test_an_environment_with_a_proxy_changes_nothing(
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         assert asyncio.run(fetcher(there.url(), authority).fetch()) == jwks(A)
         assert proxy.connections == 0
+    # What is not reached directly is told with the variable that its owner set, without its value.
+    failed = failure(fetcher(there.url(), authority))
+    assert "HTTPS_PROXY is set and never used" in failed.remedy
+    assert str(proxy.port) not in failed.remedy
 
 
 @pytest.mark.parametrize(

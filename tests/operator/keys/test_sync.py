@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.identity.tokens import Signer
-from tests.operator.keys.following import NOW, A, B, World, issuer, jwks, running, until
-from watchword.operator.keys import asking
+from testing.keys.polling import NOW, A, B, World, issuer, jwks, running, until
+from testing.tokens import Signer
+from watchword.operator.keys import fetch_lanes
 from watchword.operator.keys.fetch import KeyFetcher
 from watchword.operator.keys.sync import KeySync
-from watchword.trust.heldkeys import held_from_status, held_to_status
+from watchword.trust.key_rotation.held_keys import held_from_status, held_to_status
 
 CONFIG_MAP = {"configMap": {"namespace": "trust", "name": "keys"}}
 
@@ -50,11 +50,24 @@ def test_a_config_map_is_wanted_and_read() -> None:
     assert world.told == ["production", "production"]
 
 
-def test_a_config_map_that_came_before_its_issuer_is_read() -> None:
+def test_what_was_read_before_an_issuer_named_it_is_not_counted() -> None:
     world = World()
     given(world, A)
     world.sync.set_issuer(issuer(CONFIG_MAP), ())
+    assert world.trusted() == []
+    assert world.sync.take_unread_config_maps() == {("trust", "keys")}
+    given(world, A)
     assert world.trusted() == ["key-a"]
+
+
+def test_an_issuer_that_was_made_again_waits_for_what_the_config_map_holds_now() -> None:
+    world = followed()
+    world.sync.drop_issuer("production")
+    # The ConfigMap is changed meanwhile, and no watch is there to say so.
+    world.sync.set_issuer(issuer(CONFIG_MAP, uid="another"), ())
+    assert world.trusted() == []
+    given(world, B)
+    assert world.trusted() == ["key-b"]
 
 
 def test_a_config_map_that_vanishes_or_lies_takes_no_key_away() -> None:
@@ -142,7 +155,7 @@ def test_a_key_retires_by_time_alone() -> None:
         assert world.trusted() == ["key-a", "key-b"]
         async with running(world):
             world.now = NOW + 86_401
-            world.sync._followed["production"].wake.set()
+            world.sync._polled["production"].wake.set()
             await until(lambda: world.trusted() == ["key-a"], "key-b is dropped")
 
     asyncio.run(scenario())
@@ -195,7 +208,7 @@ def test_an_issuer_that_is_dropped_is_asked_no_more() -> None:
 
 
 def test_an_own_api_server_or_a_secret_that_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "OWN_CLUSTER_SECONDS", 0.1)
+    monkeypatch.setattr(fetch_lanes, "OWN_CLUSTER_SECONDS", 0.1)
 
     async def never(*_: object) -> Any:
         await asyncio.Event().wait()
@@ -230,3 +243,12 @@ def test_a_defect_while_fetching_is_said_and_survived(monkeypatch: pytest.Monkey
             monkeypatch.undo()
 
     asyncio.run(scenario())
+
+
+def test_an_entry_in_binary_data_is_said_to_be_there() -> None:
+    world = followed()
+    world.sync.set_config_map("trust", "keys", {"jwks.json": None})
+    assert (world.fresh(), world.trusted()) == ("Unreachable", ["key-a"])
+    message = world.sync.keys_of("production").fresh.message
+    assert "is in binaryData" in message
+    assert "create it" not in message

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
-from tests.operator.keys.following import A, B, World, issuer, jwks, running, until
-from watchword.operator.keys import https
+from testing.keys.authority import Authority
+from testing.keys.endpoint import Behaviour, Endpoint, Visit, always, answer, endpoint
+from testing.keys.polling import A, B, World, issuer, jwks, running, until
+from watchword.operator.keys import http
 from watchword.operator.keys.addresses import AddressRules
-from watchword.operator.keys.asking import LANE_WIDTH
+from watchword.operator.keys.credentials import CredentialSecret
+from watchword.operator.keys.fetch_lanes import LANE_WIDTH
 
 LOOPBACK = AddressRules((ip_network("127.0.0.0/8"),))
 
@@ -39,7 +40,7 @@ def source(there: Endpoint, authority: Authority, **changes: Any) -> dict[str, A
 async def ask_now(world: World, there: Endpoint, name: str = "production") -> None:
     """Have the issuer asked once more, without waiting for its interval."""
     before = len(there.requests)
-    followed = world.sync._followed[name]
+    followed = world.sync._polled[name]
     followed.due = 0.0
     followed.wake.set()
     await until(lambda: len(there.requests) > before, "it was asked")
@@ -94,10 +95,10 @@ def test_an_endpoint_that_fails_once_is_no_news_and_one_that_fails_on_is(
             for failures in (1, 2):
                 await ask_now(world, there)
                 await until(
-                    lambda failures=failures: world.sync._followed["production"].failures >= failures,
+                    lambda failures=failures: world.sync._polled["production"].failures >= failures,
                     "counted",
                 )
-                if world.sync._followed["production"].failures < 3:
+                if world.sync._polled["production"].failures < 3:
                     assert (world.fresh(), world.told) == ("Fetched", [])
             await ask_now(world, there)
             await until(lambda: world.fresh() == "Unreachable", "it is said")
@@ -152,7 +153,7 @@ def test_an_approval_before_a_key_was_seen_is_acted_on_at_once(
 def test_issuers_that_hang_hold_up_no_other(
     tls: ssl.SSLContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(https, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(http, "DEADLINE_SECONDS", 1.0)
 
     async def scenario(hanging: Endpoint, there: Endpoint) -> None:
         world = World(LOOPBACK)
@@ -205,16 +206,55 @@ def test_a_credential_is_read_for_each_fetch_and_its_absence_is_said(
             await until(lambda: world.fresh() == "Unreachable", "a missing Secret is said")
             assert "trust/reader" in world.sync.keys_of("production").fresh.message
             assert there.connections == 0
-            world.secrets["trust", "reader", "token"] = "secret-1"
+            host = with_credential["discovery"]["jwksURL"].split("/")[2]
+            world.secrets["trust", "reader", "token"] = CredentialSecret("production", host, "secret-1")
             await ask_now(world, there)
             await until(lambda: world.trusted() == ["key-a"], "it is fetched with it")
-            world.secrets["trust", "reader", "token"] = "secret-2"
+            world.secrets["trust", "reader", "token"] = CredentialSecret("production", host, "secret-2")
             await ask_now(world, there)
             assert [visit.header("Authorization") for visit in there.requests] == [
                 "Bearer secret-1",
                 "Bearer secret-2",
             ]
             assert "secret" not in repr(world.sync.keys_of("production"))
+
+    with endpoint(tls, always(answer(jwks(A)))) as there:
+        asyncio.run(scenario(there))
+
+
+@pytest.mark.parametrize(
+    ("label", "note", "words"),
+    [
+        ("", "{host}", "not labelled"),
+        ("staging", "{host}", "not labelled"),
+        ("production.", "{host}", "not labelled"),
+        ("production", "", "not for the host"),
+        ("production", "elsewhere.example", "not for the host"),
+        ("production", "{host}.elsewhere.example", "not for the host"),
+        ("production", "https://{host}", "not for the host"),
+        ("production", "localhost", "not for the host"),
+    ],
+)
+def test_a_secret_that_was_made_for_something_else_is_sent_nowhere(
+    tls: ssl.SSLContext, authority: Authority, label: str, note: str, words: str
+) -> None:
+    async def scenario(there: Endpoint) -> None:
+        world = World(LOOPBACK)
+        with_credential = source(
+            there, authority, credentialSecretRef={"namespace": "trust", "name": "reader"}
+        )
+        host = with_credential["discovery"]["jwksURL"].split("/")[2]
+        secret = CredentialSecret(label, note.format(host=host), "the-webhooks-own-key")
+        world.secrets["trust", "reader", "token"] = secret
+        assert "the-webhooks-own-key" not in repr(secret)
+        async with running(world):
+            world.sync.set_issuer(issuer(with_credential), ())
+            await until(lambda: world.fresh() == "Unreachable", "it is said")
+            message = world.sync.keys_of("production").fresh.message
+            assert words in message
+            assert "watchword.dev/" in message
+            assert "the-webhooks-own-key" not in message
+            assert there.connections == 0
 
     with endpoint(tls, always(answer(jwks(A)))) as there:
         asyncio.run(scenario(there))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests, benchmarks and make share: real parts of a cluster, builders of tokens and manifests."""

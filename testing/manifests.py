@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests from a good default and one change."""
+
+import json
+from typing import Any
+
+from testing.tokens import AUDIENCE, URL, Signer, signer
+from watchword.trust import Compilation, Manifests, compile_resources, parse_manifests
+
+API = "watchword.dev/v1alpha1"
+GRANTS = [{"scopes": ["account:usage:read"], "accounts": ["*"]}]
+
+
+def issuer(
+    name: str = "production", *signers: Signer, created: str | None = None, **spec: Any
+) -> dict[str, Any]:
+    """A ClusterTrustedIssuer with inline keys."""
+    keys = {"inline": {"keys": [each.jwk for each in signers or (signer(),)]}}
+    return _object("ClusterTrustedIssuer", "", name, {"issuer": URL, "keys": keys} | spec, created)
+
+
+def service(name: str = "tuist-server", **spec: Any) -> dict[str, Any]:
+    """A ProtectedService."""
+    default: dict[str, Any] = {
+        "audiences": [AUDIENCE],
+        "selector": {"matchLabels": {"app": name}},
+        "port": 8443,
+        "upstreamPort": 8080,
+    }
+    return _object("ProtectedService", "tuist", name, default | spec, None)
+
+
+def workload(
+    name: str = "atlas",
+    account: str = "atlas",
+    *,
+    namespace: str = "atlas-production",
+    created: str | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A TrustedWorkload for the default token's subject."""
+    default: dict[str, Any] = {
+        "serviceRef": {"name": "tuist-server"},
+        "issuerRef": {"name": "production"},
+        "serviceAccount": {"namespace": namespace, "name": account},
+        "grants": GRANTS,
+    }
+    return _object("TrustedWorkload", "tuist", name, default | spec, created)
+
+
+def token_desk(
+    name: str = "desk",
+    namespace: str = "watchword-desk",
+    *,
+    labels: dict[str, str] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A TokenDesk that namespaces with these labels may name, by default with `desk: "yes"`."""
+    default: dict[str, Any] = {
+        "issuer": f"https://{name}.example.com",
+        "allowedNamespaces": {"matchLabels": labels or {"desk": "yes"}},
+    }
+    return _object("TokenDesk", namespace, name, default | spec, None)
+
+
+def desk_client(
+    name: str = "cache",
+    namespace: str = "watchword-desk",
+    *,
+    issuer: str = "production",
+    account: tuple[str, str] = ("tuist", "cache"),
+    service: tuple[str, str] = ("tuist", "tuist-server"),
+    **spec: Any,
+) -> dict[str, Any]:
+    """A DeskClient: a resource server for one service, known by its ServiceAccount's token.
+
+    Args:
+        name: of the object.
+        namespace: of its desk.
+        issuer: whose token it is.
+        account: namespace and name of the ServiceAccount.
+        service: namespace and name of the ProtectedService.
+    """
+    default: dict[str, Any] = {
+        "deskRef": {"name": "desk"},
+        "type": "ResourceServer",
+        "authentication": {
+            "serviceAccount": {"issuerRef": {"name": issuer}, "namespace": account[0], "name": account[1]}
+        },
+        "serviceRefs": [{"namespace": service[0], "name": service[1]}],
+    }
+    return _object("DeskClient", namespace, name, default | spec, None)
+
+
+def _object(
+    kind: str, namespace: str, name: str, spec: dict[str, Any], created: str | None
+) -> dict[str, Any]:
+    metadata = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    if created:
+        metadata["creationTimestamp"] = created
+    return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def parsed(*objects: dict[str, Any]) -> Manifests:
+    """The objects, each in a file of its own."""
+    return parse_manifests((f"{n}.json", json.dumps(each).encode()) for n, each in enumerate(objects))
+
+
+def compiled(*objects: dict[str, Any], generation: int = 1) -> Compilation:
+    """The objects, compiled; they must parse."""
+    manifests = parsed(*objects)
+    assert not manifests.problems, manifests.problems
+    return compile_resources(manifests.resources, generation=generation)

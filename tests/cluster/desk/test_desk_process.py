@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The desk's own process next to the operator, under the rights that are shipped: from a token to its end.
+
+What the two leave for each other is tested on either side alone; here one writes what the other one reads.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from testing import manifests
+from testing.logs import log_lines
+from testing.manifests import API
+from testing.running_desk import (
+    CLIENT_ASSERTION,
+    exchange_form,
+    subject_token,
+)
+from testing.tokens import Signer, claims_of
+from tests.cluster.desk.conftest import DESKS, World
+from tests.cluster.desk.test_desks import SERVICE, client, desk, published, revocations, service
+from watchword.identity import Identity, verify
+from watchword.trust import load
+
+_RULES = Path(__file__).parents[3] / "charts" / "watchword" / "files" / "rules"
+_RBAC = "rbac.authorization.k8s.io"
+URL = "https://mine.example"
+KEY = Signer("mine")
+ISSUER = "https://desk.example.com"
+
+
+class Process:
+    """`watchword desk` as a ServiceAccount of the desk's namespace."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world, self.folder = world, folder
+        self.log, self._process = folder / "log", None
+        (folder / "token").write_text(world.cluster.token(DESKS, "desk", expiration_seconds=7200))
+        self.url = self.ops = ""
+
+    def start(self) -> None:
+        with self.log.open("wb") as log:
+            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "watchword.cli.main", "desk", "--token-desk", f"{DESKS}/desk"),
+                    *("--store", f"sqlite:///{self.folder / 'desk.db'}"),
+                    *("--api-server", self.world.cluster.url),
+                    *("--api-token-file", str(self.folder / "token")),
+                    *("--api-ca-file", str(self.world.cluster.authority)),
+                    *("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--address-rate", "0"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self.until(self._listens)
+
+    def _listens(self) -> bool:
+        for said in log_lines(self.log, "listening"):
+            self.url, self.ops = f"http://{said['listen']}", f"http://{said['ops_listen']}"
+            return True
+        return False
+
+    def is_ready(self) -> bool:
+        return httpx.get(f"{self.ops}/readyz", trust_env=False).status_code == 200
+
+    def until(self, condition: Any) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert self._process is not None
+            assert self._process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def post(self, path: str, **form: str) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", data=form, trust_env=False)
+
+    def exchange(self) -> httpx.Response:
+        target = {"audience": f"tenant-a/{SERVICE}", "scope": "account:usage:read", "project": None}
+        return self.post("/oauth2/token", **exchange_form(account_token("atlas"), **target))
+
+
+def account_token(name: str) -> str:
+    """The projected token of a ServiceAccount in the namespace `callers`, for the desk."""
+    kubernetes = {
+        "namespace": "callers",
+        "pod": {"name": f"{name}-0", "uid": f"p-{name}"},
+        "serviceaccount": {"name": name, "uid": f"sa-{name}"},
+    }
+    return subject_token(
+        KEY,
+        aud=[ISSUER],
+        iss=URL,
+        sub=f"system:serviceaccount:callers:{name}",
+        **{"kubernetes.io": kubernetes},
+    )
+
+
+@pytest.fixture(scope="module")
+def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    world.cluster.create_service_account(DESKS, "desk")
+    account = {"kind": "ServiceAccount", "name": "desk", "namespace": DESKS}
+    metadata = {"name": "desk-process", "namespace": DESKS}
+    reference = {"apiGroup": _RBAC, "kind": "Role", "name": "desk-process"}
+    rules = yaml.safe_load((_RULES / "desk.yaml").read_text())
+    role: dict[str, Any] = {"apiVersion": f"{_RBAC}/v1", "metadata": metadata}
+    world.cluster.apply(role | {"kind": "Role", "rules": rules})
+    world.cluster.apply(role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [account]})
+    world.apply(manifests.issuer("mine", KEY, issuer=URL))
+    world.apply(desk())
+    world.apply(service("tenant-a", resourceServers=["cache"]))
+    world.apply(
+        {
+            "apiVersion": API,
+            "kind": "TrustedWorkload",
+            "metadata": {"name": "atlas", "namespace": "tenant-a"},
+            "spec": {
+                "serviceRef": {"name": SERVICE},
+                "issuerRef": {"name": "mine"},
+                "serviceAccount": {"namespace": "callers", "name": "atlas"},
+                "grants": [{"scopes": ["account:usage:read"], "accounts": ["acme"]}],
+            },
+        }
+    )
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "cache"}}
+    world.apply(client(authentication=by))
+    made = Process(world, tmp_path_factory.mktemp("desk-process"))
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def accepts(world: World, token: str) -> bool:
+    """Whether a gate with the bundle that is published takes a token."""
+    bundle = published(world, "tenant-a")
+    assert bundle is not None
+    return isinstance(verify(token.encode(), load(bundle).policy, time.time()), Identity)
+
+
+def test_a_token_is_issued_with_the_operators_key_and_gates_take_it(process: Process) -> None:
+    process.until(process.is_ready)
+    process.until(lambda: process.exchange().status_code == 200)
+
+    token = process.exchange().json()["access_token"]
+
+    assert accepts(process.world, token)
+    assert claims_of(token)["aud"].endswith(f"/tenant-a/{SERVICE}")
+    said = process.post(
+        "/oauth2/introspect",
+        token=token,
+        client_assertion=account_token("cache"),
+        client_assertion_type=CLIENT_ASSERTION,
+    )
+    assert said.json()["active"] is True, said.text
+
+
+def test_what_is_revoked_at_the_desk_is_in_the_list_of_the_services_gates(process: Process) -> None:
+    token = process.exchange().json()["access_token"]
+    assert process.post("/oauth2/revoke", token=token).status_code == 200
+
+    token_id = claims_of(token)["jti"]
+    process.until(lambda: token_id in revocations(process.world, "tenant-a").revocations.tokens)
+    other = revocations(process.world, "tenant-b")
+    assert other is None or token_id not in other.revocations.tokens
+
+
+def test_a_workload_that_is_suspended_gets_no_more_tokens(process: Process) -> None:
+    def suspend(value: bool) -> None:
+        process.world.cluster.request(
+            "PATCH",
+            f"/apis/{API}/namespaces/tenant-a/trustedworkloads/atlas",
+            {"spec": {"suspend": value}},
+            content_type="application/merge-patch+json",
+        )
+
+    suspend(True)
+    process.until(lambda: process.exchange().json().get("reason") == "suspended")
+    suspend(False)
+    process.until(lambda: process.exchange().status_code == 200)
+
+
+def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(process: Process) -> None:
+    token = process.exchange().json()["access_token"]
+    assert accepts(process.world, token)
+    process.stop()
+    for each in process.folder.glob("desk.db*"):
+        each.unlink()
+
+    process.start()
+
+    process.until(lambda: not accepts(process.world, token))
+    process.until(lambda: process.exchange().status_code == 200)
+    after = process.exchange().json()["access_token"]
+    assert accepts(process.world, after)
+    assert not accepts(process.world, token)

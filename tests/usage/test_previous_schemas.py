@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores that the release before made, taken over in place: nothing is lost, and a replay is still a replay.
+
+The files in `previous` hold what that release's own code wrote. Its key was the source and the id; from this
+release on the account is part of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+
+from testing.clickhouse_server import ClickHouseServer
+from testing.postgres_server import PostgresServer
+from testing.usage_samples import METERS, envelope, events
+from tests.usage.contract import statuses, totals
+from watchword.usage import StoreRefusedError, UsageStore, open_store
+from watchword.usage.clickhouse.sessions import Sessions
+from watchword.usage.postgresql import migrate
+from watchword.usage.sqlite import file, schema
+
+PREVIOUS = Path(__file__).with_name("previous")
+NAMES = {
+    account: [number for number in range(12) if number % 2 == place]
+    for place, account in enumerate(("acme", "umbrella"))
+}
+BEFORE = {
+    "acme": {"remote_cache_hits": "6", "bytes": "36", "largest": "11", "users": "3"},
+    "umbrella": {"remote_cache_hits": "6", "bytes": "42", "largest": "12", "users": "3"},
+}
+
+
+def was_sent(number: int, **changes: object) -> dict[str, object]:
+    """The event of this number, as the previous release was sent it."""
+    return envelope(
+        id=f"e-{number}",
+        subject=("acme", "umbrella")[number % 2],
+        time=f"2026-11-{3 + number // 4:02d}T10:00:0{number % 4}Z",
+        data={"bytes": number + 1, "user": f"u{number % 3}"},
+        **changes,
+    )
+
+
+class Old(Protocol):
+    """A store of the previous schema."""
+
+    dsn: str
+
+    def events(self) -> int:
+        """How many events there are, asked past the store."""
+
+    def begin_and_stop(self) -> None:
+        """Begin the migration, and stop in its midst as a killed process does."""
+
+
+class OldSQLite:
+    """A file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "usage.db"
+        self.dsn = f"sqlite:///{self.path}"
+        with closing(sqlite3.connect(self.path)) as made:
+            made.executescript((PREVIOUS / "sqlite-2.sql").read_text())
+
+    def events(self) -> int:
+        with closing(sqlite3.connect(self.path)) as asked:
+            tables = {
+                name for (name,) in asked.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+            counts = {
+                "event": "SELECT count(*) FROM event",
+                "event_of_2": "SELECT count(*) FROM event_of_2",
+                "usage_event": "SELECT count(*) FROM usage_event",
+            }
+            there = [text for name, text in counts.items() if name in tables]
+            return sum(asked.execute(text).fetchone()[0] for text in there)
+
+    def begin_and_stop(self) -> None:
+        stops = itertools.count()
+
+        class Stopping(sqlite3.Connection):
+            def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+                # In the midst of the second part of three.
+                if statement == schema.DELETE_MOVED and next(stops) == 1:
+                    raise KeyboardInterrupt
+                return super().execute(statement, *given)
+
+        connect = sqlite3.connect
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                sqlite3, "connect", lambda *args, **options: connect(*args, factory=Stopping, **options)
+            )
+            patched.setattr(file, "_MOVED_AT_ONCE", 5)
+            with pytest.raises(KeyboardInterrupt):
+                file.open_file(str(self.path), 1.0)
+        with closing(sqlite3.connect(self.path)) as asked:
+            left = asked.execute("SELECT count(*) FROM event_of_2").fetchone()
+        assert left == (7,)
+
+
+class OldPostgreSQL:
+    """A schema."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.dsn, self._conninfo = server.dsn(), server.conninfo()
+        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS watchword_usage CASCADE")
+            connection.execute((PREVIOUS / "postgresql-1.sql").read_bytes())
+
+    def events(self) -> int:
+        with psycopg.connect(self._conninfo) as connection:
+            row = connection.execute("SELECT count(*) FROM watchword_usage.event").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def begin_and_stop(self) -> None:
+        # What the second migration does, up to where the process dies: the server takes it back.
+        with psycopg.connect(self._conninfo) as connection:
+            connection.execute("ALTER TABLE watchword_usage.event DROP CONSTRAINT event_pkey")
+            pid = connection.info.backend_pid
+            with psycopg.connect(self._conninfo, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+
+
+class OldClickHouse:
+    """A database."""
+
+    def __init__(self, server: ClickHouseServer) -> None:
+        self._server, self.dsn = server, server.dsn()
+        server.query("DROP DATABASE IF EXISTS watchword_usage")
+        text = (PREVIOUS / "clickhouse-1.sql").read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("--")]
+        for statement in "\n".join(lines).split(";\n"):
+            if statement.strip():
+                said = server.query(statement)
+                assert "Exception" not in said, said
+
+    def events(self) -> int:
+        counts = (
+            self._server.query("SELECT count() FROM watchword_usage.event"),
+            self._server.query("SELECT count() FROM watchword_usage.usage_event"),
+        )
+        [count] = [int(each) for each in counts if each.strip().isdigit()]
+        return count
+
+    def begin_and_stop(self) -> None:
+        with pytest.MonkeyPatch.context() as patched, closing(open_store(self.dsn)) as store:
+            patched.setattr(Sessions, "_mark_version", _stop)
+            with pytest.raises(KeyboardInterrupt):
+                store.meters()
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "clickhouse"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
+    """A store of the release before, with twelve events."""
+    make: dict[str, Callable[[], Old]] = {
+        "sqlite": lambda: OldSQLite(tmp_path),
+        "postgresql": lambda: OldPostgreSQL(request.getfixturevalue("postgres")),
+        "clickhouse": lambda: OldClickHouse(request.getfixturevalue("clickhouse")),
+    }
+    return make[request.param]()
+
+
+def all_totals(store: UsageStore) -> dict[str, dict[str, str]]:
+    return {account: totals(store, account) for account in BEFORE}
+
+
+def test_events_and_amounts_are_all_there_after_the_migration(old: Old) -> None:
+    assert old.events() == 12
+    with closing(open_store(old.dsn)) as store:
+        assert all_totals(store) == BEFORE
+        assert store.use_meters(METERS).recomputed == ()
+        assert store.check(METERS) == []
+        found, _ = store.events_after("", 100)
+    assert sorted((event.account, event.id) for event in found) == sorted(
+        (account, f"e-{number}") for account, numbers in NAMES.items() for number in numbers
+    )
+    assert old.events() == 12
+
+
+def test_a_replay_of_an_old_event_is_still_a_duplicate(old: Old) -> None:
+    with closing(open_store(old.dsn)) as store:
+        outcomes = store.ingest(events(*(was_sent(number) for number in range(12))), METERS)
+        assert [(each.status, each.differs) for each in outcomes] == [("duplicate", ())] * 12
+        (other,) = store.ingest(events(was_sent(3, trace="t")), METERS)
+        assert (other.status, other.differs) == ("duplicate", ("extensions",))
+        assert all_totals(store) == BEFORE
+    assert old.events() == 12
+
+
+def test_another_account_may_use_the_ids_of_old_events(old: Old) -> None:
+    with closing(open_store(old.dsn)) as store:
+        mine = [envelope(id=f"e-{number}", subject="initech") for number in range(12)]
+        theirs = [was_sent(number) for number in range(12)]
+        mixed = [each for pair in zip(mine, theirs, strict=True) for each in pair]
+        assert statuses(store, *mixed) == ["stored", "duplicate"] * 12
+        assert statuses(store, *mixed) == ["duplicate", "duplicate"] * 12
+        # The ids of one old account, used by the other one.
+        swapped = [
+            envelope(id=f"e-{number}", subject=("umbrella", "acme")[number % 2]) for number in range(12)
+        ]
+        assert statuses(store, *swapped) == ["stored"] * 12
+        assert statuses(store, *swapped) == ["duplicate"] * 12
+        assert totals(store, "initech")["remote_cache_hits"] == "12"
+        assert totals(store)["remote_cache_hits"] == "12"
+        assert store.check(METERS) == []
+        store.rebuild(METERS)
+        assert totals(store)["remote_cache_hits"] == "12"
+    assert old.events() == 36
+
+
+def test_a_migration_that_was_cut_short_goes_on_at_the_next_start(old: Old) -> None:
+    old.begin_and_stop()
+    assert old.events() == 12
+    for _ in range(2):
+        with closing(open_store(old.dsn)) as store:
+            assert all_totals(store) == BEFORE
+            assert statuses(store, *(was_sent(number) for number in range(12))) == ["duplicate"] * 12
+            assert store.check(METERS) == []
+
+
+def test_two_that_start_at_once_migrate_once(old: Old) -> None:
+    with closing(open_store(old.dsn)) as one, closing(open_store(old.dsn)) as other:
+        for store in (one, other, one):
+            assert all_totals(store) == BEFORE
+            assert statuses(store, was_sent(5)) == ["duplicate"]
+
+
+def test_a_writer_of_the_previous_sqlite_schema_stores_nothing_more(tmp_path: Path) -> None:
+    old = OldSQLite(tmp_path)
+    with closing(sqlite3.connect(old.path)) as writer, closing(open_store(old.dsn)) as store:
+        assert all_totals(store) == BEFORE
+        with pytest.raises(sqlite3.OperationalError, match="no such table: event"):
+            writer.execute("INSERT INTO event (source, id) VALUES ('a', 'a')")
+
+
+def test_a_large_file_is_taken_over_with_little_room_and_no_place_for_temporary_files(tmp_path: Path) -> None:
+    old = OldSQLite(tmp_path)
+    with closing(sqlite3.connect(old.path)) as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.executemany(
+            "INSERT INTO event VALUES ('/ci', ?, 'cache.miss', 'acme', 1793700000000000, ?, NULL, NULL)",
+            ((f"big-{number}", '{"pad":"' + "x" * 400 + '"}') for number in range(30_000)),
+        )
+        made.commit()
+    size = old.path.stat().st_size
+    opened = f"from watchword.usage import open_store; open_store({old.dsn!r}).close()"
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-e", "trace=openat", "-o", str(trace), sys.executable, "-c", opened], check=True
+    )
+    # The file itself is asked for so, once: whether it is there (`storage/sqlite_file.py`).
+    made = [line for line in trace.read_text().splitlines() if "O_RDWR" in line and "O_EXCL" in line]
+    assert [line for line in made if f'"{old.path}"' not in line] == []
+    assert len(made) <= 1
+    assert old.path.stat().st_size < 1.25 * size
+    assert old.events() == 30_012
+
+
+def test_a_writer_of_the_previous_postgresql_schema_stores_nothing_more(postgres: PostgresServer) -> None:
+    old = OldPostgreSQL(postgres)
+    with closing(open_store(old.dsn)) as store:
+        assert all_totals(store) == BEFORE
+        with (
+            psycopg.connect(postgres.conninfo(), autocommit=True) as connection,
+            pytest.raises(psycopg.Error),
+        ):
+            # Its own statement: what it names in ON CONFLICT is no key any more.
+            connection.execute(
+                "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "
+                "VALUES ('a', 'a', 'a', 'a', 'a', 1) ON CONFLICT (key) DO NOTHING"
+            )
+    assert migrate.NAMES == ("0001-first", "0002-key-by-account")
+
+
+def test_a_writer_of_the_previous_clickhouse_schema_stores_nothing_more(clickhouse: ClickHouseServer) -> None:
+    old = OldClickHouse(clickhouse)
+    with closing(open_store(old.dsn)) as store:
+        assert all_totals(store) == BEFORE
+        assert "UNKNOWN_TABLE" in clickhouse.query("INSERT INTO watchword_usage.event (key) VALUES ('a')")
+    clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 3)")
+    with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 3"):
+        store.meters()
