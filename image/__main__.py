@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m image`: build the images' OCI archives into a folder, each with its bill of materials beside it.
+"""`python -m image`: build the images' OCI archives into a folder, each next to its bill of materials.
 
 With `--root FOLDER` one image's root file system is laid out there instead, for the `Containerfile` to copy.
 """
@@ -17,24 +17,38 @@ import tomllib
 from pathlib import Path
 
 from image.build import FLAVOURS, ROOT, Build
-from image.debian import ImageUnavailable
+from image.debian import ImageUnavailableError
 from image.oci import write_archive
 
 REGISTRY = "watchword.dev"
 
 
-def main() -> int:
-    """Exit status: 0 when all was built, 1 when it cannot be built here, 2 for wrong usage."""
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """The command line as values; ends the process with status 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m image", description=__doc__)
-    parser.add_argument("flavours", nargs="*", choices=[*FLAVOURS, []], default=["gate", "operator"])
+    # argparse compares the whole default of `nargs="*"` with each of `choices`, so they are checked below.
+    known = ", ".join(FLAVOURS)
+    parser.add_argument(
+        "flavours", nargs="*", metavar="FLAVOUR", help=f"one of {known}; default: gate operator"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "dist/images", help="a folder for the archives")
     parser.add_argument("--root", type=Path, help="lay out the root file system of one flavour here instead")
-    given = parser.parse_args()
-    if given.root is not None and len(given.flavours) != 1:
+    parsed = parser.parse_args(given)
+    unknown = [each for each in parsed.flavours if each not in FLAVOURS]
+    if unknown:
+        parser.error(f"no flavour {unknown[0]!r}; choose from {known}")
+    parsed.flavours = parsed.flavours or ["gate", "operator"]
+    if parsed.root is not None and len(parsed.flavours) != 1:
         parser.error("--root takes exactly one flavour")
+    return parsed
+
+
+def main() -> int:
+    """Exit status: 0 when all was built, 1 when it cannot be built here, 2 for wrong usage."""
+    given = arguments()
     try:
-        build_into(given.output, given.flavours, epoch=_epoch(), root=given.root)
-    except ImageUnavailable as problem:
+        build_into(given.output, given.flavours, epoch=source_epoch(), root=given.root)
+    except ImageUnavailableError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     return 0
@@ -50,7 +64,7 @@ def build_into(
 ) -> dict[str, Path]:
     """Build archives into `output`, or one root file system into `root`; return the archives by flavour.
 
-    `epoch` (Unix seconds) is the time in them. `layers`: see `Build`. Raises `ImageUnavailable`.
+    `epoch` (Unix seconds) is the time in them. `layers`: see `Build`. Raises `ImageUnavailableError`.
     """
     os.umask(0o022)  # modes in the image are not the builder's taste
     output.mkdir(parents=True, exist_ok=True)
@@ -91,7 +105,7 @@ def cache_folder() -> Path:
     return base / "watchword" / "image"
 
 
-def _epoch() -> int:
+def source_epoch() -> int:
     """`SOURCE_DATE_EPOCH` where set, else the time of the last commit, or 0 outside of a clone.
 
     Source: https://reproducible-builds.org/specs/source-date-epoch/

@@ -20,7 +20,7 @@ from image.sbom import bill_of_materials
 from image.steps import Steps
 
 ROOT = Path(__file__).resolve().parent.parent
-USER = 65532  # the number that distroless images made the custom for "nobody in particular"
+USER = 65532  # the user that distroless images made customary for processes without rights
 _SCRIPT = f"""\
 #!/usr/bin/python{debian.PYTHON} -I
 import sys
@@ -34,7 +34,7 @@ _FILES: Mapping[str, tuple[str, int]] = {
     "etc/group": (f"root:x:0:\nwatchword:x:{USER}:\n", 0o644),
     "etc/nsswitch.conf": ("hosts: files dns\n", 0o644),
 }
-# What decides, beside the input of each step, what a step does.
+# The files that decide, next to the input of each step, what a step does.
 _DECIDERS = [Path(__file__).with_name(name) for name in ("build.py", "debian.py", "oci.py", "python.py")]
 _LICENCE = "Apache-2.0"
 
@@ -54,7 +54,7 @@ class Flavour:
 FLAVOURS = {
     flavour.name: flavour
     for flavour in (
-        Flavour("gate", "The gate beside a service", None, ("sidecar",)),
+        Flavour("gate", "The gate next to a service", None, ("sidecar",)),
         Flavour("operator", "The operator of a cluster", "operator.txt", ("operator",)),
         Flavour(
             "demo",
@@ -89,7 +89,7 @@ class Build:
         """Build in `folder`, with Debian's packages kept in `archives` and times of `epoch` (Unix seconds).
 
         With a folder `layers`, a step whose input is as it was is taken from there instead of done again.
-        Raises `ImageUnavailable`.
+        Raises `ImageUnavailableError`.
         """
         debian.check_machine()
         self.version, self.epoch = version, epoch
@@ -108,7 +108,7 @@ class Build:
             python.compile_all([f"/usr/lib/python{debian.PYTHON}"], root)
 
         def install_watchword(root: Path) -> None:
-            wheel = python.build_wheel(ROOT, self._scratch, epoch=epoch)
+            [wheel] = python.build_distributions(ROOT, self._scratch, epoch=epoch)
             python.install_wheel(wheel, root, architecture=self.architecture, scratch=self._scratch)
             _write({"usr/bin/watchword": (_SCRIPT, 0o755)}, root)
             python.compile_all([f"/{python.PACKAGES}/watchword"], root)

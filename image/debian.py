@@ -71,7 +71,7 @@ _EMPTY = ("boot", "home", "media", "mnt", "opt", "root", "srv", "usr/games", "us
 _USR_MERGED = ("bin", "lib", "lib64", "sbin")
 
 
-class ImageUnavailable(Exception):
+class ImageUnavailableError(Exception):
     """The image cannot be built on this machine. The message says what to do."""
 
 
@@ -87,12 +87,12 @@ class DebianPackage:
 
 
 def check_machine() -> None:
-    """Raise `ImageUnavailable` where apt would give other packages than the image is made of."""
+    """Raise `ImageUnavailableError` where apt would give other packages than the image is made of."""
     release = Path("/etc/os-release")
     found = release.read_text() if release.exists() else ""
     programs = [name for name in ("apt-get", "dpkg-deb", "tar") if shutil.which(name) is None]
     if programs or f'VERSION_ID="{SUITE}"' not in found or "ID=debian" not in found.splitlines():
-        raise ImageUnavailable(
+        raise ImageUnavailableError(
             f"the image is made of packages of Debian {SUITE}, which only that system's apt gives. "
             "Build with the Containerfile, which brings it along: `docker build --target gate .`"
         )
@@ -101,19 +101,19 @@ def check_machine() -> None:
 def fetch(folder: Path) -> list[Path]:
     """Have apt fetch and verify the packages into `folder`; what is there whole is not fetched again.
 
-    Raises `ImageUnavailable` with apt's own words.
+    Raises `ImageUnavailableError` with apt's own words.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Asked from elsewhere: it does not name what lies where it is asked already.
+    # Run from another folder: apt does not name what is in its own already.
     named = _apt("/", "--print-uris")
     wanted = re.findall(r"^'[^']*' (\S+\.deb) \d+ SHA256:([0-9a-f]{64})$", named, re.MULTILINE)
     if len(wanted) != len(PACKAGES):
-        raise ImageUnavailable(f"apt names {len(wanted)} files for {len(PACKAGES)} packages: {named}")
+        raise ImageUnavailableError(f"apt names {len(wanted)} files for {len(PACKAGES)} packages: {named}")
     if not all(_is_whole(folder / name, digest) for name, digest in wanted):
         _apt(str(folder))
     for name, digest in wanted:
         if not _is_whole(folder / name, digest):
-            raise ImageUnavailable(f"apt fetched another {name} than it named")
+            raise ImageUnavailableError(f"apt fetched another {name} than it named")
     return [folder / name for name, _ in sorted(wanted)]
 
 
@@ -122,7 +122,7 @@ def _apt(folder: str, *arguments: str) -> str:
     command = ["apt-get", "download", "--quiet", "-o", "APT::Sandbox::User=root", *arguments, *PACKAGES]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ImageUnavailable(f"apt: {done.stderr.strip()} (`apt-get update` first?)")
+        raise ImageUnavailableError(f"apt: {done.stderr.strip()} (`apt-get update` first?)")
     return done.stdout
 
 
@@ -131,7 +131,7 @@ def _is_whole(archive: Path, digest: str) -> bool:
 
 
 def unpack(archives: Sequence[Path], root: Path) -> None:
-    """Lay the packages out below `root`, without what no running Watchword opens."""
+    """Unpack the packages below `root`, without the files that Watchword never opens."""
     for name in _USR_MERGED:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
@@ -145,7 +145,7 @@ def unpack(archives: Sequence[Path], root: Path) -> None:
                 check=True,
             )
         if content.returncode != 0:
-            raise ImageUnavailable(f"dpkg-deb could not read {archive}")
+            raise ImageUnavailableError(f"dpkg-deb could not read {archive}")
     _drop(root)
     _write_certificates(root)
     for package in map(described, archives):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """OCI images written down by hand: the same files in give the same bytes, and so the same digest, out.
 
-An image is a handful of JSON documents beside tar files. Written with fixed times, owners and order, an image
-can be built again by anybody and compared; an engine's own idea of "now" in it takes that away.
+An image is a handful of JSON documents and tar files. Written with fixed times, owners and order, an image
+can be built again by anyone and compared; with an engine's own time in it, it cannot.
 Source: OCI image-spec 1.1 (layer.md, manifest.md, config.md, image-layout.md).
 """
 
@@ -55,7 +55,7 @@ def layer_of_folder(root: Path, created_by: str, *, without: Collection[str] = (
     """A layer of everything below `root`, except the names `without`, which earlier layers hold.
 
     Modes are kept; owners become root and times the epoch, which is what a reproducible image says of files
-    that nobody will ever edit.
+    that no one will ever edit.
     """
     entries: list[tuple[str, Path]] = []
     for folder, folders, files in os.walk(root):
@@ -68,7 +68,7 @@ def layer_of_folder(root: Path, created_by: str, *, without: Collection[str] = (
 
 
 def layer_of_files(files: Mapping[str, tuple[bytes, int]], created_by: str) -> Layer:
-    """A layer of given files: path in the image to content and mode. Their folders are not said anew."""
+    """A layer of given files: path in the image to content and mode. Their folders are in earlier layers."""
 
     def entries() -> Iterable[tuple[str, tarfile.TarInfo, bytes]]:
         for name, (content, mode) in sorted(files.items()):
@@ -85,28 +85,42 @@ def write_archive(path: Path, reference: str, image: Image, *, created: str) -> 
     `reference` is the name that an import gives it, with its tag; `created` is RFC 3339.
     """
     configuration = _json(_configuration(image, created))
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{_MEDIA}.manifest.v1+json",
-            "config": _descriptor(f"{_MEDIA}.config.v1+json", configuration),
-            "layers": [_descriptor(f"{_MEDIA}.layer.v1.tar+gzip", layer.content) for layer in image.layers],
-            "annotations": dict(image.labels),
-        }
-    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{_MEDIA}.manifest.v1+json",
+        "config": descriptor(f"{_MEDIA}.config.v1+json", configuration),
+        "layers": [descriptor(f"{_MEDIA}.layer.v1.tar+gzip", layer.content) for layer in image.layers],
+        "annotations": dict(image.labels),
+    }
     names = {
         "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
         "io.containerd.image.name": reference,
     }
     platform = {"architecture": image.architecture, "os": "linux"}
-    described = {
-        **_descriptor(f"{_MEDIA}.manifest.v1+json", manifest),
-        "platform": platform,
-        "annotations": names,
-    }
-    index = _json({"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [described]})
-    blobs = [configuration, manifest, *(layer.content for layer in image.layers)]
-    files = {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in blobs}
+    blobs = [configuration, *(layer.content for layer in image.layers)]
+    return write_layout(path, manifest, blobs, {"annotations": names, "platform": platform})
+
+
+def descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    """What names a blob in a manifest (image-spec 1.1, descriptor.md)."""
+    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}
+
+
+def write_layout(
+    path: Path, manifest: Mapping[str, Any], blobs: Sequence[bytes], described: Mapping[str, Any]
+) -> str:
+    """Write an OCI archive of one manifest; returns the manifest's digest.
+
+    Args:
+        path: where to.
+        manifest: the manifest.
+        blobs: what it names.
+        described: what the index says of the manifest besides its type, digest and size.
+    """
+    content = _json(manifest)
+    entry = {**descriptor(manifest["mediaType"], content), **described}
+    index = _json({"schemaVersion": 2, "mediaType": f"{_MEDIA}.index.v1+json", "manifests": [entry]})
+    files = {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in (content, *blobs)}
     files |= {"index.json": index, "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
     with path.open("wb") as output:
         _write_tar(
@@ -114,7 +128,7 @@ def write_archive(path: Path, reference: str, image: Image, *, created: str) -> 
             [(_new_entry(folder, 0o755, tarfile.DIRTYPE), b"") for folder in ("blobs", "blobs/sha256")]
             + [(_new_entry(name, 0o644), content) for name, content in sorted(files.items())],
         )
-    return _digest(manifest)
+    return _digest(content)
 
 
 def _configuration(image: Image, created: str) -> dict[str, Any]:
@@ -178,10 +192,6 @@ def _new_entry(name: str, mode: int, kind: bytes = tarfile.REGTYPE) -> tarfile.T
     entry = tarfile.TarInfo(name)
     entry.mode, entry.type = mode, kind
     return entry
-
-
-def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}
 
 
 def _digest(content: bytes) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The top of the image: Watchword's wheel and its locked dependencies, compiled by the image's own Python.
 
-A read-only root file system has nowhere to keep bytecode: not compiled here, every start would compile anew.
-The bytecode is of the kind that no time stamp decides on, so that it is the same bytes in every build.
+A read-only root file system has nowhere to keep bytecode, so every start would compile again.
+It is bytecode that is checked by no time stamp, and so the same bytes in every build.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from image.debian import PYTHON, ImageUnavailable
+from image.debian import PYTHON, ImageUnavailableError
 
 PACKAGES = "usr/lib/python3/dist-packages"  # where Debian's Python looks without being told
 WHEEL_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_DISTRIBUTIONS = {"wheel": "*.whl", "sdist": "*.tar.gz"}
 _PLATFORMS = {
     "amd64": ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64"),
     "arm64": ("manylinux_2_34_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64"),
@@ -29,20 +30,38 @@ def install_locked(requirements: Path, root: Path, *, architecture: str, scratch
     _pip_into(root, scratch, architecture, "--require-hashes", "--no-deps", f"--requirement={requirements}")
 
 
-def build_wheel(source: Path, folder: Path, *, epoch: int) -> Path:
-    """Build Watchword's own wheel from `source`, every time in it being `epoch` (Unix seconds)."""
-    # From a copy of what belongs in it: an editable tree has more lying about than was committed.
+def build_distributions(
+    source: Path, folder: Path, *, epoch: int, targets: Sequence[str] = ("wheel",)
+) -> list[Path]:
+    """Build Watchword's own distributions from `source` into `folder`; returns one file for each target.
+
+    Args:
+        source: the checkout.
+        folder: for the files, and for what building them needs.
+        epoch: every time in them, in Unix seconds.
+        targets: `wheel`, `sdist` or both.
+
+    Raises:
+        ImageUnavailableError: they cannot be built; the message says what hatchling said.
+    """
+    # From a copy of what belongs in it: an editable tree has more in it than was committed.
     tree = folder / "source"
     shutil.copytree(source / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in WHEEL_FILES:
         shutil.copy(source / name, tree / name)
     _run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)],
+        [
+            *(sys.executable, "-m", "hatchling", "build", "--directory", str(folder)),
+            *(f"--target={target}" for target in targets),
+        ],
         cwd=tree,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch)},
     )
-    [wheel] = folder.glob("*.whl")
-    return wheel
+    found = []
+    for target in targets:
+        [file] = folder.glob(_DISTRIBUTIONS[target])
+        found.append(file)
+    return found
 
 
 def install_wheel(wheel: Path, root: Path, *, architecture: str, scratch: Path) -> None:
@@ -51,9 +70,9 @@ def install_wheel(wheel: Path, root: Path, *, architecture: str, scratch: Path) 
 
 
 def compile_all(folders: Iterable[str], root: Path) -> None:
-    """Compile what lies below `folders` of the image with the image's own Python, in a root of its own."""
+    """Compile what is below `folders` of the image with the image's own Python, in a root of its own."""
     enter = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-    # Unchecked: the files beside it never change, and looking at them costs every start.
+    # Unchecked: the files beside it never change, and looking at them slows every start.
     command = ["-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
     _run(
         [*enter, "chroot", str(root), f"/usr/bin/python{PYTHON}", "-I", *command, *folders],
@@ -87,7 +106,7 @@ def _move_new(staged: Path, packages: Path) -> None:
 
 
 def _drop_sources_of_extensions(package: Path) -> None:
-    """Sources in C lie beside what was compiled of them, for nobody at run time: 10 MB of uvloop's 14."""
+    """Remove the C sources next to what was compiled from them: unused at run time, 10 MB of uvloop's 14."""
     for path in sorted(package.rglob("*")):
         if path.suffix in {".c", ".h", ".pyx", ".pxd", ".pxi"}:
             path.unlink()
@@ -110,4 +129,4 @@ def _forget_this_machine(described: Path) -> None:
 def _run(command: Sequence[str], *, cwd: Path, env: dict[str, str]) -> None:
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ImageUnavailable(f"{' '.join(command[:4])} ...:\n{done.stdout}{done.stderr}")
+        raise ImageUnavailableError(f"{' '.join(command[:4])} ...:\n{done.stdout}{done.stderr}")

@@ -92,7 +92,7 @@ def _of_python(found: Distribution) -> Component:
         type=ComponentType.LIBRARY,
         purl=purl,
         bom_ref=str(purl),
-        description=found.metadata["Summary"],
+        description=found.metadata.get("Summary"),
         licenses=[LicenseFactory().make_from_string(licence)] if licence else [],
     )
 
@@ -100,7 +100,7 @@ def _of_python(found: Distribution) -> Component:
 def _licence_of(found: Distribution) -> str | None:
     """The licence as the package names it: an SPDX expression, or what it said before there were any."""
     for field in ("License-Expression", "License"):
-        stated = str(found.metadata[field] or "").strip()
+        stated = str(found.metadata.get(field) or "").strip()
         if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
             return stated
     classified = [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A root file system that grows step by step, and the layer of what each step added.
 
-A step may only add: what one layer holds, a later one could only hide, and everybody would pull both.
+A step may only add: what one layer holds, a later one could only hide, and everyone would pull both.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _names_below(root: Path) -> set[str]:
 
 def _keep(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: another build may look at the same moment.
+    # Whole or not at all: another build may read at the same time.
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(content)
     unfinished.rename(path)

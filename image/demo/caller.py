@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A caller that keeps calling and keeps count: how often it got through, and every reason why it did not.
 
-It reads its token as the SDK does, anew for each call. One JSON object a second on stdout, with the counts so
-far; an answer that is not a 2xx, or no answer at all, is said at once.
+It reads its token for each call, as the SDK does. Once a second it prints a JSON object with the counts so
+far; an answer that is not a 2xx, or no answer at all, is printed at once.
 """
 
 import argparse

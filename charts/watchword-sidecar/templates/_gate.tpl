@@ -1,9 +1,9 @@
 {{- /* SPDX-License-Identifier: Apache-2.0 */ -}}
-{{- /* The gate as a native sidecar, for spec.initContainers: dict root, service, port, upstreamPort, image; opsPort, listenHost, runAsUser, logLevel, imagePullPolicy. */ -}}
+{{- /* The gate as a native sidecar, for spec.initContainers: dict root, service, port, upstreamPort, image; opsPort, listenHost, runAsUser ("" leaves it out), resources, logLevel, imagePullPolicy. */ -}}
 {{- define "watchword.gate.container" -}}
 {{- $ops := default 9090 .opsPort -}}
 {{- $host := default "0.0.0.0" .listenHost -}}
-{{- $user := default 65532 .runAsUser -}}
+{{- $user := hasKey . "runAsUser" | ternary .runAsUser 65532 -}}
 - name: watchword-gate
   image: {{ required "watchword.gate.container: image is missing" .image | quote }}
   imagePullPolicy: {{ default "IfNotPresent" .imagePullPolicy }}
@@ -40,16 +40,24 @@
   lifecycle:
     preStop: {exec: {command: [/usr/bin/watchword, drain]}}
   resources:
+    {{- if .resources }}
+    {{- toYaml .resources | nindent 4 }}
+    {{- else }}
     requests: {cpu: 10m, memory: 64Mi}
     limits: {memory: 128Mi}
+    {{- end }}
   securityContext:
     allowPrivilegeEscalation: false
     capabilities: {drop: [ALL]}
     privileged: false
     readOnlyRootFilesystem: true
-    runAsGroup: {{ $user }}
+    {{- if ne (toString $user) "" }}
+    runAsGroup: {{ int64 $user }}
+    {{- end }}
     runAsNonRoot: true
-    runAsUser: {{ $user }}
+    {{- if ne (toString $user) "" }}
+    runAsUser: {{ int64 $user }}
+    {{- end }}
     seccompProfile: {type: RuntimeDefault}
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:

@@ -20,16 +20,24 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{- /* Metadata of an object: (list $ component name). Cluster-scoped objects pass "" as fourth. */ -}}
+{{- /* Metadata of an object: (list $ component name). A fourth is its namespace, "" of cluster-scoped objects; a
+       fifth is a dict of `labels` and `annotations` of its own, which win over the common ones. */ -}}
 {{- define "watchword.metadata" -}}
 {{- $root := index . 0 -}}
+{{- $namespace := $root.Release.Namespace -}}
+{{- $own := dict -}}
+{{- if gt (len .) 3 }}{{ $namespace = index . 3 }}{{ end -}}
+{{- if gt (len .) 4 }}{{ $own = index . 4 }}{{ end -}}
 name: {{ index . 2 }}
-{{- if eq (len .) 3 }}
-namespace: {{ $root.Release.Namespace }}
+{{- with $namespace }}
+namespace: {{ . }}
 {{- end }}
 labels:
   {{- include "watchword.labels" (list $root (index . 1)) | nindent 2 }}
-{{- with $root.Values.commonAnnotations }}
+  {{- with $own.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (default (dict) $own.annotations) (default (dict) $root.Values.commonAnnotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -57,14 +65,39 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{- /* Set each value that is missing to its default: with `helm upgrade --reuse-values` the values are the older
+chart's, and what that one did not know is not there. Every template begins with it. */ -}}
+{{- define "watchword.complete" -}}
+{{- include "watchword.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- end -}}
+
+{{- /* (list given defaults). What people fill in freely is taken whole: a member that they removed stays away. */ -}}
+{{- define "watchword.fill" -}}
+{{- $given := index . 0 -}}
+{{- range $key, $default := index . 1 -}}
+{{- if or (not (hasKey $given $key)) (kindIs "invalid" (get $given $key)) -}}
+{{- $_ := set $given $key $default -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (get $given $key)) (not (has $key (list "resources" "nodeSelector"))) -}}
+{{- include "watchword.fill" (list (get $given $key) $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* User and group of a pod or container: the value pods.runAsUser. Numbers of a values file are floats to Helm. */ -}}
+{{- define "watchword.runAs" -}}
+{{- if ne (toString .) "" -}}
+runAsGroup: {{ int64 . }}
+runAsUser: {{ int64 . }}
+{{ end -}}
+runAsNonRoot: true
+{{- end -}}
+
 {{- define "watchword.containerSecurity" -}}
 allowPrivilegeEscalation: false
 capabilities: {drop: [ALL]}
 privileged: false
 readOnlyRootFilesystem: true
-runAsGroup: 65532
-runAsNonRoot: true
-runAsUser: 65532
+{{ include "watchword.runAs" .Values.pods.runAsUser }}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
@@ -76,10 +109,10 @@ seccompProfile: {type: RuntimeDefault}
 automountServiceAccountToken: true
 enableServiceLinks: false
 securityContext:
-  fsGroup: 65532
-  runAsGroup: 65532
-  runAsNonRoot: true
-  runAsUser: 65532
+  {{- if ne (toString $pods.runAsUser) "" }}
+  fsGroup: {{ int64 $pods.runAsUser }}
+  {{- end }}
+  {{- include "watchword.runAs" $pods.runAsUser | nindent 2 }}
   seccompProfile: {type: RuntimeDefault}
 terminationGracePeriodSeconds: 30
 {{- with $root.Values.imagePullSecrets }}
