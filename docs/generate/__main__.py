@@ -12,10 +12,14 @@ from docs.generate import (
     commands,
     conditions,
     crds,
+    desk,
+    headers,
     metrics,
     permissions,
+    policies,
     reasons,
     resources,
+    schemas,
     snippets,
     usage,
 )
@@ -24,15 +28,21 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.page,
+    "desk.md": desk.page,
     "resources.md": resources.page,
     "admission.md": admission.page,
     "permissions.md": permissions.page,
     "conditions.md": conditions.page,
     "cli.md": commands.page,
     "metrics.md": metrics.page,
+    "headers.md": headers.page,
     "usage-openapi.json": usage.page,
 }
-MANIFESTS: Mapping[str, Callable[[], str]] = {
+SCHEMAS: dict[str, Callable[[], str]] = {
+    schemas.ALL: schemas.page_of_all,
+    **{schemas.file_name(kind): partial(schemas.page, kind) for kind in schemas.KINDS},
+}
+MANIFESTS: dict[str, Callable[[], str]] = {
     f"crds/{name}": partial(crds.page, kind) for name, kind in crds.FILES.items()
 }
 
@@ -46,9 +56,11 @@ def main() -> int:
     stale = []
     files = {REFERENCE / name: page for name, page in PAGES.items()}
     files |= {ROOT / "manifests" / name: page for name, page in MANIFESTS.items()}
+    files |= {ROOT / "manifests" / "schemas" / name: page for name, page in SCHEMAS.items()}
     # A chart can only read what lies in its own folder.
-    files |= {chart.CHART / "files" / name: page for name, page in MANIFESTS.items()}
+    files |= {chart.CHART / "files" / name: page for name, page in (MANIFESTS | policies.FILES).items()}
     files[chart.CHART / "README.md"] = chart.page
+    files[chart.CHART / "files" / "defaults.yaml"] = chart.defaults
     files[ROOT / "manifests" / "snippets" / "protected-pod.yaml"] = snippets.protected
     files[ROOT / "manifests" / "snippets" / "calling-pod.yaml"] = snippets.calling
     for path, page in files.items():

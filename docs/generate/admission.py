@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from watchword.trust.crds import KINDS, definition
+from watchword.trust.crd.definitions import KINDS, definition
 
 Schema = dict[str, Any]
 
@@ -14,7 +14,7 @@ def page() -> str:
     lines = [
         "# Admission: what the API server refuses",
         "",
-        "Generated from `src/watchword/trust/cel` (`make generate`). These rules are part of the CRDs,",
+        "Generated from `src/watchword/trust/crd/cel` (`make generate`). These rules are part of the CRDs,",
         "in CEL: an object that breaks one is refused as it is written, with the answer below, and nothing",
         "of it is stored. The bounds of each field are on the page [The resources](resources.md).",
         "`watchword compile` applies the same rules to a folder of manifests.",

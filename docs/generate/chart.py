@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""charts/watchword/README.md: each value with its default and the comment above it in values.yaml."""
+"""Pages of the chart: each value with its default and meaning, and the defaults for its templates."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+
+from watchword.cli.yaml_output import to_yaml
 
 CHART = Path(__file__).parents[2] / "charts" / "watchword"
 _HEAD = """# The chart `watchword`
@@ -24,6 +26,21 @@ Values that are unknown or contradict each other are refused (`values.schema.jso
 | value | default | meaning |
 |---|---|---|
 """
+
+
+_DEFAULTS = """# SPDX-License-Identifier: Apache-2.0
+# Generated from values.yaml (`make generate`): for templates where an older chart's values lack one.
+"""
+
+
+def defaults() -> str:
+    """The text of files/defaults.yaml: a template cannot read the chart's own values.yaml.
+
+    `pods.maxUnavailable` is left out, where null means that there is no budget, and Helm drops a null.
+    """
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    del values["pods"]["maxUnavailable"]
+    return _DEFAULTS + to_yaml(values)
 
 
 def page() -> str:

@@ -3,10 +3,10 @@
 
 from collections.abc import Iterator
 
-from watchword.trust.conditions import ISSUER, SERVICE, WORKLOAD, ConditionType, Verdict
-from watchword.trust.eventreasons import EventReason
+from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, ConditionType, Verdict
+from watchword.trust.event_reasons import EventReason
 
-_KINDS = (ISSUER, SERVICE, WORKLOAD)
+_KINDS = (ISSUER, SERVICE, WORKLOAD, DESK, CLIENT)
 _TYPES = {
     ConditionType.READY: "Whether it works; the others say more.",
     ConditionType.KEYS_FRESH: "Whether the source of the keys could be read last time.",
@@ -15,11 +15,13 @@ _TYPES = {
     ConditionType.POLICY_APPLIED: "What became of the NetworkPolicy.",
     ConditionType.REACHABLE: "Whether the workload's calls can arrive, as far as this cluster shows it.",
     ConditionType.PEERS_NARROW: "Whether only trusted pods can reach the gate, by this object's peers.",
+    ConditionType.DESK_ACCEPTED: "Whether gates accept tokens of the desk that the service names.",
+    ConditionType.AUDIENCES_DISTINCT: "Whether the audiences that the service declares are its own.",
 }
 _HEAD = """\
 # Conditions and Events
 
-Generated from `src/watchword/trust/conditions.py` and `eventreasons.py` (`make generate`). A condition's
+Generated from `src/watchword/trust/conditions.py` and `event_reasons.py` (`make generate`). A condition's
 message says what is the case for this object and ends with what to do; here is what each reason means in
 general. A test brings each of them about on a real API server.
 

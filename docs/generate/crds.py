@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""manifests/crds/*.yaml: the three CustomResourceDefinitions, as `kubectl apply` takes them."""
+"""manifests/crds/*.yaml: the CustomResourceDefinitions, as `kubectl apply` takes them."""
 
 import yaml
 
-from watchword.trust.crds import KINDS, Kind, definition
+from watchword.cli.yaml_output import PortableDumper
+from watchword.trust.crd.definitions import KINDS, Kind, definition
 
 _HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
@@ -11,14 +12,11 @@ _HEAD = """\
 """
 
 
-class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: list items are indented below their key, and nothing is an alias."""
+class _Dumper(PortableDumper):
+    """YAML as people write it: list items are indented below their key."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  # PyYAML's
         super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML's
-        return True
 
 
 def file_name(kind: Kind) -> str:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/metrics.md: what gate and operator count, from their own registries."""
+"""docs/reference/metrics.md: what gate, operator, webhook and desk count, from their own registries."""
 
 from prometheus_client import CollectorRegistry
 
+from watchword.desk.metrics import DeskMetrics
 from watchword.gate.metrics import GateMetrics
 from watchword.operator.metrics import OperatorMetrics
+from watchword.webhook.app import WebhookMetrics
 
 
 def page() -> str:
@@ -16,13 +18,33 @@ def page() -> str:
         "",
         "## The gate",
         "",
-        *_table(GateMetrics().registry),
+        *_table(_gate()),
         "",
         "## The operator",
         "",
         *_table(OperatorMetrics().registry),
+        "",
+        "## The webhook",
+        "",
+        *_table(_webhook()),
+        "",
+        "## The token desk",
+        "",
+        *_table(DeskMetrics().registry),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _gate() -> CollectorRegistry:
+    metrics = GateMetrics()
+    metrics.follow_certificate(lambda: None)
+    return metrics.registry
+
+
+def _webhook() -> CollectorRegistry:
+    metrics = WebhookMetrics()
+    metrics.follow_certificate(lambda: None)
+    return metrics.registry
 
 
 def _table(registry: CollectorRegistry) -> list[str]:

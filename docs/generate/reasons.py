@@ -12,8 +12,17 @@ _BEFORE = (
 _AFTER = (
     (
         16,
-        "a route matches, its scope and the account are granted",
-        (Reason.NO_ROUTE, Reason.INSUFFICIENT_SCOPE, Reason.ACCOUNT_NOT_GRANTED),
+        "a desk did not take the token back; a route matches; its scope, account and project are granted",
+        (
+            Reason.REVOCATIONS_UNKNOWN,
+            Reason.REVOKED,
+            Reason.NO_ROUTE,
+            Reason.AMBIGUOUS_QUERY,
+            Reason.INSUFFICIENT_SCOPE,
+            Reason.ACCOUNT_NOT_GRANTED,
+            Reason.WRONG_PURPOSE,
+            Reason.NOT_IN_TOKEN,
+        ),
     ),
     (17, "the workload is within its rate", (Reason.RATE_LIMITED,)),
 )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/resources.md: the fields of the three resources, from the schemas of the CRDs."""
+"""docs/reference/resources.md: the fields of the resources, from the schemas of the CRDs."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from watchword.trust.crds import KINDS, definition
-from watchword.trust.specs import API_VERSION
+from watchword.trust.api.v1alpha1 import API_VERSION
+from watchword.trust.crd.definitions import KINDS, definition
 
 Schema = dict[str, Any]
 _BOUNDS = (
@@ -26,8 +26,8 @@ def page() -> str:
     lines = [
         "# The resources",
         "",
-        f"Generated from `src/watchword/trust/specs` (`make generate`). API version `{API_VERSION}`;",
-        "category `watchword`, so that `kubectl get watchword` lists all three. A field that is not listed",
+        f"Generated from `src/watchword/trust/api/v1alpha1` (`make generate`). API version `{API_VERSION}`;",
+        "category `watchword`, so that `kubectl get watchword` lists them all. A field that is not listed",
         "is refused by name by `watchword compile`, and by `kubectl`, which validates strictly. What else is",
         "refused as it is written is on the page [Admission](admission.md); `kubectl explain` shows the same",
         "texts.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from watchword.cli.compile import plain_yaml
+from watchword.cli.yaml_output import to_yaml
 from watchword.injection import Injected, InjectionSettings, ServiceFacts, World, inject
 
 _HEAD = """# SPDX-License-Identifier: Apache-2.0
@@ -13,12 +13,14 @@ _HEAD = """# SPDX-License-Identifier: Apache-2.0
 # What `watchword inject` prints; generated (`make generate`).
 """
 _SERVICE = ServiceFacts(
-    "tuist", "tuist-server", {"app": "tuist-server"}, 8443, 8080, "tuist-server", 3600, "tuist-server"
+    "tuist", "tuist-server", {"app": "tuist-server"}, 8443, 8080, None, 3600, "tuist-server"
 )
 _WORLD = World(
     {("tuist", "tuist-server"): _SERVICE},
     frozenset({"tuist"}),
     frozenset({("tuist", "tuist-server", "reports", "reports")}),
+    # Of no cluster: put in what `kubectl get protectedservice tuist-server -n tuist -o wide` shows.
+    "00000000-0000-0000-0000-000000000000",
 )
 _APP = """
 apiVersion: v1
@@ -47,7 +49,9 @@ def protected() -> str:
 
 def calling() -> str:
     """A pod with its token."""
-    return _page(_CALLER, "reports", "A pod with a token for tuist/tuist-server, renewed by the kubelet.")
+    return _page(
+        _CALLER, "reports", "A pod with a token for tuist/tuist-server; the audience is its status.audience."
+    )
 
 
 def _page(text: str, namespace: str, what: str) -> str:
@@ -55,4 +59,4 @@ def _page(text: str, namespace: str, what: str) -> str:
     found = inject(pod, namespace, _WORLD, InjectionSettings(image="REGISTRY/gate"))
     if not isinstance(found, Injected):
         raise TypeError(f"the snippet's pod is not injected: {found}")
-    return _HEAD.format(what=what) + plain_yaml(found.pod)
+    return _HEAD.format(what=what) + to_yaml(found.pod)

@@ -3,7 +3,7 @@
 
 import json
 
-from watchword.gate.openapi import openapi
+from watchword.gate.usage.openapi import openapi
 
 
 def page() -> str:

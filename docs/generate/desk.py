@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/reference/desk.md: the desk's endpoints, what they take and answer, and how they say no."""
+
+from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
+from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
+from watchword.desk.forms import MAX_FORM_BYTES, MAX_PARAMETERS
+from watchword.desk.grant_request import DETAIL_TYPE, MAX_DETAILS, MAX_NAMES
+from watchword.desk.metadata import INTROSPECT, JWKS, RESOURCE_METADATA, REVOKE, SERVER_METADATA, TOKEN
+from watchword.desk.reasons import DeskReason
+
+_ENDPOINTS = (
+    (f"POST {TOKEN}", "exchanges a workload's own token for a narrower one (RFC 8693)"),
+    (f"POST {INTROSPECT}", "says whether a token is active, to resource servers (RFC 7662)"),
+    (f"POST {REVOKE}", "takes a token back (RFC 7009); a 2xx means that it is durable"),
+    (f"GET {SERVER_METADATA}", "the authorization server's metadata (RFC 8414)"),
+    (f"GET {RESOURCE_METADATA}", "the desk as a protected resource (RFC 9728)"),
+    (f"GET {JWKS}", "the desk's public keys (RFC 7517)"),
+)
+_EXCHANGE = (
+    ("grant_type", "yes", f"`{GRANT_TYPE}`"),
+    ("subject_token", "yes", "a projected ServiceAccount token whose only audience is the desk's"),
+    ("subject_token_type", "yes", f"`{JWT_TYPE}`"),
+    ("audience", "yes, once", "the service: `<namespace>/<name>`, or its own audience (`status.audience`)"),
+    ("scope", "one of the two", "what the token may do: scopes with one space between two"),
+    ("account", "with `scope`", "the account that it is for; absent: only paths without an account"),
+    ("project", "with `account`", "the project that it is for; absent: only paths without a project"),
+    (
+        "authorization_details",
+        "forms",
+        (
+            f"RFC 9396: 1 to {MAX_DETAILS} objects of the type `{DETAIL_TYPE}` with `actions` (scopes), "
+            f"`accounts` and `projects`, each with 1 to {MAX_NAMES} names"
+        ),
+    ),
+    ("purpose", "no", "a word that the TrustedWorkload allows in `spec.purposes`"),
+    ("requested_token_type", "no", f"`{ACCESS_TOKEN_TYPE}` or `{JWT_TYPE}`"),
+    ("client_id", "no", "changes nothing, unless it names a DeskClient, which would have to prove itself"),
+)
+_CLAIMS = (
+    ("iss", "`spec.issuer` of the TokenDesk"),
+    ("sub, client_id", "`workload:<issuer>:<namespace>:<name>`"),
+    ("aud", "the service's derived audience, and nothing else"),
+    ("iat, exp", "seconds; `exp` is never after the end of the token that it was made from"),
+    ("jti", "the token's id, as the audit log and revocations name it"),
+    ("scope", "all actions of the details"),
+    ("authorization_details", "what the token allows; its workload must allow it as well"),
+    ("purpose", "what it is for, where it is for something"),
+    ("watchword", "`kind`, and `origin`: which token of which pod it was made from"),
+)
+_EVENTS = (
+    (
+        "token_issued",
+        (
+            "`subject`, `workload`, `service`, `token_id`, `expires_at`, `authorization_details`, `purpose`, "
+            "`origin`, `key`, and by which rules: `bundle` with `bundle_generation`"
+        ),
+    ),
+    (
+        "token_revoked",
+        "`subject`, `service`, `token_id`, `expires_at`, and `by`: `holder`, or which client or workload",
+    ),
+    ("revocation_ignored", "a client or workload asked to revoke another one's token; it was answered 200"),
+    (
+        "request_refused",
+        "a proven caller was refused: `endpoint`, `reason`, `detail`, and `internal`, which it is not told",
+    ),
+    (
+        "strangers_refused",
+        "refusals of callers who proved nothing, once a minute: `refusals` with counts, `addresses`",
+    ),
+    ("store_renewed", "the store was restored, and got another id; all earlier keys are revoked"),
+)
+_FORMS = f"""Endpoints of OAuth take `application/x-www-form-urlencoded` in UTF-8: at most
+{MAX_FORM_BYTES // 1024} KiB and {MAX_PARAMETERS} parameters, each sent once (the RFC lets `audience` and
+`resource` be repeated; the desk issues for one). An empty value counts as none, unknown parameters are
+ignored, and nothing is read from the URL. Answers are `no-store`. The issuer in tokens and documents is
+`spec.issuer`, whatever the Host header says."""
+_AFTER_EXCHANGE = """A request that is partly covered by the workload's grants is refused whole.
+`actor_token` and `resource` are refused, not ignored. The same projected token may be exchanged as often as
+it lives.
+
+The token is a JWT (RFC 9068): `typ: at+jwt`, ES256."""
+_CLIENTS = f"""A resource server is a `DeskClient` of that type, and authenticates in one way:
+
+- `client_assertion` with `client_assertion_type={ASSERTION_TYPE}`: its own projected token, or an assertion
+  by a key of its `jwks`. The only audience is the desk's issuer (not an endpoint). An assertion of its own
+  has a `jti`, counts once, and lives for at most {MAX_ASSERTION_SECONDS} s.
+- `client_secret_basic` or `client_secret_post`, where its `secretRef` holds the secret's SHA-256.
+
+Introspection answers about a token only where the service names the client in `spec.resourceServers` and
+the client the service in `spec.serviceRefs`; for everything else `{{"active": false}}` and nothing more. It
+says what the token *and* its workload allow by now. Keep an answer for at most 30 seconds.
+
+Anyone who holds a token may revoke it, without any client authentication. Unknown tokens are answered 200.
+Gates that follow their bundle refuse it within two seconds; a resource server that only reads claims does
+not see it."""
+_AUDIT = """One entry for each effect, in the transaction of the effect; never a token, a secret or an
+e-mail address. Each has `sequence`, `time`, `event`, and where there was a request, `request_id` and
+`peer`."""
+_ERRORS = """The body has the RFC's `error` and `error_description`, and `reason`, `remedy` and
+`request_id`. A subject token that is not accepted is `invalid_request` with 400 (RFC 8693, section 2.2.2),
+whatever a gate would have answered, and its `reason` is one of [the gates' own](reasons.md)."""
+
+
+def page() -> str:
+    """The page's text."""
+    lines = [
+        "# The token desk: endpoints, tokens, errors",
+        "",
+        "Generated from the code (`make generate`). How to use it:",
+        "[exchange a token](../how-to/exchange-a-token.md),",
+        "[a cache node that asks](../how-to/a-cache-node-that-asks.md),",
+        "[run the desk](../how-to/run-the-desk.md).",
+        "",
+        "| endpoint | what |",
+        "|---|---|",
+        *(f"| `{path}` | {what} |" for path, what in _ENDPOINTS),
+        "",
+        _FORMS,
+        "",
+        "## Exchange",
+        "",
+        "| parameter | required | what |",
+        "|---|---|---|",
+        *(f"| `{name}` | {required} | {what} |" for name, required, what in _EXCHANGE),
+        "",
+        _AFTER_EXCHANGE,
+        "",
+        "| claim | what |",
+        "|---|---|",
+        *(f"| `{name}` | {what} |" for name, what in _CLAIMS),
+        "",
+        "## Clients",
+        "",
+        _CLIENTS,
+        "",
+        "## The audit log",
+        "",
+        _AUDIT,
+        "",
+        "| event | what it says |",
+        "|---|---|",
+        *(f"| `{name}` | {what} |" for name, what in _EVENTS),
+        "",
+        "## Errors",
+        "",
+        _ERRORS,
+    ]
+    for reason in DeskReason:
+        lines += [
+            "",
+            f"### {reason.code}",
+            "",
+            f"**{reason.status} {reason.error}.** {reason.summary}",
+            "",
+            f"What to do: {reason.remedy}",
+        ]
+    return "\n".join(lines) + "\n"
