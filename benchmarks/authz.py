@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/authz` per core: CPU time a request beside a bare httptools+uvloop responder, in one interleaved run.
+"""`/authz` per core: CPU time a request next to a bare httptools+uvloop responder, in one interleaved run.
 
 Warm: one token, again and again. Cold: every token new. Hostile: every token new, and its signature broken.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.gateprocess import bare_responder, bundle, gate
 from benchmarks.load import cpu_seconds, request, send_all
 from benchmarks.table import markdown
-from tests.identity.tokens import Signer, token
+from testing.tokens import Signer, token
 
 ROUNDS, WARM_REQUESTS, COLD_REQUESTS = 5, 20_000, 4_000
 

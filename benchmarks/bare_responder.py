@@ -16,6 +16,8 @@ _ANSWER = (
     b"x-watchword-subject: system:serviceaccount:atlas-production:atlas\r\n"
     b"x-watchword-issuer: atlas-production\r\nx-watchword-workload: tuist/atlas\r\n"
     b"x-watchword-scopes: account:usage:read\r\nx-watchword-accounts: *\r\n"
+    b"x-watchword-account: \r\nx-watchword-project: \r\n"
+    b'x-watchword-grants: [{"scopes":["account:usage:read"],"accounts":["*"]}]\r\n'
     b"x-watchword-decision-id: 0123456789abcdef-1\r\n\r\n"
 )
 

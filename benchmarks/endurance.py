@@ -16,7 +16,7 @@ from benchmarks.load import resident_mebibytes
 from benchmarks.peers.measure import build_load
 from benchmarks.peers.tokens import write_requests
 from benchmarks.table import markdown
-from tests.identity.tokens import Signer, token
+from testing.tokens import Signer, token
 
 WORKLOADS, MILLION, CHUNK = 10_000, 1_000_000, 20_000
 

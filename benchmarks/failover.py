@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long nobody leads: from the end of one operator to the standby at work, and to an edit's effect.
+"""How long no one leads: from the end of one operator to the standby at work, and to an edit's effect.
 
 At each end a workload is trusted in the same moment: what a person waits for is the gate that lets it in, not
 a Lease that changes hands.
@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.table import markdown
-from tests.controlplane import find_binaries, start_cluster, start_etcd
-from tests.faults.standing import Standing, standing
-from tests.operatorprocess import Replica
+from testing.controlplane import find_binaries, start_cluster, start_etcd
+from testing.faults.standing import Standing, standing
+from testing.operator_process import Replica
 
 AWAY_SECONDS = 15.0
 _MOST_OUTAGES = 5
@@ -83,7 +83,7 @@ def _outage(place: Standing, crew: list[Replica]) -> float:
 
 def _seconds(begun: float, holds: Callable[[], bool]) -> float:
     while not holds():
-        assert time.monotonic() - begun < 120, "nobody took over"
+        assert time.monotonic() - begun < 120, "no one took over"
         time.sleep(0.01)
     return time.monotonic() - begun
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from benchmarks.gateprocess import bundle, gate
 from benchmarks.load import request, resident_mebibytes, send_all
 from benchmarks.table import markdown
-from tests.identity.tokens import Signer, token
+from testing.tokens import Signer, token
 
 STARTS = 7
 
 
 def run() -> str:
-    """Medians over several starts; an empty Python beside them, as what nobody can go below."""
+    """Medians over several starts; an empty Python next to them, as what no one can go below."""
     signer = Signer("bench")
     now = int(time.time())
     calls = [request(token(signer, iat=now, nbf=now, exp=now + 3600, jti=str(n))) for n in range(2_000)]

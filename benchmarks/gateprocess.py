@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes under measurement: the real gate on a bundle, and the bare responder beside it."""
+"""Processes under measurement: the real gate on a bundle, and the bare responder next to it."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.identity.tokens import AUDIENCE, URL, Signer
+from testing.tokens import AUDIENCE, URL, Signer
 from watchword.trust import compile_resources, encode_bundle, parse_manifests
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from benchmarks.load import resident_mebibytes
 from benchmarks.table import markdown
-from tests.identity.tokens import Signer
-from tests.operator.keys.authority import Authority
-from tests.operator.keys.endpoint import Visit, always, answer, endpoint
-from tests.operator.keys.following import World, issuer, jwks, running
+from testing.keys.authority import Authority
+from testing.keys.endpoint import Visit, always, answer, endpoint
+from testing.keys.polling import World, issuer, jwks, running
+from testing.tokens import Signer
 from watchword.operator.keys.addresses import AddressRules
 
 SIZES = (100, 1_000)

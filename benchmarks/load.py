@@ -2,7 +2,7 @@
 """A load from one thread, and what it cost the server in CPU seconds.
 
 CPU time of the server's process is steadier than requests a second where cores are shared: it does not count
-the time in which somebody else had the core. Sixteen connections, one request in flight on each.
+the time in which someone else had the core. Sixteen connections, one request in flight on each.
 """
 
 import os

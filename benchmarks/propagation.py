@@ -20,13 +20,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.table import markdown
-from tests.cluster.operator.operated import AUDIENCE, OPERATOR_USER, Operated, audit_flags, path_of, signed
-from tests.controlplane import Cluster, find_binaries, start_cluster, wait_until
-from tests.gateprocess import running_gate
-from tests.identity.tokens import Signer
-from tests.operatorprocess import Replica, give_back_lease, kubeconfig_of, running_operator
+from testing.controlplane import Cluster, find_binaries, start_cluster, wait_until
+from testing.gate_process import running_gate
+from testing.operated import AUDIENCE, OPERATOR_USER, Operated, audit_flags, path_of, signed
+from testing.operator_process import Replica, give_back_lease, kubeconfig_of, running_operator
+from testing.tokens import Signer
 from watchword.trust import encode_bundle
-from watchword.trust.crds import definitions
+from watchword.trust.crd.definitions import definitions
 
 PER_NAMESPACE = 50
 ISSUER = "bench"

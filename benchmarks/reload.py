@@ -19,7 +19,7 @@ from benchmarks.gateprocess import bundle, gate
 from benchmarks.peers.measure import build_load
 from benchmarks.peers.tokens import write_requests
 from benchmarks.table import markdown
-from tests.identity.tokens import Signer, token
+from testing.tokens import Signer, token
 from watchword.trust import Bundle, decode_bundle, encode_bundle, seal
 
 WORKLOADS, RATE, SECONDS, ROUNDS, RELOADS = 10_000, 2_000, 4.0, 5, 6

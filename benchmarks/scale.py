@@ -17,10 +17,10 @@ from typing import Any
 
 from benchmarks.propagation import ISSUER, edited, memory_of, populate, started
 from benchmarks.table import markdown
-from tests.cluster.operator.operated import OPERATOR_USER, Operated, audit_flags
-from tests.controlplane import Cluster, find_binaries, start_cluster
-from tests.identity.tokens import Signer
-from tests.operatorprocess import Replica, kubeconfig_of
+from testing.controlplane import Cluster, find_binaries, start_cluster
+from testing.operated import OPERATOR_USER, Operated, audit_flags
+from testing.operator_process import Replica, kubeconfig_of
+from testing.tokens import Signer
 from watchword.trust import (
     ProtectedService,
     TrustedWorkload,
@@ -28,7 +28,7 @@ from watchword.trust import (
     parse_manifests,
 )
 from watchword.trust.bundle import pack_bundle
-from watchword.trust.crds import definitions
+from watchword.trust.crd.definitions import definitions
 from watchword.trust.issuers import Issuers, ready_issuers
 from watchword.trust.service import compile_service
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a whole decision costs beside the one thing that nobody can leave out: verifying the signature.
+"""What a whole decision costs next to the one thing that no one can leave out: verifying the signature.
 
 Each round times the bare verification of `cryptography`, ours and PyJWT's `decode` one after the other, on
 the same token; the ratio of a round is free of what else the machine was doing.
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from benchmarks.table import markdown
-from tests.identity.tokens import AUDIENCE, NOW, URL, Signer, policy, token
+from testing.tokens import AUDIENCE, NOW, URL, Signer, policy, token
 from watchword.identity import Identity, verify
 
 ROUNDS, CALLS = 81, 200
@@ -62,7 +62,7 @@ def _pyjwt(signer: Signer, given: bytes) -> object:
 
 
 def _time(call: Callable[[], object]) -> float:
-    # CPU time of this thread: it does not count the time in which somebody else had the core.
+    # CPU time of this thread: it does not count the time in which someone else had the core.
     start = time.thread_time()
     for _ in range(CALLS):
         call()

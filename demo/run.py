@@ -2,7 +2,7 @@
 """The main job at work, told step by step: `make demo`, or `make demo KEEP=1` to leave it running.
 
 Real processes, real HTTP, no cluster. Each step says what it expects and is checked against it: a demo that
-narrates success whatever happens would teach nobody anything. Tokens are never printed.
+narrates success whatever happens would teach nothing. Tokens are never printed.
 """
 
 import json
@@ -20,11 +20,12 @@ from typing import Any
 import click
 import httpx
 
-from watchword.cli.dev_issuer import DevelopmentIssuer, TokenAsked
+from watchword.cli.dev.issuer import DevelopmentIssuer, TokenAsked
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 15.0
 NEW_TRUST_SECONDS = 10.0
+REVOKED_SECONDS = 2.0
 PLAIN = bool(os.environ.get("NO_COLOR"))
 STRANGER = """\
 apiVersion: watchword.dev/v1alpha1
@@ -37,16 +38,47 @@ spec:
   grants: [{scopes: ["account:usage:read"], accounts: [acme]}]
 """
 
+ROUTE = (
+    '    - {path: "/api/projects/{account}/{project}/builds", methods: [GET], scope: "project:builds:read"}'
+)
+DESK = """\
+apiVersion: watchword.dev/v1alpha1
+kind: TokenDesk
+metadata: {namespace: watchword-desk, name: desk}
+spec:
+  issuer: https://desk.example.com
+  allowedNamespaces: {matchLabels: {kubernetes.io/metadata.name: tuist}}
+"""
+DESK_AUDIENCE = "watchword.dev/desks/dev/watchword-desk/desk"
+BUILDER = """\
+apiVersion: watchword.dev/v1alpha1
+kind: TrustedWorkload
+metadata: {namespace: tuist, name: builder}
+spec:
+  serviceRef: {name: tuist-server}
+  issuerRef: {name: development}
+  serviceAccount: {namespace: builds, name: builder}
+  grants: [{scopes: ["project:builds:read"], accounts: [acme], projects: ["*"]}]
+"""
+EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "audience": "tuist/tuist-server",
+    "scope": "project:builds:read",
+    "account": "acme",
+    "project": "ios",
+}
 
-class StepFailed(Exception):
+
+class StepFailedError(Exception):
     """A step came out differently from what it says."""
 
 
 class Demo:
-    """A running gate with its development issuer, and the calls that are made to it."""
+    """A running gate with its development issuer and desk, and the calls that are made to them."""
 
-    def __init__(self, folder: Path, gate: str, issuer: str) -> None:
-        self.folder, self.gate, self.issuer = folder, gate, issuer
+    def __init__(self, folder: Path, gate: str, issuer: str, desk: str) -> None:
+        self.folder, self.gate, self.issuer, self.desk = folder, gate, issuer, desk
         self.http = httpx.Client(trust_env=False, timeout=5.0)
         self.steps = 0
 
@@ -82,7 +114,9 @@ def expect(answer: httpx.Response, status: int, reason: str | None = None) -> No
     said = answer.headers.get("X-Watchword-Reason")
     if answer.status_code != status or (reason is not None and said != reason):
         wanted = f"{status} {reason or ''}".strip()
-        raise StepFailed(f"expected {wanted}, got {answer.status_code} {said or ''}: {answer.text[:300]}")
+        raise StepFailedError(
+            f"expected {wanted}, got {answer.status_code} {said or ''}: {answer.text[:300]}"
+        )
     if reason is not None:
         body = answer.json()
         click.echo(f"     reason: {reason}")
@@ -97,9 +131,9 @@ def identity_steps(demo: Demo) -> None:
     for name in ("Subject", "Issuer", "Workload", "Scopes", "Accounts"):
         click.echo(f"     X-Watchword-{name}: {answer.headers[f'X-Watchword-{name}']}")
     if answer.headers["X-Watchword-Subject"] != "system:serviceaccount:atlas-production:atlas":
-        raise StepFailed("the identity headers name somebody else")
+        raise StepFailedError("the identity headers name someone else")
 
-    demo.step("A stranger calls: the same cluster, a ServiceAccount that nobody trusts")
+    demo.step("A stranger calls: the same cluster, a ServiceAccount that no one trusts")
     expect(demo.call("reporting/reporter", demo.token("reporting", "reporter")), 403, "unknown_workload")
 
     demo.step("Atlas calls with a token that was made for another service")
@@ -124,7 +158,7 @@ def trust_step(demo: Demo) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     while demo.http.get(demo.gate + "/authz", headers=headers).status_code != 200:
         if time.monotonic() - saved > NEW_TRUST_SECONDS:
-            raise StepFailed("the new manifest did not take effect")
+            raise StepFailedError("the new manifest did not take effect")
         time.sleep(0.02)
     took = time.monotonic() - saved
     expect(demo.call("reporting/reporter", token), 200)
@@ -150,7 +184,7 @@ def usage_steps(demo: Demo) -> None:
         answer = demo.call("atlas-production/atlas", token, path, **sent)
         counted = answer.json() if answer.is_success else {}
         if (counted.get("stored"), counted.get("duplicates")) != (stored, len(sizes) - stored):
-            raise StepFailed(f"not {stored} stored: {answer.status_code} {answer.text[:300]}")
+            raise StepFailedError(f"not {stored} stored: {answer.status_code} {answer.text[:300]}")
         click.echo(f"     stored {counted['stored']}, duplicates {counted['duplicates']}")
 
     demo.step("The reporter reads the month of acme: each event was counted once")
@@ -160,11 +194,60 @@ def usage_steps(demo: Demo) -> None:
     click.echo(f"     {answer.text.strip()}")
     meters = answer.json()["meters"]
     if meters != {"remote_cache_hits": len(sizes), "bytes": sum(sizes)}:
-        raise StepFailed(f"the month holds {meters}")
+        raise StepFailedError(f"the month holds {meters}")
 
     demo.step("It may read acme only: another account's usage is refused")
     answer = demo.call("reporting/reporter", reader, "/api/internal/accounts/globex/usage")
     expect(answer, 403, "account_not_granted")
+
+
+def desk_steps(demo: Demo) -> None:
+    """A token for one project, and its end."""
+    demo.step("A build job exchanges its token for one project: it may read all of acme, and asks for ios")
+    subject = demo.token("builds", "builder", DESK_AUDIENCE)
+    click.echo(f"   → POST {demo.desk}/oauth2/token  subject_token=<builds/builder> account=acme project=ios")
+    answer = demo.http.post(f"{demo.desk}/oauth2/token", data=EXCHANGE | {"subject_token": subject})
+    click.echo(f"   ← {answer.status_code} {answer.reason_phrase}")
+    expect(answer, 200)
+    narrow = str(answer.json()["access_token"])
+    click.echo(f"     {json.dumps(answer.json()['authorization_details'])}")
+
+    def builds_of(project: str) -> httpx.Response:
+        target = f"/api/projects/acme/{project}/builds"
+        click.echo(f"     the original request, as a proxy says it: GET {target}")
+        headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": target}
+        return demo.call("builder's token for ios", narrow, "/authz/traefik", headers=headers)
+
+    expect(builds_of("ios"), 200)
+
+    demo.step("The same token for another project of acme: the builder may, its token may not")
+    expect(builds_of("android"), 403, "not_in_token")
+
+    demo.step("The job is done and gives its token back: refused from then on")
+    revoked = demo.http.post(f"{demo.desk}/oauth2/revoke", data={"token": narrow})
+    click.echo(f"   → POST {demo.desk}/oauth2/revoke\n   ← {revoked.status_code} {revoked.reason_phrase}")
+    expect(revoked, 200)
+    began = time.monotonic()
+    headers = {"Authorization": f"Bearer {narrow}"}
+    while demo.http.get(demo.gate + "/authz", headers=headers).status_code == 200:
+        if time.monotonic() - began > REVOKED_SECONDS:
+            raise StepFailedError(f"the gate lets a revoked token in after {REVOKED_SECONDS:g} s")
+        time.sleep(0.02)
+    took = time.monotonic() - began
+    expect(builds_of("ios"), 401, "revoked")
+    click.echo(f"     known to the gate {took:.1f} s after the desk's answer")
+
+
+def add_desk(folder: Path) -> None:
+    """Have the service rely on a desk, and trust a workload that exchanges its token there."""
+    service = folder / "service.yaml"
+    text = service.read_text()
+    edited = text.replace("  routes:\n", f"  tokenDeskRef: {{name: desk}}\n  routes:\n{ROUTE}\n", 1)
+    if edited == text:
+        raise StepFailedError("manifests/quickstart/service.yaml has no routes to add one to")
+    service.write_text(edited)
+    (folder / "desk.yaml").write_text(DESK)
+    (folder / "builder.yaml").write_text(BUILDER)
 
 
 def free_ports(count: int) -> list[int]:
@@ -186,7 +269,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], ops: str, log: Path) -> N
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise StepFailed(f"the gate did not become ready; it said:\n{log.read_text()[-2000:]}")
+    raise StepFailedError(f"the gate did not become ready; it said:\n{log.read_text()[-2000:]}")
 
 
 def main() -> int:
@@ -196,25 +279,30 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="watchword-demo-"))
     folder, log = home / "manifests", home / "gate.log"
     shutil.copytree(ROOT / "manifests" / "quickstart", folder)
-    gate_port, ops_port, issuer_port = free_ports(3)
-    gate, ops, issuer = (f"http://127.0.0.1:{port}" for port in (gate_port, ops_port, issuer_port))
+    add_desk(folder)
+    gate, ops, issuer, desk = (f"http://127.0.0.1:{port}" for port in free_ports(4))
     command = [sys.executable, "-m", "watchword.cli.main", "dev", str(folder)]
     command += ["--listen", gate.removeprefix("http://"), "--ops-listen", ops.removeprefix("http://")]
     command += ["--issuer-listen", issuer.removeprefix("http://")]
+    command += ["--desk-listen", desk.removeprefix("http://")]
     click.echo(paint("Watchword: who is calling, and may they?", "1"))
-    click.echo("A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster.")
-    click.echo(paint("   $ watchword dev manifests/quickstart", "2"))
+    click.echo(
+        "A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster, and a"
+    )
+    click.echo("token desk, for jobs that need less than their workload may.")
+    click.echo(paint("   $ watchword dev COPY --desk-listen 127.0.0.1:8444", "2"))
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=keep)
     failed: str | None = None
     try:
         wait_until_ready(process, ops, log)
-        demo = Demo(folder, gate, issuer)
+        demo = Demo(folder, gate, issuer, desk)
         with demo.http:
             identity_steps(demo)
             trust_step(demo)
             usage_steps(demo)
-    except (StepFailed, httpx.HTTPError) as error:
+            desk_steps(demo)
+    except (StepFailedError, httpx.HTTPError) as error:
         failed = str(error) or type(error).__name__
     except KeyboardInterrupt:
         failed = "interrupted"
@@ -227,7 +315,9 @@ def main() -> int:
         return 1
     click.echo(paint(f"\nAll {demo.steps} steps as they say, in {time.monotonic() - began:.1f} s.", "32"))
     if keep:
-        click.echo(f"Still running: gate {gate}, ops {ops}, issuer {issuer}; edit {folder} and watch.")
+        click.echo(
+            f"Still running: gate {gate}, ops {ops}, issuer {issuer}, desk {desk}; edit {folder} and watch."
+        )
         click.echo(f"Stop it with: kill {process.pid} && rm -r {home}")
     else:
         click.echo("The gate was stopped and its folder removed; `make demo KEEP=1` leaves it running.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks.peers`: the gate beside its peers, on this machine, in about ten minutes.
+"""`python -m benchmarks.peers`: the gate next to its peers, on this machine, in about ten minutes.
 
 Needs two cores, a C compiler for the load program, and nginx; Envoy comes with `make setup`.
 """

@@ -19,9 +19,9 @@ import envoy
 from benchmarks.peers.keyserver import key_server
 from benchmarks.peers.process import Running, asks, free_port, serving
 from benchmarks.peers.tokens import World
-from tests.identity.tokens import AUDIENCE, URL
+from testing.tokens import AUDIENCE, URL
 
-# Larger than the number of callers, so that a repeat is a hit for everybody.
+# Larger than the number of callers, so that a repeat is a hit for everyone.
 ENVOY_CACHE_TOKENS = 100_000
 
 
@@ -72,7 +72,7 @@ class Gate(Contestant):
 
 
 class NginxAndGate(Contestant):
-    """nginx with `auth_request`, and the gate beside it on the same core."""
+    """nginx with `auth_request`, and the gate next to it on the same core."""
 
     def start(self, folder: Path, world: World, core: int) -> AbstractContextManager[Running]:
         """Start both."""

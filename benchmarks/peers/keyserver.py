@@ -14,7 +14,7 @@ class KeyServer:
 
     Attributes:
         url: where the keys are.
-        fetched: how often somebody asked for them.
+        fetched: how often someone asked for them.
     """
 
     def __init__(self, url: str) -> None:

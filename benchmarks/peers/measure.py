@@ -84,7 +84,7 @@ class Measurement:
         self._running: dict[str, Running] = {}
 
     def run(self, rounds: int, latency_rounds: int) -> dict[str, Figures]:
-        """Measure everybody.
+        """Measure everyone.
 
         Args:
             rounds: how many turns at full speed each has, for each kind.

@@ -2,7 +2,7 @@
 """Servers under measurement: pinned to one core, waited for until their first yes, and always stopped.
 
 CPU time is what the kernel says each thread was on a core (proc(5), /proc/PID/schedstat), in nanoseconds: it
-does not count the time in which somebody else had the core.
+does not count the time in which someone else had the core.
 """
 
 import os
@@ -43,7 +43,7 @@ class Running:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
+    """A port of loopback that no one has now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

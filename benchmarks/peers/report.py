@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures as a table for docs/performance.md, and as a chart beside it."""
+"""The figures as a table for docs/performance.md, and as a chart next to it."""
 
 import re
 import statistics
@@ -41,7 +41,7 @@ def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: i
         for name, each in figures.items()
     ]
     shown = ", ".join(f"{kind} {rates[kind]:,.0f}" for kind in KINDS)
-    beside = ", ".join(ratios)
+    compared = ", ".join(ratios)
     caption = (
         f"Microseconds at half of what Envoy did at best ({shown} requests a second): p50 / p99 / p99.9,"
         " medians of the rounds. Who cannot keep the rate up has no entry."
@@ -50,7 +50,7 @@ def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: i
         [
             f"Requests per core-second of CPU, medians of {rounds} rounds:",
             markdown(("", *KINDS), speed),
-            f"Watchword beside Envoy (warm and mixed with its cache, cold and hostile without): {beside}.",
+            f"Watchword next to Envoy (warm and mixed with its cache, cold and hostile without): {compared}.",
             caption,
             markdown(("", *KINDS), latency),
             "Seconds from start to the first yes, and resident MiB at the start and at most:",
@@ -61,7 +61,7 @@ def tables(figures: Mapping[str, Figures], rates: Mapping[str, float], rounds: i
 
 
 def write_docs(page: Path, text: str, chart: str) -> None:
-    """Put the tables between the page's markers, and the chart beside the page."""
+    """Put the tables between the page's markers, and the chart next to the page."""
     before = page.read_text()
     pattern = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
     if not pattern.search(before):

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.gateprocess import issuer, service, workload
-from tests.identity.tokens import AUDIENCE, URL, Signer, compact
+from testing.gate_process import issuer, service, workload
+from testing.tokens import AUDIENCE, URL, Signer, compact
 from watchword.trust import compile_resources, encode_bundle, parse_manifests
 
 CALLERS = 10_000
@@ -51,7 +51,7 @@ class World:
         return encode_bundle(compiled.bundles[0])
 
     def fresh(self, count: int) -> list[bytes]:
-        """Tokens that nobody has seen."""
+        """Tokens that no one has seen."""
         return [self._token(self._random.randrange(CALLERS)) for _ in range(count)]
 
     def mixed(self, count: int) -> list[bytes]:

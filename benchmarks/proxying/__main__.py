@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks.proxying --bin DIR`: the gate with `--upstream` beside other proxies.
+"""`python -m benchmarks.proxying --bin DIR`: the gate with `--upstream` next to other proxies.
 
 DIR holds kube-rbac-proxy and oauth2-proxy; who is not there does not take part. Needs two cores, the
 control plane of `make control-plane`, a C compiler for the load program, and nginx as the app. Four minutes.
@@ -25,11 +25,18 @@ def main() -> None:
     parser.add_argument("--bin", type=Path, required=True, metavar="DIR", help="folder with the others")
     parser.add_argument("--rounds", type=int, default=7, help="turns at full speed (7)")
     parser.add_argument("--latency-rounds", type=int, default=3, help="turns at a fixed rate (3)")
+    parser.add_argument(
+        "--other",
+        metavar="PYTHON",
+        help="the Python of another installation of the gate, such as an older one",
+    )
     parser.add_argument("--only", help="only proxies whose name holds this text, and the app alone")
     parser.add_argument("--write-docs", action="store_true", help=f"write the tables into docs/{_PAGE.name}")
     options = parser.parse_args()
     takes_part = [
-        each for each in contestants(options.bin) if each.command is None or (options.only or "") in each.name
+        each
+        for each in contestants(options.bin, options.other)
+        if each.command is None or (options.only or "") in each.name
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

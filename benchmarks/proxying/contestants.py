@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proxies that are compared, and what each of them checks: no two of them check the same.
 
-A table of speeds is read as if all had done the same work, so what each does stands beside its name.
+A table of speeds is read as if all had done the same work, so what each does stands next to its name.
 """
 
 import json
@@ -14,7 +14,7 @@ import envoy
 
 from benchmarks.peers.contestants import oauth2_proxy
 from benchmarks.proxying.world import LARGE, SMALL, World, caller_names
-from tests.gateprocess import AUDIENCE, NAMESPACE
+from testing.gate_process import AUDIENCE, NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,30 @@ class Contestant:
     command: Callable[[World, Path, int], Sequence[str]] | None
 
 
-def contestants(binaries: Path) -> list[Contestant]:
-    """Everybody whose program is here; `binaries` is the folder with kube-rbac-proxy and oauth2-proxy."""
+def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
+    """All whose program is here.
+
+    Args:
+        binaries: the folder with kube-rbac-proxy and oauth2-proxy.
+        other: the Python of another installation of the gate.
+    """
     found = [
         Contestant("the app alone", "nothing; it is how fast the app and the load are", None),
         Contestant(
             "Watchword",
             "signature, issuer, audience, times and all other checks; the caller's trust, route, scope,"
-            " account and rate; calls nobody",
+            " account and rate; calls no one",
             _gate,
         ),
     ]
+    if other is not None:
+        found.append(
+            Contestant(
+                "Watchword, other",
+                "as Watchword, by another installation",
+                lambda world, folder, port: _gate(world, folder, port, other),
+            )
+        )
     if (program := (binaries / "kube-rbac-proxy").resolve()).exists():
         found += [
             Contestant(
@@ -58,13 +71,13 @@ def contestants(binaries: Path) -> list[Contestant]:
                 lambda world, folder, port: _verifying(str(program), world, folder, port),
             ),
         ]
-    if (other := (binaries / "oauth2-proxy").resolve()).exists():
+    if (second := (binaries / "oauth2-proxy").resolve()).exists():
         found.append(
             Contestant(
                 "oauth2-proxy",
                 "signature, issuer, audience and expiry, with fetched keys; every caller of the issuer"
                 " gets in",
-                lambda world, _, port: _oauth2_proxy(str(other), world, port),
+                lambda world, _, port: _oauth2_proxy(str(second), world, port),
             )
         )
     found.append(
@@ -78,9 +91,9 @@ def contestants(binaries: Path) -> list[Contestant]:
     return found
 
 
-def _gate(world: World, folder: Path, port: int) -> Sequence[str]:
+def _gate(world: World, folder: Path, port: int, python: str = sys.executable) -> Sequence[str]:
     bundle = world.write_bundle(folder / "bundle.json")
-    command = [sys.executable, "-m", "watchword.cli.main", "sidecar", "--bundle", str(bundle)]
+    command = [python, "-m", "watchword.cli.main", "sidecar", "--bundle", str(bundle)]
     command += ["--listen", f"127.0.0.1:{port}", "--ops-listen", "127.0.0.1:0", "--audit", "off"]
     command += ["--upstream", f"http://127.0.0.1:{world.app_port}"]
     return [*command, "--usage-dsn", f"sqlite:///{folder}/usage.db"]
@@ -89,7 +102,7 @@ def _gate(world: World, folder: Path, port: int) -> Sequence[str]:
 def _rbac_proxy(program: str, world: World, port: int) -> list[str]:
     return [
         program,
-        # Deprecated, and the only way without TLS, which nobody here has.
+        # Deprecated, and the only way without TLS, which no one here has.
         f"--insecure-listen-address=127.0.0.1:{port}",
         f"--upstream=http://127.0.0.1:{world.app_port}/",
         f"--kubeconfig={world.cluster.kubeconfig}",

@@ -2,7 +2,7 @@
 """The rounds: each kind of load goes to every proxy in turn, so that a bad minute hits all alike.
 
 Proxy and app share a core and the load has the other; what counts is the CPU time of the proxy alone, so the
-app's is nobody's. An answer that is not the app's own 200 ends the run.
+app's is no one's. An answer that is not the app's own 200 ends the run.
 """
 
 import random
@@ -58,7 +58,7 @@ class Measurement:
         self._random = random.Random(7)
 
     def run(self, rounds: int, latency_rounds: int) -> float:
-        """Measure everybody; returns the fixed rate of the latencies, in requests a second."""
+        """Measure everyone; returns the fixed rate of the latencies, in requests a second."""
         with ExitStack() as stack:
             for number, each in enumerate(self.contestants):
                 place = self._folder / f"contestant-{number}"

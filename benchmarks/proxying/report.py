@@ -26,7 +26,7 @@ def tables(takes_part: Sequence[Contestant], figures: Mapping[str, Figures], rat
             "Requests per core-second of the proxy's own CPU, medians of the rounds:",
             markdown(("", *KINDS), [(name, *_medians(figures[name].rates)) for name in proxies]),
             "Watchword's figure for each of theirs, round by round, then the median:",
-            markdown(("Watchword beside", *KINDS), ratios),
+            markdown(("Watchword next to", *KINDS), ratios),
             f"Microseconds at {rate:,.0f} requests a second from known callers, medians of the rounds:",
             markdown(
                 ("", "p50", "p99", "p99.9"), [(name, *_latency(each)) for name, each in figures.items()]

@@ -2,7 +2,7 @@
 """One cluster, a hundred callers with tokens of its API server, and the app that all proxies stand before.
 
 The API server is real, since kube-rbac-proxy asks one about every token that it has not seen. Its issuer is a
-URL of loopback, so that those who fetch keys by discovery find them; everybody trusts the same callers.
+URL of loopback, so that those who fetch keys by discovery find them; everyone trusts the same callers.
 """
 
 import json
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.process import free_port, serving
-from tests.controlplane import Cluster, start_cluster, token_parts
-from tests.controlplane.certificates import Authority, new_authority
-from tests.gateprocess import AUDIENCE, NAMESPACE, issuer, service, workload, write_bundle
+from testing.controlplane import Cluster, start_cluster, token_parts
+from testing.controlplane.certificates import Authority, new_authority
+from testing.gate_process import AUDIENCE, NAMESPACE, issuer, service, workload, write_bundle
 
 CALLERS = 100
 SMALL, LARGE = "/api/accounts/acme/small", "/api/accounts/acme/large"
@@ -181,7 +181,7 @@ def _is_open(port: int) -> bool:
         return False
 
 
-# The master of nginx runs as root and its worker as nobody, who may not read our folder: one process does.
+# The master of nginx runs as root, its worker as the user `nobody`, which may not read ours: one process.
 _NGINX = """
 daemon off; master_process off; pid {place}/nginx.pid; worker_processes 1;
 events {{ worker_connections 1024; }}

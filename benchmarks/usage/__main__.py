@@ -99,7 +99,7 @@ def say(text: str) -> None:
 def measure(
     engine: Engine, size: int, batches: Sequence[int], count: int, reads: int, *, is_checked: bool = False
 ) -> list[Result]:
-    """Fill an engine, then read and write, each beside the bare one, in turns."""
+    """Fill an engine, then read and write, each next to the bare one, in turns."""
     try:
         say(f"{engine.name}: filling with {size:,} events")
         begin = time.perf_counter()
@@ -214,7 +214,7 @@ def page(results: Sequence[Result]) -> str:
     for (engine, events), later in sorted(first.items()):
         before = first.get((engine, events // 10))
         if before is not None:
-            # Measured in different minutes of a shared machine: the bare read beside each says what that did.
+            # Measured in different minutes of a shared machine: the bare read next to each tells them apart.
             ratio = (later.p50 / later.bare_p50) / (before.p50 / before.bare_p50)
             growth.append(
                 (engine, f"{before.events:,} to {events:,}", f"{later.p50 / before.p50:.2f}", f"{ratio:.2f}")
@@ -225,7 +225,7 @@ def page(results: Sequence[Result]) -> str:
         table(results),
     ]
     if growth:
-        head = ["engine", "growth", "read p50, times", "beside the bare read, times"]
+        head = ["engine", "growth", "read p50, times", "next to the bare read, times"]
         lines += ["", markdown(head, growth)]
     lines += [
         "",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each engine as the benchmark uses it: its store, its own fill, and the bare insert and read beside it.
+"""Each engine as the benchmark uses it: its store, its own fill, and the bare insert and read next to it.
 
 The fill is made by the engine itself (a hundred million events through Python would take the day): events
 over a year and the amounts that they come to. Bare means: the engine's own batch insert into the same table
@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR_DAYS
-from tests.usage.clickhouseserver import ClickHouseServer
-from tests.usage.postgresserver import PostgresServer
+from testing.clickhouse_server import ClickHouseServer
+from testing.postgres_server import PostgresServer
 from watchword.usage import Event, UsageStore, open_store
+from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
-from watchword.usage.stored import digest_of
-
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class Engine(Protocol):
@@ -80,19 +78,19 @@ class SQLite:
         run("BEGIN IMMEDIATE")
         run(
             """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
-            INSERT INTO event (source, id, type, account, time, data)
+            INSERT INTO usage_event (source, id, type, account, time, data)
             SELECT '/fill', 'f' || i, 'cache.hit', 'account-' || (i % ?),
                 (? + (i / ?) * 101 % ?) * 86400000000 + i % 86400, '{"bytes":' || (i % 1000) || '}' FROM n""",
             (events, ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS),
         )
-        run("INSERT OR IGNORE INTO account SELECT DISTINCT account FROM event")
+        run("INSERT OR IGNORE INTO account SELECT DISTINCT account FROM usage_event")
         for meter, amount in (
             (HITS.name, "count(*)"),
             (BYTES.name, "sum(CAST(substr(data, 10) AS INTEGER))"),
         ):
             run(
                 f"""INSERT INTO rollup SELECT account, time / 86400000000, ?, '', CAST({amount} AS TEXT)
-                FROM event GROUP BY 1, 2""",  # noqa: S608 - constants of the line above
+                FROM usage_event GROUP BY 1, 2""",  # noqa: S608 - constants of the line above
                 (meter,),
             )
         run("COMMIT")
@@ -101,7 +99,7 @@ class SQLite:
     def bare_insert(self, events: Sequence[Event]) -> None:
         self._bare.execute("BEGIN IMMEDIATE")
         self._bare.executemany(
-            """INSERT INTO event (source, id, type, account, time, data, data_base64, extensions)
+            """INSERT INTO usage_event (source, id, type, account, time, data, data_base64, extensions)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
             [_row(event) for event in events],
         )
@@ -192,7 +190,7 @@ class ClickHouse:
         self._server.start()
         self.store = open_store(self._server.dsn())
         self.store.use_meters(METERS)
-        self._columns = schema.COLUMNS["event"]
+        self._columns = schema.COLUMNS["usage_event"]
         self._bare = clickhouse_connect.get_client(
             host="127.0.0.1", port=self._server.port, compress=False, autogenerate_session_id=False
         )
@@ -201,7 +199,8 @@ class ClickHouse:
         at_once = 10_000_000
         for start in range(0, events, at_once):
             self._bare.command(
-                f"""INSERT INTO watchword_usage.event (key, source, id, batch, type, account, time, data)
+                f"""INSERT INTO watchword_usage.usage_event
+                    (key, source, id, batch, type, account, time, data)
                 SELECT toFixedString(
                         substring(unhex(hex(sipHash128(number)) || hex(sipHash64(number))), 1, 20), 20),
                     '/fill', 'f' || toString(number), generateUUIDv4(), 'cache.hit',
@@ -211,32 +210,34 @@ class ClickHouse:
                     '{{"bytes":' || toString(number % 1000) || '}}'
                 FROM numbers({start}, {min(at_once, events - start)})"""  # noqa: S608 - numbers of our own
             )
-        ((last,),) = self._bare.query("SELECT max(_block_number) FROM watchword_usage.event").result_rows
+        ((last,),) = self._bare.query(
+            "SELECT max(_block_number) FROM watchword_usage.usage_event"
+        ).result_rows
         places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
         for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
             self._bare.command(
                 f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
                     intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
-                FROM watchword_usage.event GROUP BY 1, 2, 3
+                FROM watchword_usage.usage_event GROUP BY 1, 2, 3
                 SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
             )
         self._bare.command(
-            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.event"
+            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.usage_event"
         )
         for mark in ("folded", "dropped"):
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        for table in ("event", "rollup"):
+        for table in ("usage_event", "rollup"):
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         import uuid
 
         token = uuid.uuid4()
-        rows = [(digest_of(e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
+        rows = [(digest_of(e.account, e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
         self._bare.insert(
-            "event",
+            "usage_event",
             rows,
             database="watchword_usage",
             column_names=[name for name, _ in self._columns],
