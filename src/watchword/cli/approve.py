@@ -41,7 +41,11 @@ class _CommandOfThumbprints(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("approve", cls=_CommandOfThumbprints, short_help="Approve keys that an issuer serves and no one trusts yet.")
+@click.command(
+    "approve",
+    cls=_CommandOfThumbprints,
+    short_help="Approve keys that an issuer serves and no one trusts yet.",
+)
 @click.argument("issuer", metavar="ISSUER")
 @click.argument("thumbprints", metavar="[THUMBPRINT]...", nargs=-1)
 @click.option("--all-pending", is_flag=True, help="Approve every key that waits.")
