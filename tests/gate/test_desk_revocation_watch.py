@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import structs
 
 from testing.desk import desk_world
 from tests.kube.fakeserver import FakeServer, fake_server
@@ -18,7 +19,7 @@ from watchword.gate.engine import Engine
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.settings import FollowedConfigMap
 from watchword.kube.watch import Endpoint
-from watchword.trust import load
+from watchword.trust import Ruleset, load
 from watchword.trust.desk_objects import revocations_name
 from watchword.trust.desk_revocations import REVOCATIONS_ENTRY, Revocations, service_document
 
@@ -27,8 +28,16 @@ SERVICE, NAME = "tuist/tuist-server", revocations_name("tuist-server")
 END = 2_000_000_000
 
 
-def listed(*tokens: str) -> str:
-    return service_document(SERVICE, Revocations(dict.fromkeys(tokens, END))).decode()
+def listed(*tokens: str, desk: str = "watchword-desk/desk") -> str:
+    return service_document(SERVICE, desk, Revocations(dict.fromkeys(tokens, END))).decode()
+
+
+def ruleset_with(desk: str | None = "watchword-desk/desk") -> Ruleset:
+    ruleset = load(desk_world().bundles[0])
+    assert ruleset.service == SERVICE
+    assert ruleset.policy.desk is not None
+    of = None if desk is None else structs.replace(ruleset.policy.desk, name=desk)
+    return structs.replace(ruleset, policy=structs.replace(ruleset.policy, desk=of))
 
 
 def play(story: Callable[[FakeServer, Engine, RevocationWatch], Awaitable[None]]) -> None:
@@ -37,9 +46,7 @@ def play(story: Callable[[FakeServer, Engine, RevocationWatch], Awaitable[None]]
             engine = Engine(GateMetrics())
             endpoint = Endpoint(f"http://127.0.0.1:{server.port}")
             watch = RevocationWatch(FollowedConfigMap(endpoint, "tuist", "bundle"), engine)
-            ruleset = load(desk_world().bundles[0])
-            assert ruleset.service == SERVICE
-            watch.adopted(ruleset)
+            watch.adopted(ruleset_with())
             task = asyncio.create_task(watch.run())
             try:
                 await story(server, engine, watch)
@@ -95,3 +102,44 @@ def test_an_error_that_was_not_foreseen_is_logged_and_the_watch_begins_again(
     said = [each for each in caplog.records if each.message == "watch of revocations failed, restarting it"]
     assert [each.__dict__["error_type"] for each in said] == ["ZeroDivisionError"] * 2
     assert {each.__dict__["config_map"] for each in said} == {f"tuist/{NAME}"}
+
+
+def test_a_service_that_moves_to_another_desk_waits_for_that_desks_list() -> None:
+    async def story(server: FakeServer, engine: Engine, watch: RevocationWatch) -> None:
+        server.put(NAME, listed("t-1"), REVOCATIONS_ENTRY)
+        await until(lambda: engine.revoked.is_known)
+        watch.adopted(ruleset_with("watchword-desk/other"))
+        assert not engine.revoked.is_known
+        # The first desk's list, which is still there, says nothing of what the other revoked.
+        server.put(NAME, listed("t-1", "t-2"), REVOCATIONS_ENTRY)
+        server.put(NAME, listed("t-3", desk="watchword-desk/other"), REVOCATIONS_ENTRY)
+        await until(lambda: engine.revoked.is_known)
+        assert len(engine.revoked) == 2
+
+    play(story)
+
+
+def test_a_service_that_comes_back_to_its_desk_waits_for_a_list_read_since() -> None:
+    async def story(server: FakeServer, engine: Engine, watch: RevocationWatch) -> None:
+        server.put(NAME, listed("t-1"), REVOCATIONS_ENTRY)
+        await until(lambda: engine.revoked.is_known)
+        watch.adopted(ruleset_with(None))
+        watch.adopted(ruleset_with())
+        assert not engine.revoked.is_known
+        await until(lambda: engine.revoked.is_known)
+
+    play(story)
+
+
+def test_the_list_of_another_desk_is_refused_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(server: FakeServer, engine: Engine, _: RevocationWatch) -> None:
+        server.put(NAME, listed("t-1", desk="watchword-desk/other"), REVOCATIONS_ENTRY)
+        await until(lambda: "revocations of desk tokens refused" in caplog.messages)
+        assert not engine.revoked.is_known
+
+    with caplog.at_level(logging.ERROR):
+        play(story)
+    [said] = [each for each in caplog.records if each.message == "revocations of desk tokens refused"]
+    assert said.__dict__["detail"] == (
+        "it is of the desk watchword-desk/other, and the service names watchword-desk/desk"
+    )

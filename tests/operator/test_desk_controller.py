@@ -401,7 +401,7 @@ def test_a_hand_edit_of_a_list_is_undone(world: World, data: Any) -> None:
     world.now += 10
     world.reconcile()
     assert world.revoked("b") == {"t-1"}
-    empty = {"revocations.json": service_document("b/api", Revocations()).decode()}
+    empty = {"revocations.json": service_document("b/api", f"{DESKS}/desk", Revocations()).decode()}
     edited(world, "b", "watchword-revocations-api", empty if data == "empty list" else data)
     world.now += 10
     world.reconcile()

@@ -179,7 +179,7 @@ def test_what_a_desk_writes_down_fits_a_config_map_whatever_is_revoked() -> None
 @given(st.lists(st.tuples(st.integers(0, 200), st.sampled_from("ab"), st.integers(1, 5)), max_size=200))
 def test_every_revoked_token_is_covered_by_what_gates_read(given_tokens: list[tuple[int, str, int]]) -> None:
     tokens = [revoked(number, subject, issued_at=at) for number, subject, at in given_tokens]
-    document = read_service_document(service_document("ns/s", compacted(tokens, 500)))
+    document = read_service_document(service_document("ns/s", "ns/desk", compacted(tokens, 500)))
     known = RevokedSet(is_known=False)
     known.add(document.revocations, 500)
     for token in tokens:
@@ -228,8 +228,9 @@ def test_a_revocation_is_kept_for_as_long_as_any_gate_may_take_its_token() -> No
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}x", b"[]", b'{"services":{"a/b":{"tokens":{"x":"y"}}}}', b'{"schemaVersion":2,"service":"a/b"}',
-     b'{"service":"a/b","revocations":{"unknown":{}}}', b'{"service":""}', b"\xff"],
+    [b"", b"{}x", b"[]", b'{"services":{"a/b":{"tokens":{"x":"y"}}}}',
+     b'{"schemaVersion":2,"service":"a/b","desk":"a/d"}', b'{"service":"a/b"}',
+     b'{"service":"","desk":"a/d"}', b'{"service":"a/b","desk":"a/d","revocations":{"unknown":{}}}', b"\xff"],
 )  # fmt: skip
 def test_what_is_no_list_is_an_error_and_never_an_empty_one(data: bytes) -> None:
     with pytest.raises(RevocationsError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The desk tokens that were revoked, followed through the API in a ConfigMap next to the bundle's.
 
-A gate that waits for its first list refuses desk tokens, and no others. Once it has one, nothing brings a
-revoked token back: neither a deleted ConfigMap, nor a shorter list, nor an API server that is away.
+A gate that waits for the first list of its desk refuses desk tokens, and no others. Once it has one, nothing
+brings a revoked token back: neither a deleted ConfigMap, nor a shorter list, nor an API server that is away.
 """
 
 import asyncio
@@ -35,13 +35,18 @@ class RevocationWatch:
         """Follow next to the bundle that is followed, for an engine that knows of no list yet."""
         self._followed, self._engine = followed, engine
         engine.revoked = RevokedSet(is_known=False)
-        self._service, self._has_changed = "", asyncio.Event()
+        self._service, self._desk, self._has_changed = "", "", asyncio.Event()
 
     def adopted(self, ruleset: Ruleset) -> None:
-        """Take it that this ruleset is in use: it says whether there is a desk, and for which service."""
-        service = ruleset.service if ruleset.policy.desk is not None else ""
-        if service != self._service:
-            self._service = service
+        """Take it that this ruleset is in use: it says whether there is a desk, which, and for which service.
+
+        Where either changed, no list is known until one of this desk was read.
+        """
+        desk = ruleset.policy.desk
+        followed = ("", "") if desk is None else (ruleset.service, desk.name)
+        if followed != (self._service, self._desk):
+            self._service, self._desk = followed
+            self._engine.revoked.is_known = False
             self._has_changed.set()
 
     async def run(self) -> None:
@@ -99,8 +104,12 @@ class RevocationWatch:
         except RevocationsError as problem:
             detail = str(problem)
         else:
-            if document.service == service:
+            if document.service != service:
+                detail = "it is for another service"
+            elif document.desk != self._desk:
+                # So it is for a moment when a service moves from one desk to another.
+                detail = f"it is of the desk {document.desk}, and the service names {self._desk}"
+            else:
                 return document.revocations
-            detail = "it is for another service"
         LOGGER.error("revocations of desk tokens refused", extra={"config_map": place, "detail": detail})
         return None

@@ -82,11 +82,13 @@ class ServiceDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
 
     Attributes:
         service: `namespace/name` of the ProtectedService.
+        desk: `namespace/name` of the TokenDesk: another desk's list says nothing about what this one revoked.
         revocations: what was taken back.
         schema_version: 1.
     """
 
     service: _Text
+    desk: _Text
     revocations: Revocations = Revocations()
     schema_version: int = 1
 
@@ -153,14 +155,15 @@ def desk_document(tokens: Mapping[str, Iterable[RevokedToken]], now: float) -> b
         limit //= 4
 
 
-def service_document(service: str, revocations: Revocations) -> bytes:
+def service_document(service: str, desk: str, revocations: Revocations) -> bytes:
     """What the gates of one service read.
 
     Args:
         service: `namespace/name`.
+        desk: `namespace/name` of the TokenDesk.
         revocations: what was taken back.
     """
-    return _encoder.encode(ServiceDocument(service, revocations))
+    return _encoder.encode(ServiceDocument(service, desk, revocations))
 
 
 def read_desk_document(data: bytes) -> DeskDocument:

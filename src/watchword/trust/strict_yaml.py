@@ -44,7 +44,7 @@ class _Loader(yaml.CSafeLoader):
     """Safe YAML without repeated keys, and with fewer implicit types."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands there twice, and keys that are not text."""
+        """Refuse a key that is listed twice, and keys that are not text."""
         seen: set[str] = set()
         for key_node, _ in node.value:
             key = key_node.value

@@ -424,7 +424,11 @@ def test_a_list_of_revocations_that_someone_else_edited_is_put_back(unguarded: W
 
     unguarded.wait(is_whole, "gates are told")
     if data == "nothing":
-        data = {"revocations.json": service_document(f"tenant-a/{SERVICE}", Revocations()).decode()}
+        data = {
+            "revocations.json": service_document(
+                f"tenant-a/{SERVICE}", f"{DESKS}/desk", Revocations()
+            ).decode()
+        }
     forge(unguarded, f"watchword-revocations-{SERVICE}", {"data": data})
     unguarded.wait(is_whole, "it is put back")
     write_as_desk(unguarded, {"revocations.json": desk_document({}, time.time()).decode()})

@@ -323,7 +323,8 @@ class DeskController:
                 await self._delete_config_map(known.name, known.uid)
             return
         listed = document.services.get(str(name)) if document is not None else None
-        data = service_document(str(name), listed or Revocations())
+        desk_name = str(NamespacedName(each.desk.metadata.namespace, desk))
+        data = service_document(str(name), desk_name, listed or Revocations())
         if is_of_this_desk and known is not None and known.content == content_of(data):
             return
         since = work.now - self._revocations_at.get(name, 0.0)

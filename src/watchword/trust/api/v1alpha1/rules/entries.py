@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every kind asks of its lists, texts and labels: no entry twice, nothing that cannot be seen.
 
-An entry that stands there twice was meant to be another one. A text with a line break in it reads as one
+An entry that is listed twice was meant to be another one. A text with a line break in it reads as one
 thing in a terminal and as another in a log.
 """
 
@@ -19,7 +19,7 @@ def findings_of_repeats(path: str, values: Iterable[str]) -> Iterator[Finding]:
     """Each value that stands there more than once."""
     for value, times in Counter(values).items():
         if times > 1:
-            yield path, f"{value!r} stands there twice", "keep one"
+            yield path, f"{value!r} is listed twice", "keep one"
 
 
 def findings_of_breaks(path: str, values: Iterable[str]) -> Iterator[Finding]:
