@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that only reports, until an hour from now, with one workload that is trusted for one account."""
+"""A service that only reports, until half an hour from now, with one workload that is trusted for one account."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +8,8 @@ from testing.manifests import compiled, issuer, reporting_namespace, service, wo
 from testing.tokens import NOW
 from watchword.trust import Ruleset, load
 
-HOUR = 3600.0
-UNTIL = NOW + HOUR
+LASTS = 1800.0
+UNTIL = NOW + LASTS
 METHODS = ["GET", "HEAD", "POST"]
 ROUTES = [
     {"path": "/app/{account}", "methods": METHODS, "scope": "app:use"},

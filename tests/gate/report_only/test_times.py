@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from testing.manifests import issuer, workload
 from testing.tokens import NOW, signer, token
-from tests.gate.report_only.rules import GRANTS, HOUR, UNTIL, enforcing, reporting
+from tests.gate.report_only.rules import GRANTS, LASTS, UNTIL, enforcing, reporting
 from watchword.gate.audit import AuditLog
 from watchword.gate.authz_request import AuthzRequest, find_credential
 from watchword.gate.engine import Engine
@@ -92,7 +92,7 @@ def test_a_clock_that_goes_back_does_not_bring_it_back() -> None:
 def test_a_clock_that_stands_still_does_not_hold_the_end_up() -> None:
     gate = Gate()
     gate.engine.adopt(reporting())
-    gate.passed += HOUR - 1
+    gate.passed += LASTS - 1
     assert gate.reports()
     gate.passed += 1
     assert not gate.reports()
@@ -270,7 +270,7 @@ def test_it_is_counted_and_audited_as_what_it_is() -> None:
         assert gate.value("watchword_would_refuse_total", reason=reason, **labels) == 1
         assert gate.value("watchword_decisions_total", reason=reason, **labels) == 0
     assert gate.value("watchword_decisions_total", reason="allowed", **labels) == 1
-    assert gate.value("watchword_report_only_seconds_left") == HOUR
+    assert gate.value("watchword_report_only_seconds_left") == LASTS
     gate.audit.close(30)
     first, second = map(json.loads, gate.stream.getvalue().splitlines())
     assert (first["outcome"], first["reason"], "subject" in first) == (
