@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that only reports, until half an hour from now, with one workload that is trusted for one account."""
+"""A service that only reports, until half an hour from now, with one workload trusted for one account."""
 
 from datetime import UTC, datetime
 from typing import Any

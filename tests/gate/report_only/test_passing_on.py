@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What passes on while a service only reports, what the app gets of it, and that nothing of it outlives the end."""
+"""What passes on while a service only reports, what the app gets of it, and that nothing outlives the end."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def at_a_gate(run: Run, work: Callable[[Connection], Awaitable[None]]) -> None:
 
 
 WOULD_REFUSE: dict[str, tuple[Callable[[], bytes], bytes]] = {
-    "no credential": (lambda: request(), b"missing_credential"),
+    "no credential": (request, b"missing_credential"),
     "Basic": (lambda: request(b"Authorization: Basic eDp5"), b"malformed_credential"),
     "opaque": (lambda: request(bearer(b"s3cr3t")), b"malformed_token"),
     "too large": (lambda: request(bearer(b"x" * 9000)), b"token_too_large"),
@@ -214,7 +214,7 @@ def test_connect_and_what_is_no_message_are_refused(run: Run) -> None:
     async def work(gate: Connection) -> None:
         for message in (
             b"CONNECT app:80 HTTP/1.1\r\nHost: app:80\r\n\r\n",
-            b"GET /app/acme HTTP/1.1\r\nHost: gate\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            request(b"Content-Length: 1", b"Transfer-Encoding: chunked"),
             b"GET /app/acme HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
             b"GET /app/acme#x HTTP/1.1\r\nHost: gate\r\n\r\n",
         ):
@@ -242,7 +242,7 @@ def test_a_template_that_was_learned_meanwhile_lets_no_one_in_afterwards(run: Ru
         for _ in range(3):
             await refused(gate.transport, other, b"wrong_audience")
             await refused(gate.transport, opaque, b"malformed_token")
-            head, got = await ask(gate.transport, good)
+            _, got = await ask(gate.transport, good)
             assert shown(got, b"x-watchword-workload") == [b"tuist/atlas"]
         # On connections that come later too.
         await refused(gate.another(), other, b"wrong_audience")
@@ -262,7 +262,8 @@ def test_what_would_be_refused_teaches_no_template(run: Run) -> None:
 
 def test_pipelined_requests_each_get_their_own_answer(run: Run) -> None:
     async def work(gate: Connection) -> None:
-        kinds = [request(), request(trusted()), request(path=b"/authz"), request(b"Authorization: Basic eDp5")]
+        basic = request(b"Authorization: Basic eDp5")
+        kinds = [request(), request(trusted()), request(path=b"/authz"), basic]
         for _ in range(2):
             gate.transport.written.clear()
             gate.transport.arrive(b"".join(kinds))

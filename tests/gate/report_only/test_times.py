@@ -289,9 +289,7 @@ def test_reasons_and_services_are_all_the_labels_that_there_are() -> None:
     gate.engine.adopt(reporting())
     for number in range(300):
         gate.ask(b"Bearer " + token(signer(f"kid-{number % 3}"), jti=str(number)), b"/%d" % number)
-    [family] = [
-        each for each in gate.metrics.registry.collect() if each.name == "watchword_would_refuse"
-    ]
+    [family] = [each for each in gate.metrics.registry.collect() if each.name == "watchword_would_refuse"]
     assert {tuple(sorted(each.labels.items())) for each in family.samples} == {
         (("reason", "unknown_key"), ("service", "tuist/tuist-server"))
     }
