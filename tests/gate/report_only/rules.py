@@ -19,8 +19,8 @@ GRANTS = [{"scopes": ["app:use"], "accounts": ["acme"]}]
 
 
 def at(seconds: float) -> str:
-    """A time as a resource has it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
+    """A time as a resource has it: in whole seconds."""
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 def reporting(
