@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The app behind the demo's gate (`app.py PORT`): it answers who calls, by the headers that the gate gives."""
+"""The app behind the demo's gate (`app.py PORT`): it answers who calls, by the headers of the gate."""
 
 import json
 import sys

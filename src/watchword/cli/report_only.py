@@ -10,7 +10,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Final
 from urllib.parse import urlsplit
 
@@ -270,7 +270,7 @@ def _show_counts(gates: list[tuple[str, float, dict[tuple[str, str], int]]], out
     return True
 
 
-def _table(lines: list[tuple[str, ...]]) -> None:
+def _table(lines: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]

@@ -23,7 +23,7 @@ from watchword.gate.cache import (
     RememberedRefusal,
     is_worth_remembering,
 )
-from watchword.gate.logs import RefusalLog
+from watchword.gate.logs import LOGGER, RefusalLog
 from watchword.gate.long_connections import GRACE_SECONDS, LongConnections
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.original_request import OriginalRequest
@@ -135,7 +135,14 @@ class Engine:
         # A generation is the milliseconds of the operator's clock.
         made = ruleset.generation / 1000
         report_only = ReportOnly(ruleset.report_only_until, made, self._latest_time)
-        return report_only if report_only.is_on() else None
+        if not report_only.is_on():
+            effect = "its end has passed, or is more than 30 days ahead: everything is enforced"
+            LOGGER.info("report only does not count", extra={"effect": effect})
+            return None
+        seconds = round(report_only.seconds_left())
+        effect = "what would be refused passes to the app without an identity"
+        LOGGER.warning("reporting only", extra={"effect": effect, "seconds": seconds})
+        return report_only
 
     def _report_only_seconds_left(self) -> float:
         active = self.active
