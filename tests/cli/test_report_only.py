@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Work
+from tests.cli.conftest import SERVICE, Work
 from watchword.cli import report_only
+from watchword.trust.timestamps import rfc3339
 
 
 def line(**members: Any) -> bytes:
@@ -170,3 +172,45 @@ def test_what_cannot_be_read_is_said_with_what_would_be_right(work: Work, argume
 def test_what_is_no_gate_is_said(work: Work, text: str, status: int) -> None:
     with ops_port(text, status) as url:
         assert work.run("report", "--url", url).exit_code == 2
+
+
+NAMESPACE = """apiVersion: v1
+kind: Namespace
+metadata: {name: tuist, labels: {watchword.dev/report-only: allowed}}
+"""
+
+
+@pytest.fixture
+def reporting(work: Work) -> Work:
+    """The folder `good`, with a service that only reports until tomorrow."""
+    until = rfc3339(time.time() + 86_400)
+    work.write("good/service.yaml", SERVICE.replace("spec:\n", f'spec:\n  reportOnlyUntil: "{until}"\n', 1))
+    return work
+
+
+def test_a_folder_without_the_label_is_told_what_is_missing(reporting: Work) -> None:
+    done = reporting.run("compile", "{work}/good", "-o", "json", "--keep-going")
+    assert done.exit_code == 1
+    assert "ReportOnlyNotAllowed" in done.stderr
+    assert "kubectl label namespace tuist watchword.dev/report-only=allowed" in done.stderr
+    assert "reportOnlyUntil" not in done.stdout
+    # The Namespace with its label may be in the cluster alone.
+    lint = reporting.run("lint", "{work}/good")
+    assert lint.exit_code == 0
+    assert "ReportOnlyNotAllowed" in lint.output
+
+
+def test_a_folder_with_the_label_is_compiled_to_a_bundle_that_reports(reporting: Work) -> None:
+    reporting.write("good/namespace.yaml", NAMESPACE)
+    done = reporting.run("compile", "{work}/good", "-o", "bundle")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["reportOnlyUntil"] > time.time()
+
+
+def test_diff_shows_it_as_more_trust(reporting: Work) -> None:
+    reporting.write("good/namespace.yaml", NAMESPACE)
+    reporting.write("old/service.yaml", SERVICE)
+    for name in ("atlas.yaml", "issuer.json"):
+        reporting.write(f"old/{name}", (reporting.path / "good" / name).read_bytes())
+    found = reporting.run("diff", "{work}/good", "--against", "{work}/old")
+    assert "requests that would be refused pass until" in found.stdout, found.output
