@@ -198,8 +198,9 @@ class LongConnections:
         """The refusal of one that never had an identity; None while the service only reports it."""
         if not self._engine.reports(active, refusal):
             return refusal
-        # Until report only ends, which each sweep looks for.
+        # Until report only ends, which each sweep looks for; a bundle may have let it in meanwhile.
         connection.ends_at = math.inf
+        self._reported.add(connection)
         return None
 
     def _decide(self, active: "Active", connection: LongConnection) -> Refusal | None:
