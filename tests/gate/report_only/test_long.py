@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lasts of requests that would be refused: decided again with each bundle, and over when report only is."""
+"""What lasts of requests that would be refused: decided again with each bundle, over when report only is."""
 
 from __future__ import annotations
 
