@@ -193,7 +193,7 @@ def test_a_folder_without_the_label_is_told_what_is_missing(reporting: Work) -> 
     assert done.exit_code == 1
     assert "ReportOnlyNotAllowed" in done.stderr
     assert "kubectl label namespace tuist watchword.dev/report-only=allowed" in done.stderr
-    assert "reportOnlyUntil" not in done.stdout
+    assert '"reportOnlyUntil"' not in done.stdout
     # The Namespace with its label may be in the cluster alone.
     lint = reporting.run("lint", "{work}/good")
     assert lint.exit_code == 0
