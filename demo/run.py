@@ -60,6 +60,14 @@ spec:
   serviceAccount: {namespace: builds, name: builder}
   grants: [{scopes: ["project:builds:read"], accounts: [acme], projects: ["*"]}]
 """
+BUILDS = "/api/projects/acme/ios/builds"
+NAMESPACE = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: tuist, labels: {watchword.dev/report-only: allowed, kubernetes.io/metadata.name: tuist}}
+"""
+# Who calls the app while the gate only reports, and what each would be refused for.
+CALLERS = {("mailing", "mailer"): "unknown_workload", ("reporting", "reporter"): "insufficient_scope"}
 EXCHANGE = {
     "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
     "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
@@ -77,8 +85,8 @@ class StepFailedError(Exception):
 class Demo:
     """A running gate with its development issuer and desk, and the calls that are made to them."""
 
-    def __init__(self, folder: Path, gate: str, issuer: str, desk: str) -> None:
-        self.folder, self.gate, self.issuer, self.desk = folder, gate, issuer, desk
+    def __init__(self, folder: Path, gate: str, issuer: str, desk: str, log: Path) -> None:
+        self.folder, self.gate, self.issuer, self.desk, self.log = folder, gate, issuer, desk, log
         self.http = httpx.Client(trust_env=False, timeout=5.0)
         self.steps = 0
 
@@ -238,6 +246,76 @@ def desk_steps(demo: Demo) -> None:
     click.echo(f"     known to the gate {took:.1f} s after the desk's answer")
 
 
+def report_steps(demo: Demo) -> None:
+    """A live service: who would be refused is seen, and trusted, before anyone is."""
+    demo.step("The app is live already: its gate is to report for an hour, and to refuse no one meanwhile")
+    service = demo.folder / "service.yaml"
+    enforcing = service.read_text()
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    # An admin's part, and the owner's.
+    (demo.folder / "namespace.yaml").write_text(NAMESPACE)
+    service.write_text(enforcing.replace("spec:\n", f'spec:\n  reportOnlyUntil: "{until}"\n', 1))
+    click.echo(
+        f"   + Namespace tuist: watchword.dev/report-only: allowed\n   + spec.reportOnlyUntil: {until}"
+    )
+    tokens = {who: demo.token(*who) for who in CALLERS}
+    wait_for(demo, tokens["mailing", "mailer"], 200)
+    for who, reason in CALLERS.items():
+        answer = demo.call("/".join(who), tokens[who], BUILDS)
+        said = answer.headers.get("X-Watchword-Would-Refuse")
+        if (answer.status_code, said, answer.json()) != (200, reason, {"caller": ""}):
+            raise StepFailedError(f"not passed on without an identity: {answer.status_code} {said}")
+        click.echo(f"     X-Watchword-Would-Refuse: {said}; to the app, the caller is no one")
+
+    demo.step("Who would be refused, from the gate's log")
+    click.echo(paint("   $ watchword report gate.log", "2"))
+    command = [sys.executable, "-m", "watchword.cli.main", "report", str(demo.log)]
+    report = subprocess.run([*command, "-o", "json"], capture_output=True, text=True, check=False).stdout
+    rows = json.loads(report)["wouldBeRefused"]
+    for row in rows:
+        click.echo(f"     {row['requests']:>3}  {row['reason']}  {row['who']}  {row['example']}")
+    if {row["reason"] for row in rows} != set(CALLERS.values()):
+        raise StepFailedError(f"the report lists {rows}")
+
+    demo.step("Both are trusted, and only then does the gate enforce: none of its callers is lost")
+    scope = '"project:builds:read"], accounts: [acme], projects: [ios]}'
+    (demo.folder / "reporter.yaml").write_text(
+        STRANGER.replace("grants: [", f"grants: [{{scopes: [{scope}, ")
+    )
+    mailer = BUILDER.replace("builder", "mailer").replace("builds, name", "mailing, name")
+    (demo.folder / "mailer.yaml").write_text(mailer)
+    for given in tokens.values():
+        wait_for(demo, given, 200, may_be_reported=False)
+    service.write_text(enforcing)
+    stranger = demo.token("elsewhere", "stranger")
+    wait_for(demo, stranger, 403)
+    for who, given in tokens.items():
+        answer = demo.call("/".join(who), given, BUILDS)
+        expect(answer, 200)
+        click.echo(f"     to the app, the caller is {answer.json()['caller']}")
+    expect(demo.call("elsewhere/stranger", stranger, BUILDS), 403, "unknown_workload")
+
+
+def wait_for(demo: Demo, token: str, status: int, *, may_be_reported: bool = True) -> None:
+    """Wait until the app's path answers so, if need be without a word that it would refuse."""
+    began = time.monotonic()
+    headers = {"Authorization": f"Bearer {token}"}
+    while True:
+        try:
+            answer = demo.http.get(demo.gate + BUILDS, headers=headers)
+        except httpx.RemoteProtocolError:
+            # Of one who is not trusted, the answer breaks off in the moment in which enforcement begins.
+            said = "the answer broke off"
+        else:
+            said = f"{answer.status_code} {answer.text[:300]}"
+            is_reported = "X-Watchword-Would-Refuse" in answer.headers
+            if answer.status_code == status and (may_be_reported or not is_reported):
+                return
+        if time.monotonic() - began > NEW_TRUST_SECONDS:
+            raise StepFailedError(f"the edit did not take effect: {said}")
+        time.sleep(0.02)
+
+
 def add_desk(folder: Path) -> None:
     """Have the service rely on a desk, and trust a workload that exchanges its token there."""
     service = folder / "service.yaml"
@@ -280,28 +358,31 @@ def main() -> int:
     folder, log = home / "manifests", home / "gate.log"
     shutil.copytree(ROOT / "manifests" / "quickstart", folder)
     add_desk(folder)
-    gate, ops, issuer, desk = (f"http://127.0.0.1:{port}" for port in free_ports(4))
+    gate, ops, issuer, desk, app = (f"http://127.0.0.1:{port}" for port in free_ports(5))
     command = [sys.executable, "-m", "watchword.cli.main", "dev", str(folder)]
     command += ["--listen", gate.removeprefix("http://"), "--ops-listen", ops.removeprefix("http://")]
     command += ["--issuer-listen", issuer.removeprefix("http://")]
-    command += ["--desk-listen", desk.removeprefix("http://")]
+    command += ["--desk-listen", desk.removeprefix("http://"), "--upstream", app]
     click.echo(paint("Watchword: who is calling, and may they?", "1"))
     click.echo(
         "A gate on a copy of manifests/quickstart, with a development issuer in place of a cluster, and a"
     )
     click.echo("token desk, for jobs that need less than their workload may.")
     click.echo(paint("   $ watchword dev COPY --desk-listen 127.0.0.1:8444", "2"))
-    with log.open("wb") as output:
+    served = [sys.executable, str(ROOT / "demo" / "app.py"), app.rpartition(":")[2]]
+    with log.open("wb") as output, (home / "app.log").open("wb") as output_of_app:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=keep)
+        behind = subprocess.Popen(served, stdout=output_of_app, stderr=output_of_app, start_new_session=keep)
     failed: str | None = None
     try:
         wait_until_ready(process, ops, log)
-        demo = Demo(folder, gate, issuer, desk)
+        demo = Demo(folder, gate, issuer, desk, log)
         with demo.http:
             identity_steps(demo)
             trust_step(demo)
             usage_steps(demo)
             desk_steps(demo)
+            report_steps(demo)
     except (StepFailedError, httpx.HTTPError) as error:
         failed = str(error) or type(error).__name__
     except KeyboardInterrupt:
@@ -309,6 +390,7 @@ def main() -> int:
     finally:
         if not keep or failed:
             stop(process)
+            stop(behind)
             shutil.rmtree(home, ignore_errors=True)
     if failed:
         click.echo(paint(f"\nThis step came out differently: {failed}", "31"), err=True)
@@ -318,14 +400,14 @@ def main() -> int:
         click.echo(
             f"Still running: gate {gate}, ops {ops}, issuer {issuer}, desk {desk}; edit {folder} and watch."
         )
-        click.echo(f"Stop it with: kill {process.pid} && rm -r {home}")
+        click.echo(f"Stop it with: kill {process.pid} {behind.pid} && rm -r {home}")
     else:
         click.echo("The gate was stopped and its folder removed; `make demo KEEP=1` leaves it running.")
     return 0
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the gate that this program started, by its pid."""
+    """End a process that this program started, by its pid."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

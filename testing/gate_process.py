@@ -101,10 +101,10 @@ def manifests(
     return folder
 
 
-def write_bundle(path: Path, *objects: Object, generation: int = 1) -> Path:
+def write_bundle(path: Path, *objects: Object, generation: int = 1, now: float | None = None) -> Path:
     """Compile `objects` to the one bundle that they describe and put it at `path`, whole or not at all."""
     parsed = parse_manifests([("objects.yaml", "\n---\n".join(map(json.dumps, objects)).encode())])
-    compiled = compile_resources(parsed.resources, generation=generation)
+    compiled = compile_resources(parsed.resources, generation=generation, now=now)
     assert not (*parsed.problems, *compiled.problems), [
         str(each) for each in (*parsed.problems, *compiled.problems)
     ]

@@ -108,8 +108,14 @@ def parsed(*objects: dict[str, Any]) -> Manifests:
     return parse_manifests((f"{n}.json", json.dumps(each).encode()) for n, each in enumerate(objects))
 
 
-def compiled(*objects: dict[str, Any], generation: int = 1) -> Compilation:
+def reporting_namespace(name: str = "tuist", label: str = "allowed") -> dict[str, Any]:
+    """A Namespace in which report only is allowed."""
+    labels = {"watchword.dev/report-only": label}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def compiled(*objects: dict[str, Any], generation: int = 1, now: float | None = None) -> Compilation:
     """The objects, compiled; they must parse."""
     manifests = parsed(*objects)
     assert not manifests.problems, manifests.problems
-    return compile_resources(manifests.resources, generation=generation)
+    return compile_resources(manifests.resources, generation=generation, now=now)

@@ -23,6 +23,7 @@ from tests.floods import test_gate as floods_of_gates
 from tests.floods import test_webhook as floods_of_webhooks
 from tests.gate import test_audit, test_long_connections
 from tests.gate.http2 import test_ends, test_floods, test_request_fields
+from tests.gate.report_only import test_times
 from tests.operator.keys import test_fetch
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,7 @@ def test_every_scenario_is_a_test() -> None:
         test_request_fields,
         test_floods,
         test_ends,
+        test_times,
     )
     tests = {name: value for module in modules for name, value in vars(module).items()}
     for attack, name in SCENARIOS.items():

@@ -40,6 +40,8 @@ WELL: Series = {
     f'watchword_operator_bundle_generation{{{OPERATOR}, service="tuist/server"}}': "1764300000000x90",
     f'watchword_bundle_in_use{{{GATE}, service="tuist/server", digest="d"}}': "1764300000000x90",
     f"watchword_bundle_generation{{{GATE}}}": "1764300000000x90",
+    f"watchword_report_only_seconds_left{{{GATE}}}": "0x90",
+    f'watchword_would_refuse_total{{{GATE}, service="tuist/server", reason="unknown_workload"}}': "5x90",
     f"watchword_bundle_failures_total{{{GATE}}}": "0x90",
     f"watchword_bundle_generations_ahead_total{{{GATE}}}": "0x90",
     f"watchword_bundle_absent_seconds{{{GATE}}}": "0x90",
@@ -130,6 +132,12 @@ HEARD: list[tuple[str, str, dict[str, str]]] = [
         "a third is refused",
         {name: "0+300x90" if 'reason="expired"' in name else values for name, values in WELL.items()},
     ),
+    ("WatchwordReportOnly", "nine days left", but(report_only_seconds_left=f"{9 * DAY}-60x90")),
+    (
+        "WatchwordReportOnlyEnds",
+        "half a day left, and callers who are not trusted",
+        but(report_only_seconds_left=f"{DAY // 2}-60x90", would_refuse_total="0+1x90"),
+    ),
     ("WatchwordAuditDropped", "entries are lost", but(audit_dropped_total="0+1x90")),
     ("WatchwordWebhookDown", "caches that never warm", but(webhook_warm="0x90")),
     ("WatchwordWebhookDown", "no webhook that was ever scraped", without("watchword_webhook_")),
@@ -155,6 +163,7 @@ SILENT: list[tuple[str, dict[str, str]]] = [
         ),
     ),
     ("a service that nobody calls", but(decisions_total="0x90")),
+    ("report only that is over, and what it counted", but(would_refuse_total="0+1x90")),
     ("a restart of the operator", but(operator_terms_total="1x10 2x79")),
 ]
 

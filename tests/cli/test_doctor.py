@@ -99,6 +99,9 @@ READY = condition("Ready", "True", "Trusted")
         ([READY, condition("RotationSettled", "False", "KeysRetiring")], []),
         ([READY, condition("RotationSettled", "False", "ApprovalOverdue")], [("RotationSettled", True)]),
         ([condition("Ready", "False", "Suspended")], [("Ready", False)]),
+        ([READY, condition("ReportOnly", "True", "Reporting")], [("ReportOnly", False)]),
+        ([READY, condition("ReportOnly", "False", "Ended")], [("ReportOnly", False)]),
+        ([READY, condition("ReportOnly", "False", "ReportOnlyNotAllowed")], [("ReportOnly", True)]),
         # One cause, one line.
         (
             [condition("Ready", "False", "CallsDropped"), condition("Reachable", "False", "NoPeers")],

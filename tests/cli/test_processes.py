@@ -43,7 +43,7 @@ def test_the_demo_comes_out_as_it_says() -> None:
     # What `make demo` of the README runs.
     done = subprocess.run([sys.executable, "demo/run.py"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"All 12 steps as they say" in done.stdout
+    assert b"All 15 steps as they say" in done.stdout
     assert b"eyJ" not in done.stdout
 
 

@@ -317,6 +317,9 @@ REFUSED: tuple[Refused, ...] = (
                    "2027-01-01T24:00:00Z", "9999-12-31T23:59:59-14:00", "2027-01-01T00:00:60Z",
                    "0000-01-01T00:00:00Z", "tomorrow",
                    "2027-01-01T00:00:00+24:00", "2027-01-01t00:00:00z", "2027-01-01T00:00:00.5Z")),
+    *(Refused("ServiceSpec.reportOnlyUntil", "not a time", "spec.reportOnlyUntil",
+              service(reportOnlyUntil=time))
+      for time in ("2027-01-01", "2027-01-01T00:00:00", "tomorrow", "", "2027-01-01T00:00:00.5Z")),
     *(Refused(*each) for each in admission_desk.REFUSED),
 )  # fmt: skip
 
@@ -437,7 +440,8 @@ ACCEPTED: dict[str, Object] = {
             METER, METER | {"name": "n", "aggregation": "max", "value": "/a~1b/0"},
             METER | {"name": "s", "aggregation": "unique_count", "value": "/u", "groupBy": [SPLIT],
                      "maxGroups": 5, "unit": "user days", "retentionDays": 400}],
-            "eventRetentionDays": 60, "lateDays": 60, "futureSeconds": 0}),
+            "eventRetentionDays": 60, "lateDays": 60, "futureSeconds": 0},
+        reportOnlyUntil="2027-01-01T00:00:00+14:00"),
     "a workload with all that it can say": workload(
         grants=[{"scopes": ["a:b:c"], "accounts": ["*"]}, {"scopes": ["a:b"], "projects": ["My App", "é"]}],
         suspend=True, expires="2027-01-01T00:00:00+14:00",

@@ -7,6 +7,7 @@ written: a NetworkPolicy that lacks one caller is an outage that someone applied
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def command(
     """
     found, keys = open_folder(folder), keys_of(jwks_files)
     refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
-    compilation = compile_resources(found.resources, audiences=offline_rules(cluster_id), keys=keys)
+    compilation = compile_resources(
+        found.resources, audiences=offline_rules(cluster_id), keys=keys, now=time.time()
+    )
     problems = (*found.problems, *found.named(compilation.problems))
     say_problems(problems)
     for scope_problem in scope_warnings(found.resources):

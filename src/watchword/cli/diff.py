@@ -118,7 +118,10 @@ def _usable(folder: str) -> Folder:
 def _state(resources: Resources, cluster_id: str | None) -> State:
     complete = stand_in(resources, {})
     compiled = compile_resources(
-        complete.resources, keys=complete.keys, audiences=offline_rules(cluster_id or "offline")
+        complete.resources,
+        keys=complete.keys,
+        audiences=offline_rules(cluster_id or "offline"),
+        now=time.time(),
     )
     return State(compiled, resources)
 

@@ -24,7 +24,7 @@ from watchword.cli.kubectl import run_kubectl
 from watchword.cli.options import option, output_option
 
 # Someone wanted it so, or it is worth knowing and no fault of the object.
-_KNOWN: Final = ("Suspended", "AudienceShared")
+_KNOWN: Final = ("Suspended", "AudienceShared", "Reporting", "Ended")
 _ASKED_FOR: Final = ("Off", "Previewed", "KeysRetiring")
 _NOT_INSTALLED: Final = Finding(
     "Watchword",
@@ -144,6 +144,9 @@ def _is_worth_a_line(condition: Object) -> bool:
     """Whether something is wrong: what is not known, or was asked for, is no finding."""
     if condition["type"] == "Ready":
         return bool(condition["status"] != "True")
+    if condition["type"] == "ReportOnly":
+        # On, it lets everyone in, which someone has to know; off, the field is there to no effect.
+        return True
     # Ready says it already, with the same remedy.
     is_said = condition["type"] == "Reachable" or condition["reason"] in _ASKED_FOR
     return condition["status"] == "False" and not is_said

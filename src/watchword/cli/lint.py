@@ -21,7 +21,14 @@ from watchword.cli.placeholder_keys import stand_in
 from watchword.trust import Problem, ProblemReason, compile_resources
 
 # It works as written, and something of it is not as good as it looks.
-_WARNINGS: Final = frozenset({ProblemReason.AUDIENCE_SHARED, ProblemReason.SELECTORS_OVERLAP})
+_WARNINGS: Final = frozenset(
+    {
+        ProblemReason.AUDIENCE_SHARED,
+        ProblemReason.SELECTORS_OVERLAP,
+        # The Namespace with its label is most often in no one's manifests.
+        ProblemReason.REPORT_ONLY_NOT_ALLOWED,
+    }
+)
 _COLORS: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
 _ORDER: Final[tuple[Level, ...]] = ("error", "warning", "note")
 
@@ -73,7 +80,10 @@ def _findings(folder: Folder, cluster_id: str | None, keys: dict[str, bytes]) ->
     refuse_unused_keys(keys, left_out | {each.metadata.name for each in resources.issuers})
     complete = stand_in(resources, keys, issuers=left_out)
     compiled = compile_resources(
-        complete.resources, keys=complete.keys, audiences=offline_rules(cluster_id or "offline")
+        complete.resources,
+        keys=complete.keys,
+        audiences=offline_rules(cluster_id or "offline"),
+        now=time.time(),
     )
     for problem in (*folder.problems, *folder.named(compiled.problems)):
         yield _of_problem(problem)

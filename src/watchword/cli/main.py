@@ -29,6 +29,7 @@ COMMANDS: Final[Commands] = {
     "routes": ("watchword.cli.routes.command", "Draft routes from an OpenAPI document."),
     "diff": ("watchword.cli.diff", "Show what applying manifests would change in trust."),
     "who-can": ("watchword.cli.who_can", "List who may call a service with a scope."),
+    "report": ("watchword.cli.report_only", "List who would be refused while a service only reports."),
     "verify": ("watchword.cli.verify", "Judge a token offline, check by check."),
     "explain": ("watchword.cli.explain", "Judge a token against a service of a cluster, check by check."),
     "pin": ("watchword.cli.pin.command", "Print the ClusterTrustedIssuer of a cluster."),

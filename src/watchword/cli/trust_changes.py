@@ -13,6 +13,7 @@ import msgspec
 from watchword.cli.change import Change, Kind
 from watchword.cli.desk_changes import Clients, client_changes, desk_changes, desk_of_service_changes
 from watchword.cli.route_changes import route_changes
+from watchword.cli.timestamps import shown_timestamp
 from watchword.identity import load_key_objects
 from watchword.trust import EVERY, Bundle, ClusterTrustedIssuer, Compilation, Resources
 from watchword.trust.bundle import BundleGrant
@@ -205,6 +206,11 @@ def _of_service(service: str, old: Bundle, new: Bundle) -> Iterator[Change]:
         yield change(f"tokens are read from the header {_header(new)}, before from {_header(old)}")
     if old.usage_base_path != new.usage_base_path:
         yield change(f"the gate's usage endpoints are at {new.usage_base_path}, before {old.usage_base_path}")
+    if _report_only(old) != _report_only(new):
+        end = shown_timestamp(_report_only(new), 0.0).partition(" ")[0]
+        said = f"requests that would be refused pass until {end}" if _report_only(new) else "gates enforce"
+        is_longer = _report_only(new) > _report_only(old)
+        yield change(f"{said} (reportOnlyUntil)", "gains" if is_longer else "loses")
     if old.limits != new.limits:
         yield change(f"each workload's rate is {_rate(new)}, before {_rate(old)}")
     yield from route_changes(service, old, new)
@@ -215,6 +221,10 @@ def _of_service(service: str, old: Bundle, new: Bundle) -> Iterator[Change]:
 
 def _header(bundle: Bundle) -> str:
     return "Authorization" if isinstance(bundle.token_header, msgspec.UnsetType) else bundle.token_header
+
+
+def _report_only(bundle: Bundle) -> float:
+    return 0.0 if isinstance(bundle.report_only_until, msgspec.UnsetType) else bundle.report_only_until
 
 
 def _rate(bundle: Bundle) -> str:

@@ -95,6 +95,8 @@ def _from_manifests(
 ) -> Ruleset:
     found = open_folder(folder)
     refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
-    compiled = compile_resources(found.resources, audiences=offline_rules(cluster_id), keys=keys)
+    compiled = compile_resources(
+        found.resources, audiences=offline_rules(cluster_id), keys=keys, now=time.time()
+    )
     say_problems((*found.problems, *found.named(compiled.problems)))
     return load(choose_service(compiled.bundles, service))

@@ -133,7 +133,10 @@ def _from_manifests(folder: str, cluster_id: str | None, keys: dict[str, bytes])
     refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
     complete = stand_in(found.resources, keys)
     compiled = compile_resources(
-        complete.resources, keys=complete.keys, audiences=offline_rules(cluster_id or "offline")
+        complete.resources,
+        keys=complete.keys,
+        audiences=offline_rules(cluster_id or "offline"),
+        now=time.time(),
     )
     say_problems((*found.problems, *found.named(compiled.problems)))
     return list(compiled.bundles)

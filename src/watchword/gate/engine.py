@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 
-from watchword.gate.audit import AuditEntry, AuditLog, Teller
+from watchword.gate.audit import WOULD_REFUSE, AuditEntry, AuditLog, Teller
 from watchword.gate.authz_request import TOKEN_PLACE, AuthzRequest, Credential, find_credential
 from watchword.gate.cache import (
     DESK_FACTOR,
@@ -23,11 +23,12 @@ from watchword.gate.cache import (
     RememberedRefusal,
     is_worth_remembering,
 )
-from watchword.gate.logs import RefusalLog
+from watchword.gate.logs import LOGGER, RefusalLog
 from watchword.gate.long_connections import GRACE_SECONDS, LongConnections
 from watchword.gate.metrics import GateMetrics
 from watchword.gate.original_request import OriginalRequest
 from watchword.gate.rate_limits import RateLimiter
+from watchword.gate.report_only import LatestTime, ReportOnly, may_pass, would_refuse_line
 from watchword.gate.responses import (
     NO_GRANT_LINES,
     NO_IDENTITY_LINES,
@@ -53,10 +54,10 @@ _MISSHAPEN = frozenset({Reason.TOKEN_TOO_LARGE.code, Reason.MALFORMED_TOKEN.code
 class Active:
     """A ruleset with the caches that belong to it."""
 
-    __slots__ = ("grants", "no", "ruleset", "yes")
+    __slots__ = ("grants", "no", "report_only", "ruleset", "yes")
 
-    def __init__(self, ruleset: Ruleset) -> None:
-        self.ruleset = ruleset
+    def __init__(self, ruleset: Ruleset, report_only: ReportOnly | None = None) -> None:
+        self.ruleset, self.report_only = ruleset, report_only
         self.yes: BoundedCache[CachedIdentity] = BoundedCache(POSITIVE_BYTES)
         self.no: BoundedCache[RememberedRefusal] = BoundedCache(NEGATIVE_BYTES)
         self.grants = GrantLines()
@@ -109,21 +110,43 @@ class Engine:
         self.active: Active | None = None
         self.reads_authorization = True
         self._not_ready = Refusal(Reason.NOT_READY)
+        self._latest_time = LatestTime(clock, monotonic)
         self.revoked = RevokedSet()
         self.limiter = RateLimiter()
-        self.refusals = RefusalLog()
+        self.refusals, self.reported = RefusalLog(), RefusalLog("would refuse")
         self.long_connections = LongConnections(self, long_connection_grace)
         self._prefix, self._numbers = secrets.token_hex(6), itertools.count(1)
         metrics.cache_bytes.set_function(self._cache_bytes)
         metrics.long_connections.set_function(lambda: float(len(self.long_connections)))
+        metrics.report_only_seconds_left.set_function(self._report_only_seconds_left)
 
     def adopt(self, ruleset: Ruleset) -> None:
         """Use another ruleset from the next request on, and for all that are still passed on."""
-        self.active, self._not_ready = Active(ruleset), Refusal(Reason.NOT_READY)
+        self.active = Active(ruleset, self._report_only_of(ruleset))
+        self._not_ready = Refusal(Reason.NOT_READY)
         self.reads_authorization = ruleset.token_header == AUTHORIZATION
         self.limiter.keep_only(frozenset(each.name for each in ruleset.policy.workloads.values()))
         self.metrics.bundle_adopted(ruleset.service, ruleset.generation, ruleset.workloads, ruleset.digest)
         self.long_connections.decide_again()
+
+    def _report_only_of(self, ruleset: Ruleset) -> ReportOnly | None:
+        if ruleset.report_only_until is None:
+            return None
+        # A generation is the milliseconds of the operator's clock.
+        made = ruleset.generation / 1000
+        report_only = ReportOnly(ruleset.report_only_until, made, self._latest_time)
+        if not report_only.is_on():
+            effect = "its end has passed, or is more than 30 days ahead: everything is enforced"
+            LOGGER.info("report only does not count", extra={"effect": effect})
+            return None
+        seconds = round(report_only.seconds_left())
+        effect = "what would be refused passes to the app without an identity"
+        LOGGER.warning("reporting only", extra={"effect": effect, "seconds": seconds})
+        return report_only
+
+    def _report_only_seconds_left(self) -> float:
+        active = self.active
+        return 0.0 if active is None or active.report_only is None else active.report_only.seconds_left()
 
     def end_trust(self, cause: Refusal) -> None:
         """Let no one in from the next request on, and say this cause, until a ruleset is adopted again.
@@ -241,7 +264,9 @@ class Engine:
                 return self._decide_public(active, match, original.method, authz_request)
         known = self.authenticate(active, authz_request.credential)
         if isinstance(known, Refusal):
-            return self.refuse(active, known, told=authz_request)
+            if active.report_only is None:
+                return self.refuse(active, known, told=authz_request)
+            return self._refuse_or_report(active, known, authz_request)
         if original is None:
             if known.desk is not None:
                 return self._decide_by_desk(active, known, known.desk, authz_request)
@@ -263,6 +288,9 @@ class Engine:
         known = self.authenticate(active, authz_request.credential)
         if isinstance(known, Refusal):
             if known.reason is Reason.MALFORMED_CREDENTIAL or active.ruleset.routes.has_public:
+                return None
+            if active.report_only is not None:
+                # What is not known to be a caller's token is the app's, and has to be found in the head.
                 return None
             return self.refuse(active, known, told=authz_request)
         original = authz_request.original
@@ -289,22 +317,28 @@ class Engine:
         active: Active,
         known: CachedIdentity,
         original: OriginalRequest | Refusal,
-        told: Teller,
+        told: AuthzRequest,
         match: RouteMatch | Refusal | None = None,
     ) -> Allowed | Answer:
         if isinstance(original, Refusal):
             # Who is calling came first, as in the table: a stranger learns nothing of the proxy.
-            return self.refuse(active, original, known, told=told)
+            return self._refuse_or_report(active, original, told, known)
         method = original.method
         if match is None:
             match = active.ruleset.routes.match(method, original.target, form_flaw=original.form_flaw)
         if isinstance(match, Refusal):
-            return self.refuse(active, match, known, method=method, told=told)
+            return self._refuse_or_report(active, match, told, known, method=method)
         if match.is_public:
             return self._decide_public(active, match, method, told)
-        grant = self.permit(active, known, match, method, told)
-        if isinstance(grant, Answer):
-            return grant
+        grant = authorize(known, match.scope, match.account, match.project, match.purpose)
+        if isinstance(grant, Refusal):
+            return self._refuse_or_report(active, grant, told, known, match, method=method)
+        limited = self.limiter.take(known.workload, active.ruleset.limits, self.monotonic())
+        if limited is not None:
+            refusal, retry_after = limited
+            return self._refuse_or_report(
+                active, refusal, told, known, match, method=method, retry_after=retry_after
+            )
         if known.desk is None:
             granted = active.grants.lines.get(id(grant)) or active.grants.of_one(grant)
         else:
@@ -326,7 +360,10 @@ class Engine:
         method: str,
         told: Teller | None = None,
     ) -> Grant | Answer:
-        """Scope, account and rate (checks 16 and 17): the grant that lets it pass, else the refusal."""
+        """Scope, account and rate (checks 16 and 17): the grant that lets it pass, else the refusal.
+
+        It is for the gate's own endpoints, for which report only does not count.
+        """
         grant = authorize(identity, match.scope, match.account, match.project, match.purpose)
         if isinstance(grant, Refusal):
             return self.refuse(active, grant, identity, match, method=method, told=told)
@@ -336,6 +373,44 @@ class Engine:
                 active, limited[0], identity, match, method=method, retry_after=limited[1], told=told
             )
         return grant
+
+    def _refuse_or_report(
+        self,
+        active: Active,
+        refusal: Refusal,
+        told: AuthzRequest,
+        identity: Identity | None = None,
+        match: RouteMatch | None = None,
+        *,
+        method: str = "",
+        retry_after: int | None = None,
+    ) -> Allowed | Answer:
+        """Refuse; or let a request for the app pass without an identity, while the service only reports."""
+        if not (told.goes_to_app and self.reports(active, refusal)):
+            return self.refuse(
+                active, refusal, identity, match, method=method, retry_after=retry_after, told=told
+            )
+        decision_id = self.new_decision_id()
+        self.metrics.would_refuse(refusal.reason).count += 1
+        self.reported.note(refusal, decision_id)
+        if self.audit is not None and self.audit_level != "off":
+            self._audit_refusal(
+                self.audit,
+                active,
+                decision_id,
+                refusal,
+                who=identity,
+                match=match,
+                method=method,
+                told=told,
+                outcome=WOULD_REFUSE,
+            )
+        line = would_refuse_line(refusal)
+        return Allowed(NO_IDENTITY_LINES, NO_GRANT_LINES + line, decision_id, line)
+
+    def reports(self, active: Active, refusal: Refusal) -> bool:
+        """Whether a ruleset's service only reports this refusal by now, of requests for the app."""
+        return active.report_only is not None and may_pass(refusal) and active.report_only.is_on()
 
     def refuse(
         self,
@@ -355,14 +430,39 @@ class Engine:
         self.metrics.refused[refusal.reason.code].count += 1
         self.refusals.note(refusal, decision_id)
         if self.audit is not None and self.audit_level != "off":
-            who = identity if identity is not None else refusal.proven
-            # Without a signature, every caller can have such entries written: only so many a second.
-            if who is not None or self.audit.admits_unproven(self.clock()):
-                self._audit(
-                    self.audit, active, decision_id, refusal, who=who, match=match, method=method, told=told
-                )
+            self._audit_refusal(
+                self.audit, active, decision_id, refusal, who=identity, match=match, method=method, told=told
+            )
         scope = match.scope if match and refusal.reason is Reason.INSUFFICIENT_SCOPE else None
         return refused(refusal, decision_id, scope=scope, retry_after=retry_after)
+
+    def _audit_refusal(
+        self,
+        audit: AuditLog,
+        active: Active | None,
+        decision_id: str,
+        refusal: Refusal,
+        *,
+        who: Identity | Proven | None,
+        match: RouteMatch | None,
+        method: str,
+        told: Teller | None,
+        outcome: str = "",
+    ) -> None:
+        who = who or refusal.proven
+        # Without a signature, every caller can have such entries written: only so many a second.
+        if who is not None or audit.admits_unproven(self.clock()):
+            self._audit(
+                audit,
+                active,
+                decision_id,
+                refusal,
+                who=who,
+                match=match,
+                method=method,
+                told=told,
+                outcome=outcome,
+            )
 
     def note_allowed(
         self,

@@ -12,7 +12,9 @@ __all__ = ["LOGGER", "SUMMARY_SECONDS", "RefusalLog"]
 class RefusalLog:
     """The first refusal of a reason is logged at once, the rest of the next seconds as one number."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "refused") -> None:
+        """Write down that something was done: refused, or not, for now."""
+        self._what = what
         self._counts: Counter[str] = Counter()
 
     def note(self, refusal: Refusal, decision_id: str) -> None:
@@ -20,7 +22,7 @@ class RefusalLog:
         code = refusal.reason.code
         if code not in self._counts:
             LOGGER.info(
-                "refused", extra={"reason": code, "decision_id": decision_id, "detail": refusal.detail}
+                self._what, extra={"reason": code, "decision_id": decision_id, "detail": refusal.detail}
             )
             self._counts[code] = 0
         else:
@@ -32,5 +34,5 @@ class RefusalLog:
         for code, count in sorted(counts.items()):
             if count:
                 LOGGER.info(
-                    "refused again", extra={"reason": code, "times": count, "seconds": SUMMARY_SECONDS}
+                    f"{self._what} again", extra={"reason": code, "times": count, "seconds": SUMMARY_SECONDS}
                 )

@@ -47,14 +47,22 @@ class LongConnection:
         decided_at: when that was, in seconds since the epoch.
         ends_at: until when it may go on; None while no one needed to know.
         desk: what its token says, where that is a desk's; None also while no one needed to know.
+        is_reported: it would be refused, and passes because the service only reports.
     """
 
-    __slots__ = ("authz_request", "carrier", "decided_at", "decision_id", "desk", "ends_at")
+    __slots__ = ("authz_request", "carrier", "decided_at", "decision_id", "desk", "ends_at", "is_reported")
 
     def __init__(
-        self, authz_request: AuthzRequest, decision_id: str, decided_at: float, carrier: Endable
+        self,
+        authz_request: AuthzRequest,
+        decision_id: str,
+        decided_at: float,
+        carrier: Endable,
+        *,
+        is_reported: bool = False,
     ) -> None:
         self.authz_request, self.decision_id, self.decided_at = authz_request, decision_id, decided_at
+        self.is_reported = is_reported
         self.ends_at: float | None = None
         self.desk: DeskClaims | None = None
         self.carrier = carrier
@@ -68,6 +76,8 @@ class LongConnections:
         self._engine, self._grace_seconds = engine, grace_seconds
         self._connections: dict[LongConnection, None] = {}
         self._strangers: set[LongConnection] = set()
+        # Those that pass because the service only reports; when it ends, they are decided again.
+        self._reported: set[LongConnection] = set()
         # Those that have to be decided again under the present ruleset, and their next batch.
         self._waiting: OrderedDict[LongConnection, None] = OrderedDict()
         self._next_batch: asyncio.Handle | None = None
@@ -80,20 +90,31 @@ class LongConnections:
         return len(self._connections)
 
     def add(
-        self, authz_request: AuthzRequest, decision_id: str, carrier: Endable, *, is_stranger: bool = False
+        self,
+        authz_request: AuthzRequest,
+        decision_id: str,
+        carrier: Endable,
+        *,
+        is_stranger: bool = False,
+        is_reported: bool = False,
     ) -> LongConnection | None:
         """Note a request that was just let in; None when there are too many of them.
 
         It has to be called in the same turn of the loop as the decision: in between, a bundle could come.
         `is_stranger`: a public route let it in, for no one in particular.
+        `is_reported`: it passes because the service only reports. No bound of strangers is for it: what a
+        service is tried with may be all of its callers.
         """
         if len(self._connections) >= MAX_CONNECTIONS or (
-            is_stranger and len(self._strangers) >= MAX_STRANGERS
+            is_stranger and not is_reported and len(self._strangers) >= MAX_STRANGERS
         ):
             return None
-        connection = LongConnection(authz_request, decision_id, self._engine.clock(), carrier)
+        now = self._engine.clock()
+        connection = LongConnection(authz_request, decision_id, now, carrier, is_reported=is_reported)
         self._connections[connection] = None
-        if is_stranger:
+        if is_reported:
+            self._reported.add(connection)
+        elif is_stranger:
             self._strangers.add(connection)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
@@ -103,6 +124,7 @@ class LongConnections:
         """Forget a request that is over."""
         self._connections.pop(connection, None)
         self._strangers.discard(connection)
+        self._reported.discard(connection)
         self._waiting.pop(connection, None)
 
     def decide_again(self) -> None:
@@ -131,6 +153,8 @@ class LongConnections:
         if self._engine.active is not self._active:
             # No one told: late is better than never.
             self.decide_again()
+        if self._reported and not self._reports():
+            self._waiting.update(dict.fromkeys(self._reported))
         for connection in list(self._connections):
             if connection.ends_at is None:
                 self._waiting[connection] = None
@@ -150,6 +174,11 @@ class LongConnections:
         for _ in range(min(BATCH, len(self._waiting))):
             connection, _ = self._waiting.popitem(last=False)
             refusal = self._engine.not_ready if active is None else self._decide(active, connection)
+            if refusal is not None and active is not None and connection.is_reported:
+                refusal = self._unless_reported(active, connection, refusal)
+            elif connection.is_reported and not self._reports():
+                # It would be let in by now, and report only is over: nothing more to look for.
+                self._reported.discard(connection)
             if refusal is None and connection.ends_at is not None and connection.ends_at <= now:
                 refusal = self._over(connection)
             if refusal is not None:
@@ -158,6 +187,21 @@ class LongConnections:
             self._next_batch = asyncio.get_running_loop().call_soon(self._decide_some)
         else:
             self._say_what_ended()
+
+    def _reports(self) -> bool:
+        active = self._engine.active
+        return active is not None and active.report_only is not None and active.report_only.is_on()
+
+    def _unless_reported(
+        self, active: "Active", connection: LongConnection, refusal: Refusal
+    ) -> Refusal | None:
+        """The refusal of one that never had an identity; None while the service only reports it."""
+        if not self._engine.reports(active, refusal):
+            return refusal
+        # Until report only ends, which each sweep looks for; a bundle may have let it in meanwhile.
+        connection.ends_at = math.inf
+        self._reported.add(connection)
+        return None
 
     def _decide(self, active: "Active", connection: LongConnection) -> Refusal | None:
         """Checks 3 to 16 as of the moment when it was let in; sets until when it may go on."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
-from watchword.gate.counters import Counters, Durations
+from watchword.gate.counters import Count, Counters, Durations
 from watchword.identity import Reason
 from watchword.process.certificate_metrics import Validity, certificate_gauges
 
@@ -26,6 +26,11 @@ class GateMetrics:
             "Decisions by service and reason; `allowed` for a yes.",
             ["service", "reason"],
         )
+        self._would_refuse = Counters(
+            "watchword_would_refuse",
+            "Requests that passed to the app although they would be refused: the service only reports.",
+            ["service", "reason"],
+        )
         self._name_service("")
         self.verification = Durations(
             "watchword_verification_seconds", "Time to verify a token that was in no cache.", _BUCKETS
@@ -34,7 +39,7 @@ class GateMetrics:
         self.cache_hit, self.cache_refusal_hit, self.cache_miss = (
             lookups.of(result) for result in ("hit", "refusal_hit", "miss")
         )
-        for collector in (self._decisions, self.verification, lookups):
+        for collector in (self._decisions, self._would_refuse, self.verification, lookups):
             self.registry.register(collector)
         self.cache_bytes = Gauge(
             "watchword_cache_bytes", "Bytes that the decision caches account for.", registry=self.registry
@@ -86,6 +91,11 @@ class GateMetrics:
             "watchword_bundle_watch_failures",
             "Times that the API server could not be followed, by kind.",
             ["kind"],
+            registry=self.registry,
+        )
+        self.report_only_seconds_left = Gauge(
+            "watchword_report_only_seconds_left",
+            "Seconds for which requests that would be refused still pass to the app; 0: they are refused.",
             registry=self.registry,
         )
         self.workloads = Gauge(
@@ -144,7 +154,12 @@ class GateMetrics:
         self.bundle_age.set_function(lambda: time.time() - now)
         self.workloads.set(workloads)
 
+    def would_refuse(self, reason: Reason) -> Count:
+        """The count of requests that passed although they would be refused for a reason."""
+        return self._would_refuse.of(self._service, reason.code)
+
     def _name_service(self, service: str) -> None:
+        self._service = service
         # Looked up once: on the hot path a label look-up costs as much as the rest of the count.
         # By its code: an enum's member is hashed in Python.
         self.refused = {reason.code: self._decisions.of(service, reason.code) for reason in Reason}

@@ -63,6 +63,8 @@ class Readiness:
             document["digest"] = ruleset.digest
             document["workloads"] = ruleset.workloads
             document["issuers"] = ruleset.issuers
+            if active.report_only is not None:
+                document["report_only_seconds_left"] = round(active.report_only.seconds_left())
         if self.stopping:
             document["why"] = "the gate is stopping"
         elif problem is not None:

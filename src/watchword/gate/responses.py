@@ -53,11 +53,14 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
         identity: the lines that say who is calling.
         granted: the lines that say what was granted.
         decision_id: names this decision in the audit log.
+        would_refuse: report only: the line that says to the caller why it would be refused, which is among
+            `granted` for the app; else nothing.
     """
 
     identity: bytes
     granted: bytes
     decision_id: str
+    would_refuse: bytes = b""
 
     @property
     def status(self) -> int:
@@ -76,6 +79,12 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
     def body(self) -> bytes:
         """Nothing."""
         return b""
+
+
+def would_refuse_header(allowed: Allowed) -> tuple[bytes, bytes]:
+    """Report only: the header that says to app and caller why a request that passes would be refused."""
+    name, _, value = allowed.would_refuse.removesuffix(b"\r\n").partition(b": ")
+    return name, value
 
 
 # What every yes begins with; then who is calling, what was granted, and the decision's id.

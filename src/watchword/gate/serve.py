@@ -175,6 +175,7 @@ async def _main(
     if upstream is not None:
         upstream.close()
     engine.refusals.summarize()
+    engine.reported.summarize()
     if audit is not None:
         audit.close()
 
@@ -308,3 +309,4 @@ async def _summaries(engine: Engine) -> None:
     while True:
         await asyncio.sleep(SUMMARY_SECONDS)
         engine.refusals.summarize()
+        engine.reported.summarize()

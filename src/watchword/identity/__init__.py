@@ -33,7 +33,7 @@ from watchword.identity.subject import (
     is_service_account_name,
     parse_subject,
 )
-from watchword.identity.verify import Examination, Examined, Outcome, examine, verify
+from watchword.identity.verify import Examination, Examined, Outcome, examine, is_signed, verify
 
 __all__ = [
     "ALGORITHMS",
@@ -68,6 +68,7 @@ __all__ = [
     "examine",
     "is_namespace_name",
     "is_service_account_name",
+    "is_signed",
     "load_jwks",
     "load_key",
     "load_key_objects",

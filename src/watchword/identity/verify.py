@@ -54,6 +54,23 @@ def verify(token: bytes, policy: Policy, now: float) -> Identity | Refusal:
     return _identity(attempt, policy)
 
 
+def is_signed(token: bytes, policy: Policy) -> bool:
+    """Whether a key that the policy knows signed a token, whatever it says (checks 3 to 6).
+
+    Revoked keys count: their tokens are credentials of someone's all the same.
+
+    Args:
+        token: the token's bytes.
+        policy: what holds the keys.
+    """
+    unverified = parse_compact(token)
+    if isinstance(unverified, Refusal):
+        return False
+    attempt = Attempt(unverified, 0.0)
+    runs = _RUNS if "typ" not in unverified.header else _runs(unverified)
+    return all(run(attempt, policy) is None for number, run in runs if number <= _SIGNATURE_CHECK)
+
+
 def _runs(token: UnverifiedToken) -> tuple[tuple[int, Run], ...]:
     """The checks that a token asks for by its type; whether it may is for the check of the key."""
     return _DESK_RUNS if token.header["typ"] == DESK_TOKEN_TYPE else _RUNS

@@ -34,6 +34,7 @@ from watchword.trust.issuers import Issuers
 from watchword.trust.key_rotation.held_keys import HeldKey, held_to_status
 from watchword.trust.policy_coverage import Pods, narrowness, reachability
 from watchword.trust.problems import Problem, ProblemReason, listed
+from watchword.trust.report_only import ReportOnlyRuling
 from watchword.trust.status_conditions import conditions
 from watchword.trust.timestamps import rfc3339
 
@@ -69,6 +70,7 @@ class ServiceResult(msgspec.Struct, frozen=True):
         audience: the service's own audience, which what was published accepts; empty: not known.
         reserved: what is wrong with the audiences that the service declares.
         desk_problem: why no desk's tokens are accepted although the service names one; else None.
+        report_only: what `spec.reportOnlyUntil` comes to; None: there is none.
     """
 
     service: ProtectedService | None
@@ -88,6 +90,7 @@ class ServiceResult(msgspec.Struct, frozen=True):
     audience: str = ""
     reserved: tuple[Problem, ...] = ()
     desk_problem: Problem | None = None
+    report_only: ReportOnlyRuling | None = None
 
     @property
     def unfinished(self) -> ConditionValue | None:
@@ -318,6 +321,7 @@ def service_status(
     if result.service is not None:
         values.append(_distinctness(result, shares_audience))
         values += _desk_acceptance(result.service, result.desk_problem)
+        values += _report_only(result.report_only)
     # In the bundle that gates read, and not in the one that was to be published.
     trusted = len(result.trusted.keys() - result.gap.absent)
     counts = WorkloadCounts(trusted=trusted, refused=len(result.problems))
@@ -455,6 +459,19 @@ def _desk_acceptance(service: ProtectedService, problem: Problem | None) -> list
     is_there = problem.reason is ProblemReason.DESK_NOT_ALLOWED
     verdict = Verdict.DESK_NOT_ALLOWED if is_there else Verdict.DESK_NOT_FOUND
     return [verdict.with_message(f"{problem.field}: {problem.detail}", problem.remedy)]
+
+
+def _report_only(ruling: ReportOnlyRuling | None) -> list[ConditionValue]:
+    """ReportOnly, of a service that has a time for it."""
+    if ruling is None:
+        return []
+    if ruling.problem is not None:
+        is_too_long = ruling.problem.reason is ProblemReason.REPORT_ONLY_TOO_LONG
+        verdict = Verdict.REPORT_ONLY_TOO_LONG if is_too_long else Verdict.REPORT_ONLY_NOT_ALLOWED
+        return [
+            verdict.with_message(f"{ruling.problem.field}: {ruling.problem.detail}", ruling.problem.remedy)
+        ]
+    return [(Verdict.REPORTING if ruling.is_on else Verdict.REPORT_ONLY_ENDED).with_message()]
 
 
 def _distinctness(result: ServiceResult, shares_audience: bool) -> ConditionValue:

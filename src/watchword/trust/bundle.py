@@ -31,6 +31,9 @@ ROUTES_FEATURE: Final = "routes.2"
 HEADER_FEATURE: Final = "token.header"
 FEATURES: Final = frozenset({ROUTE_PURPOSES, ROUTES_FEATURE, HEADER_FEATURE})
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
+# The furthest that the end of report only may be ahead.
+MAX_REPORT_ONLY_DAYS: Final = 30
+MAX_REPORT_ONLY_SECONDS: Final = MAX_REPORT_ONLY_DAYS * 24 * 3600.0
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -172,6 +175,8 @@ class Bundle(_Part, frozen=True, forbid_unknown_fields=False):
         requires: what a reader must know to use it.
         desk: whose tokens are accepted besides; absent: no desk's.
         token_header: which request header the token is in; unset: Authorization.
+        report_only_until: until when a gate lets pass what it would refuse, in seconds since the epoch;
+            unset: it enforces. A reader that does not know the member enforces: `requires` does not name it.
     """
 
     schema_version: int
@@ -195,6 +200,7 @@ class Bundle(_Part, frozen=True, forbid_unknown_fields=False):
     desk: BundleDesk | msgspec.UnsetType = msgspec.UNSET
     # Not there where it is Authorization: a reader that does not know the member could not check the digest.
     token_header: Literal["X-Watchword-Token"] | msgspec.UnsetType = msgspec.UNSET
+    report_only_until: float | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

@@ -17,6 +17,7 @@ from watchword.trust.desks import DeskKeys, DeskName, ready_desks, with_desks
 from watchword.trust.issuers import ready_issuers
 from watchword.trust.overlapping_selectors import problems_of_overlaps
 from watchword.trust.problems import Problem
+from watchword.trust.report_only import as_applied
 from watchword.trust.service import Account, compile_service, problem_of_orphan
 
 
@@ -44,6 +45,7 @@ def compile_resources(
     live_uids: Mapping[Account, str] | None = None,
     audiences: AudienceRules = AudienceRules(),  # noqa: B008 - frozen
     desk_keys: Mapping[DeskName, DeskKeys] | None = None,
+    now: float | None = None,
 ) -> Compilation:
     """Compile everything. Never raises for bad resources.
 
@@ -55,6 +57,7 @@ def compile_resources(
         audiences: which are derived, and which belong to others; the issuers' URLs are added to the latter.
         desk_keys: the public keys of TokenDesks by namespace and name; a desk that has none yet is named in
             bundles all the same. All desks count, whatever their namespace.
+        now: seconds since the epoch, as `compile_service` takes it.
     """
     issuers = ready_issuers(resources, keys or {})
     problems = [*issuers.problems, *problems_of_overlaps(resources.services)]
@@ -82,18 +85,21 @@ def compile_resources(
             issuers,
             labels=resources.namespaces.get(place[0]),
             live_uids=live_uids,
+            now=now,
             audiences=audiences,
             desks=desks,
         )
         problems += [*compiled.problems, *compiled.audience_problems]
         if compiled.desk_problem is not None:
             problems.append(compiled.desk_problem)
+        if compiled.report_only is not None and compiled.report_only.problem is not None:
+            problems.append(compiled.report_only.problem)
         if not compiled.bundle.audiences:
             # A gate that accepts nothing is no answer to the question what it should accept.
             continue
         bundles.append(msgspec.structs.replace(compiled.bundle, generation=generation))
         if compiled.policy is not None:
-            is_applied = service.spec.network_policy.mode == "Enforce"
+            is_applied = as_applied(service, compiled.report_only).spec.network_policy.mode == "Enforce"
             (policies if is_applied else previews).append(compiled.policy)
     ordered = sorted(
         problems, key=lambda each: (each.kind, each.namespace, each.name, each.field, each.detail)

@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     PEERS_NARROW = "PeersNarrow"
     AUDIENCES_DISTINCT = "AudiencesDistinct"
     DESK_ACCEPTED = "DeskAccepted"
+    REPORT_ONLY = "ReportOnly"
 
 
 class _Facts(NamedTuple):
@@ -45,6 +46,7 @@ _READY, _FRESH, _SETTLED = ConditionType.READY, ConditionType.KEYS_FRESH, Condit
 _PUBLISHED, _POLICY = ConditionType.BUNDLE_PUBLISHED, ConditionType.POLICY_APPLIED
 _REACHABLE, _NARROW = ConditionType.REACHABLE, ConditionType.PEERS_NARROW
 _DISTINCT, _DESK_ACCEPTED = ConditionType.AUDIENCES_DISTINCT, ConditionType.DESK_ACCEPTED
+_REPORT_ONLY = ConditionType.REPORT_ONLY
 
 
 def _problem(kinds: tuple[str, ...], reason: ProblemReason, meaning: str, remedy: str) -> _Facts:
@@ -415,6 +417,42 @@ class Verdict(Enum):
         "the tokens that it receives at the other.",
         "Let callers ask for status.audience, then remove it from spec.audiences.",
     )
+    # ReportOnly.
+    REPORTING = _Facts(
+        (SERVICE,),
+        _REPORT_ONLY,
+        "True",
+        "Reporting",
+        "Gates only report: what they would refuse passes to the app without an identity, and the "
+        "NetworkPolicy is a preview. It ends by itself at spec.reportOnlyUntil.",
+        "See with `watchword report` who would be refused, trust them, and remove spec.reportOnlyUntil.",
+    )
+    REPORT_ONLY_ENDED = _Facts(
+        (SERVICE,),
+        _REPORT_ONLY,
+        "False",
+        "Ended",
+        "spec.reportOnlyUntil has passed: gates enforce.",
+        "Remove spec.reportOnlyUntil.",
+    )
+    REPORT_ONLY_NOT_ALLOWED = _Facts(
+        (SERVICE,),
+        _REPORT_ONLY,
+        "False",
+        ProblemReason.REPORT_ONLY_NOT_ALLOWED.value,
+        "The Namespace does not have the label watchword.dev/report-only: allowed, so that "
+        "spec.reportOnlyUntil does not count: gates enforce.",
+        "An admin labels the Namespace, or the service's owner removes spec.reportOnlyUntil.",
+    )
+    REPORT_ONLY_TOO_LONG = _Facts(
+        (SERVICE,),
+        _REPORT_ONLY,
+        "False",
+        ProblemReason.REPORT_ONLY_TOO_LONG.value,
+        "spec.reportOnlyUntil is more than 30 days ahead: it does not count until it is nearer, and gates "
+        "enforce.",
+        "Write a time of the next 30 days.",
+    )
     # Reachable.
     PEERS_MATCH = _Facts(
         (WORKLOAD,), _REACHABLE, "True", "PeersMatch", "A peer of the NetworkPolicy matches its pods.", ""
@@ -641,6 +679,7 @@ _ASKED_FOR = frozenset(
         Verdict.KEYS_RETIRING,
         Verdict.CALLS_DROPPED,
         Verdict.KEY_ROTATING,
+        Verdict.REPORT_ONLY_ENDED,
     }
 )
 

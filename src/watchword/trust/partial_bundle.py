@@ -98,6 +98,22 @@ def with_own_audiences(bundle: Bundle, rules: AudienceRules, service: ProtectedS
     return seal(msgspec.structs.replace(bundle, audiences=audiences), bundle.generation)
 
 
+def with_present_report_only(bundle: Bundle, compiled: Bundle, published: Bundle) -> Bundle:
+    """A bundle that stands, with report only as far as both say so: it is never longer, nor allowed again.
+
+    Args:
+        bundle: what stands.
+        compiled: what is understood comes to.
+        published: the bundle that gates run on.
+    """
+    until: float | msgspec.UnsetType = msgspec.UNSET
+    if compiled.report_only_until is not msgspec.UNSET and published.report_only_until is not msgspec.UNSET:
+        until = min(compiled.report_only_until, published.report_only_until)
+    if until == bundle.report_only_until:
+        return bundle
+    return seal(msgspec.structs.replace(bundle, report_only_until=until), bundle.generation)
+
+
 def with_present_desk(bundle: Bundle, compiled: Bundle, published: Bundle, standing: Standing) -> Bundle:
     """A bundle that stands, with the desk as it is now: no key and no purpose that was taken back stands.
 

@@ -40,6 +40,8 @@ class ProblemReason(StrEnum):
     DESK_WITHOUT_AUDIENCE = "DeskWithoutAudience"
     WRONG_NAMESPACE = "WrongNamespace"
     ISSUER_TAKEN = "IssuerTaken"
+    REPORT_ONLY_NOT_ALLOWED = "ReportOnlyNotAllowed"
+    REPORT_ONLY_TOO_LONG = "ReportOnlyTooLong"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ class Ruleset(msgspec.Struct, frozen=True):
         workloads: how many workloads.
         pass_headers: names in lower case that go on to the app although they are dropped by default.
         token_header: the name in lower case of the header that the token is in.
+        report_only_until: until when what would be refused passes, in seconds since the epoch; None: nothing
+            does.
     """
 
     service: str
@@ -73,6 +75,7 @@ class Ruleset(msgspec.Struct, frozen=True):
     workloads: int
     pass_headers: frozenset[bytes] = frozenset()
     token_header: bytes = AUTHORIZATION
+    report_only_until: float | None = None
 
 
 def load(bundle: Bundle) -> Ruleset:
@@ -107,6 +110,7 @@ def load(bundle: Bundle) -> Ruleset:
         limits=bundle.limits,
         pass_headers=_pass_headers(bundle),
         token_header=_token_header(bundle),
+        report_only_until=None if bundle.report_only_until is msgspec.UNSET else bundle.report_only_until,
         meters=bundle.meters,
         usage_base_path=bundle.usage_base_path,
         event_retention_days=bundle.event_retention_days,

@@ -37,6 +37,7 @@ from watchword.trust.desks import Desks, ReadyDesk, bundle_desk
 from watchword.trust.issuers import Issuers, ReadyIssuer, allows
 from watchword.trust.network_policy import network_policy
 from watchword.trust.problems import Problem, ProblemReason
+from watchword.trust.report_only import ReportOnlyRuling, ruling_of
 from watchword.trust.routes import is_of_previous_release
 
 Account = tuple[str, str]
@@ -54,6 +55,7 @@ class ServiceCompilation(msgspec.Struct, frozen=True):
             to accept, the bundle accepts nothing and must not be published.
         policy: the NetworkPolicy that its mode asks for; None with `Off`.
         desk_problem: why the bundle accepts no desk's tokens although the service names one; else None.
+        report_only: what `spec.reportOnlyUntil` comes to; None: there is none.
     """
 
     bundle: Bundle
@@ -63,6 +65,7 @@ class ServiceCompilation(msgspec.Struct, frozen=True):
     audience_problems: tuple[Problem, ...]
     policy: dict[str, Any] | None
     desk_problem: Problem | None = None
+    report_only: ReportOnlyRuling | None = None
 
 
 def compile_service(
@@ -87,7 +90,7 @@ def compile_service(
             that is known to be gone; nothing for one that is not known. Only issuers with `keys.cluster` are
             of this cluster.
         now: seconds since the epoch; from `expires` on, a workload's peers leave the NetworkPolicy. None:
-            nothing has expired.
+            nothing has expired, and no `reportOnlyUntil` counts.
         audiences: which are derived, and which belong to others, the desks' issuer URLs among them
             (`with_desks`).
         desks: all desks, judged.
@@ -98,6 +101,7 @@ def compile_service(
     active = [each for each in trusted if not has_ended(each, now)]
     own_audience = audiences.audience_of(service)
     desk = _desk_of(service, desks, labels or {}, own_audience)
+    report_only = ruling_of(service, labels or {}, now)
     return ServiceCompilation(
         bundle=seal(
             _bundle(
@@ -110,6 +114,7 @@ def compile_service(
                 desk=bundle_desk(desk, service, trusted, own_audience)
                 if isinstance(desk, ReadyDesk)
                 else None,
+                report_only=report_only,
             ),
             1,
         ),
@@ -119,6 +124,7 @@ def compile_service(
         audience_problems=tuple(problems_of_audiences(service, audiences)),
         policy=network_policy(service, active),
         desk_problem=desk if isinstance(desk, Problem) else None,
+        report_only=report_only,
     )
 
 
@@ -209,6 +215,7 @@ def _bundle(
     revoked: list[BundleIssuer],
     audiences: tuple[str, ...],
     desk: BundleDesk | None,
+    report_only: ReportOnlyRuling | None,
 ) -> Bundle:
     spec = service.spec
     grants_by_name = {workload.metadata.name: grants_of(workload) for workload in workloads}
@@ -260,6 +267,9 @@ def _bundle(
         future_seconds=spec.usage.future_seconds,
         requires=_required(spec),
         desk=msgspec.UNSET if desk is None else desk,
+        report_only_until=msgspec.UNSET
+        if report_only is None or report_only.until is None
+        else report_only.until,
     )
 
 

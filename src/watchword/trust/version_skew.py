@@ -14,7 +14,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from watchword.trust.api.v1alpha1 import ClusterTrustedIssuer, Resource, TokenDesk, TrustedWorkload
+from watchword.trust.api.v1alpha1 import (
+    ClusterTrustedIssuer,
+    ProtectedService,
+    Resource,
+    TokenDesk,
+    TrustedWorkload,
+)
 from watchword.trust.api.v1alpha1.rules import parse_time
 from watchword.trust.objects import read_object
 from watchword.trust.problems import Problem
@@ -80,6 +86,11 @@ def narrowed(standing: _R, remainder: Resource) -> _R:
         return msgspec.structs.replace(
             standing, spec=msgspec.structs.replace(spec_of_issuer, revoked=tuple(revoked))
         )
+    if isinstance(standing, ProtectedService) and isinstance(remainder, ProtectedService):
+        times = (standing.spec.report_only_until, remainder.spec.report_only_until)
+        until = None if None in times else min(filter(None, times), key=lambda text: parse_time(text) or 0.0)
+        spec_of_service = msgspec.structs.replace(standing.spec, report_only_until=until)
+        return msgspec.structs.replace(standing, spec=spec_of_service)
     if isinstance(standing, TokenDesk) and isinstance(remainder, TokenDesk):
         signing = standing.spec.signing
         taken_back = tuple(dict.fromkeys((*signing.revoked, *remainder.spec.signing.revoked)))

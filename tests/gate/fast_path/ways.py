@@ -158,14 +158,23 @@ def ruleset(**spec: Any) -> Ruleset:
 
 
 class Connection:
-    """One connection to a gate of its own."""
+    """One connection to a gate of its own.
+
+    Attributes:
+        now: the time by both of its clocks.
+    """
 
     def __init__(self, is_short: bool, rules: Ruleset | None) -> None:
+        self.now = NOW
         self._audited = io.BytesIO()
         self.metrics = GateMetrics()
         self.audit = AuditLog(self._audited, self.metrics.audit_dropped.inc)
         self.engine = Engine(
-            self.metrics, audit=self.audit, audit_level="all", clock=lambda: NOW, monotonic=lambda: NOW
+            self.metrics,
+            audit=self.audit,
+            audit_level="all",
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
         # Two gates of one name, so that their decisions have the same ones.
         self.engine._prefix = "gate"

@@ -211,6 +211,7 @@ def _forges(_: App, connection: Connection, __: Request) -> bool:
         b"401 Unauthorized",
         b"X-Watchword-Reason: bad_signature",
         b"X_Watchword_Upstream: broken",
+        b"X-Watchword-Would-Refuse: nothing",
         b"Keep-Alive: timeout=5",
         b"Connection: X-Private",
         b"X-Private: 1",

@@ -38,9 +38,11 @@ class Gates:
     def __init__(self, port: int, links: list[asyncio.StreamWriter], stack: ExitStack) -> None:
         self.links, self._port, self._stack = links, port, stack
 
-    def __call__(self, is_proxying: bool, has_public: bool = False) -> Connection:
-        """A gate that has seen nothing; with an app behind it, or without one."""
-        connection = Connection(True, rules(has_public))
+    def __call__(
+        self, is_proxying: bool, has_public: bool = False, given: Ruleset | None = None
+    ) -> Connection:
+        """A gate that has seen nothing; with an app behind it, or without one; under rules that are given."""
+        connection = Connection(True, given or rules(has_public))
         # All numbers of decisions are equally long: a body's length has nothing else in it.
         connection.engine._numbers = count(0x10000)
         self._stack.callback(connection.audit.close, 30)

@@ -115,7 +115,7 @@ class FolderSource:
             if self._desk_keys is not None
         }
         return manifests, compile_resources(
-            manifests.resources, audiences=offline_rules(CLUSTER_ID), desk_keys=keys
+            manifests.resources, audiences=offline_rules(CLUSTER_ID), desk_keys=keys, now=time.time()
         )
 
     def state(self) -> object:

@@ -281,6 +281,7 @@ class Http2Connection(Http2Host):
                 form_flaw(request.headers, has_body=not is_whole and request.length != 0),
             ),
             peer=self.peer,
+            goes_to_app=True,
         )
         stream.begin(authz_request, engine.decide(authz_request))
 

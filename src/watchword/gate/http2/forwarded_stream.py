@@ -179,7 +179,7 @@ class ForwardedStream(PassedStream):
             return
         if is_end:
             self._is_answered = True
-        self._send_head([*head, *self.host.default_fields()], is_end=is_end)
+        self._send_head([*head, *self._of_answer, *self.host.default_fields()], is_end=is_end)
 
     def take_answer_body(self, body: bytes, number: int) -> None:
         """Pass a part of the answer back."""

@@ -5,6 +5,7 @@ The caller may send only what the app has taken: a part of the body is acknowled
 and the app is read only as far as the caller's window goes.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from watchword.gate.authz_request import AuthzRequest
@@ -15,8 +16,8 @@ from watchword.gate.long_connections import LongConnection
 from watchword.gate.proxy.headers import UnfitHeaderError, is_ours, to_app, to_caller
 from watchword.gate.proxy.target import check_target
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow, unfit
-from watchword.gate.proxy.withheld import passed_headers, withheld_token
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused
+from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
+from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
 from watchword.identity import Refusal
 from watchword.process.http_parser import BadRequestError
 from watchword.process.http_response_parser import ResponseParser
@@ -42,6 +43,8 @@ class PassedStream(Http2Stream):
 
     pool = b""
     _decision_id = ""
+    # Fields of the gate's own for the caller, next to the app's.
+    _of_answer: Sequence[tuple[bytes, bytes]] = ()
     _long_connection: LongConnection | None = None
 
     def __init__(
@@ -63,8 +66,14 @@ class PassedStream(Http2Stream):
             return
         long_connections = self.host.engine.long_connections
         self._decision_id, self.pool = decided.decision_id, decided.identity
+        if decided.would_refuse:
+            self._of_answer = [would_refuse_header(decided)]
         self._long_connection = long_connections.add(
-            authz_request, decided.decision_id, self, is_stranger=decided.identity == NO_IDENTITY_LINES
+            authz_request,
+            decided.decision_id,
+            self,
+            is_stranger=decided.identity == NO_IDENTITY_LINES,
+            is_reported=decided.would_refuse != b"",
         )
         if self._long_connection is None:
             self.answer(too_many())
@@ -73,14 +82,20 @@ class PassedStream(Http2Stream):
         request = self.asked
         try:
             check_target(request.target)
+            credential, engine = authz_request.credential, self.host.engine
+            if decided.would_refuse:
+                reported = reported_headers(engine, request.headers, credential)
+                passed, token, self.pool = reported.passed, reported.token, reported.pool
+            else:
+                passed, token = passed_headers(engine, request.headers), withheld_token(credential)
             # The gate's own come last, behind which nothing of the caller's is.
             headers = to_app(
                 request.headers,
                 (),
                 self.host.client_address,
                 self.host.scheme,
-                passed_headers(self.host.engine, request.headers),
-                token=withheld_token(authz_request.credential),
+                passed,
+                token=token,
             )
         except UnfitHeaderError as why:
             self._leave()
@@ -273,7 +288,7 @@ class ProxiedStream(PassedStream):
         fields = [(b":status", b"%d" % status)]
         fields += [pair for pair in to_caller(head.headers, status) if pair[0] != b"date"]
         if status >= _FIRST_FINAL:
-            self._answer_fields = [*fields, *self.host.default_fields()]
+            self._answer_fields = [*fields, *self._of_answer, *self.host.default_fields()]
         elif status == _SWITCHING:
             raise BadRequestError("it switches protocols, which was not asked for")
         elif status != _CONTINUING:

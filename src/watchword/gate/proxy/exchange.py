@@ -76,6 +76,7 @@ class ProxiedExchange:
         "_upstream",
         "_waiting",
         "_was_retried",
+        "_would_refuse",
         "has_body",
         "keep_alive",
         "pool",
@@ -109,7 +110,7 @@ class ProxiedExchange:
         self._waiting = bytearray()
         self._connection: UpstreamConnection | None = None
         self._long_connection: LongConnection | None = None
-        self._decision_id = ""
+        self._decision_id, self._would_refuse = "", b""
         # Parts of the answer that are written in one go.
         self._out: list[bytes] = []
         self._is_last_chunk_due = self._closes_to_end = False
@@ -121,25 +122,32 @@ class ProxiedExchange:
 
     # The caller's side.
 
-    def begin(self, authz_request: AuthzRequest, decided: Allowed | Answer, lines: bytes) -> None:
+    def begin(
+        self, authz_request: AuthzRequest, decided: Allowed | Answer, lines: bytes, pool: bytes = b""
+    ) -> None:
         """Pass a request on that was let in, or answer it; one without a body at its end.
 
         Args:
             authz_request: its credential, and what it asks for.
             decided: what was decided in this very turn of the loop, or that it cannot be passed on.
             lines: its first lines for the app, up to those that the decision adds.
+            pool: names the connections to the app that may serve it; nothing: those of its workload.
         """
         if isinstance(decided, Allowed):
-            self._decision_id = decided.decision_id
+            self._decision_id, self._would_refuse = decided.decision_id, decided.would_refuse
             long_connections = self._caller.engine.long_connections
             self._long_connection = long_connections.add(
-                authz_request, decided.decision_id, self, is_stranger=decided.identity == NO_IDENTITY_LINES
+                authz_request,
+                decided.decision_id,
+                self,
+                is_stranger=decided.identity == NO_IDENTITY_LINES,
+                is_reported=decided.would_refuse != b"",
             )
             if self._long_connection is None:
                 self._answer = too_many()
             else:
                 self._upstream.active[self] = None
-                self.pool = decided.identity
+                self.pool = pool or decided.identity
                 own = f"x-watchword-decision-id: {decided.decision_id}\r\n\r\n".encode()
                 self._head = b"".join((lines, decided.identity, decided.granted, own))
         else:
@@ -286,7 +294,8 @@ class ProxiedExchange:
             # Whether the body comes all the same is the caller's choice (RFC 9110, section 10.1.1).
             self.keep_alive = False
         self.response_started = True
-        self._out += (lines, caller.default_lines(), framing, b"\r\n" if self.keep_alive else _CLOSE_AND_END)
+        end = b"\r\n" if self.keep_alive else _CLOSE_AND_END
+        self._out += (lines, caller.default_lines(), self._would_refuse, framing, end)
 
     def take_answer_body(self, body: bytes) -> None:
         """Pass a part of the answer back, with `flush`."""

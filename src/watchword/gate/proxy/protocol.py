@@ -23,7 +23,7 @@ from watchword.gate.proxy.headers import UnfitHeaderError
 from watchword.gate.proxy.request_lines import request_lines
 from watchword.gate.proxy.upstream import Upstream
 from watchword.gate.proxy.upstream_errors import http2_only, unfit
-from watchword.gate.proxy.withheld import passed_headers, withheld_token
+from watchword.gate.proxy.withheld import REPORTED_POOL, passed_headers, reported_headers, withheld_token
 from watchword.gate.request_templates import (
     MAX_READ_BYTES,
     ProxiedTemplate,
@@ -117,14 +117,19 @@ class ProxyingProtocol(FastPathProtocol):
             find_credential(headers, engine.token_header),
             OriginalRequest(method, target, form_flaw(headers, has_body=parser.has_body)),
             peer=self.client,
+            goes_to_app=True,
         )
         decided = engine.decide(authz_request)
-        lines = b""
+        lines = pool = b""
         if isinstance(decided, Allowed) and self._upstream.speaks_http2:
             decided = http2_only()
         elif isinstance(decided, Allowed):
             try:
-                passed, token = passed_headers(engine, headers), withheld_token(authz_request.credential)
+                if decided.would_refuse:
+                    reported = reported_headers(engine, headers, authz_request.credential)
+                    passed, token, pool = reported.passed, reported.token, reported.pool
+                else:
+                    passed, token = passed_headers(engine, headers), withheld_token(authz_request.credential)
                 lines = request_lines(parser, self._upstream, self.scheme or "http", passed, token)
             except UnfitHeaderError as why:
                 decided = unfit(str(why))
@@ -132,7 +137,7 @@ class ProxyingProtocol(FastPathProtocol):
                 knows_caller = decided.identity is not NO_IDENTITY_LINES
                 if knows_caller and parser.http_minor and parser.keeps_alive and not parser.has_body:
                     self._passed = authz_request, lines
-        exchange.begin(authz_request, decided, lines + self._forwarded)
+        exchange.begin(authz_request, decided, lines + self._forwarded, pool)
         return True
 
     def _learn(self, data: bytes) -> None:
@@ -157,7 +162,7 @@ class ProxyingProtocol(FastPathProtocol):
             # What was some text to the caller who taught it holds the token of this one.
             return False
         authz_request = AuthzRequest(
-            Credential(value, sha256(value).digest()), template.original, peer=self.client
+            Credential(value, sha256(value).digest()), template.original, peer=self.client, goes_to_app=True
         )
         decided = engine.decide_token(authz_request)
         if decided is None:
@@ -168,7 +173,9 @@ class ProxyingProtocol(FastPathProtocol):
         self.parser.pause()
         exchange = ProxiedExchange(self, self._upstream, template.method)
         self.cycle = exchange
-        exchange.begin(authz_request, decided, template.lines + self._forwarded)
+        # One that is reported has a token that a known key signed: Authorization stays here, as was learned.
+        pool = REPORTED_POOL if isinstance(decided, Allowed) and decided.would_refuse else b""
+        exchange.begin(authz_request, decided, template.lines + self._forwarded, pool)
         exchange.take_end()
         return True
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
+import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -25,8 +26,8 @@ from watchword.gate.proxy.headers import Headers, UnfitHeaderError, has_body, is
 from watchword.gate.proxy.target import UpstreamAddress, check_target
 from watchword.gate.proxy.upstream import CONNECT_SECONDS
 from watchword.gate.proxy.upstream_errors import note, too_many, trouble, unfit
-from watchword.gate.proxy.withheld import passed_headers, withheld_token
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused
+from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
+from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
 from watchword.identity import Refusal
 from watchword.process.logs import LOGGER
 
@@ -98,6 +99,8 @@ class Tunnel(asyncio.Protocol):
         self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._decision_id = ""
+        # Headers of the gate's own for the caller, next to the app's.
+        self._of_answer: Headers = []
         self._can_write = asyncio.Event()
         self._can_write.set()
 
@@ -212,7 +215,7 @@ class Tunnel(asyncio.Protocol):
         peer = plain_peer(given[:2] if given else None)
         original = OriginalRequest(method, head.target)
         authz_request = AuthzRequest(
-            find_credential(head.headers, self._engine.token_header), original, peer=peer
+            find_credential(head.headers, self._engine.token_header), original, peer=peer, goes_to_app=True
         )
         decided = self._engine.decide(authz_request)
         if not isinstance(decided, Allowed):
@@ -220,7 +223,11 @@ class Tunnel(asyncio.Protocol):
             return
         self._decision_id = decided.decision_id
         self._connection = self._engine.long_connections.add(
-            authz_request, decided.decision_id, self, is_stranger=decided.identity == NO_IDENTITY_LINES
+            authz_request,
+            decided.decision_id,
+            self,
+            is_stranger=decided.identity == NO_IDENTITY_LINES,
+            is_reported=decided.would_refuse != b"",
         )
         if self._connection is None:
             self._answer(too_many())
@@ -230,13 +237,15 @@ class Tunnel(asyncio.Protocol):
             if method != "GET" or has_body(head.headers):
                 raise UnfitHeaderError("an upgrade is a GET without a body (RFC 6455, section 4.1)")
             check_target(head.target)
+            credential = authz_request.credential
+            if decided.would_refuse:
+                reported = reported_headers(self._engine, head.headers, credential)
+                passed, token = reported.passed, reported.token
+                self._of_answer = [would_refuse_header(decided)]
+            else:
+                passed, token = passed_headers(self._engine, head.headers), withheld_token(credential)
             headers = to_app(
-                head.headers,
-                decided.headers,
-                peer[0] if peer else "",
-                scheme,
-                passed_headers(self._engine, head.headers),
-                token=withheld_token(authz_request.credential),
+                head.headers, decided.headers, peer[0] if peer else "", scheme, passed, token=token
             )
         except UnfitHeaderError as why:
             self._answer(unfit(str(why)))
@@ -257,6 +266,7 @@ class Tunnel(asyncio.Protocol):
             writer.write(request)
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await _read_answer(reader)
+            answer = msgspec.structs.replace(answer, headers=[*answer.headers, *self._of_answer])
             if answer.status != _SWITCHED:
                 self._answer(answer)
                 return

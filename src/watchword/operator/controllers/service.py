@@ -8,7 +8,7 @@ condition; what fails for now is tried again.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -45,7 +45,14 @@ from watchword.trust.overlapping_selectors import (
     problem_of_overlap,
     selects_all_of,
 )
-from watchword.trust.partial_bundle import Standing, standing_bundle, with_own_audiences, with_present_desk
+from watchword.trust.partial_bundle import (
+    Standing,
+    standing_bundle,
+    with_own_audiences,
+    with_present_desk,
+    with_present_report_only,
+)
+from watchword.trust.report_only import as_applied
 from watchword.trust.service import ServiceCompilation, compile_service, has_ended, problem_of_orphan
 
 # A preview that is longer is not shown: the field has that bound.
@@ -96,7 +103,8 @@ class ServiceReconciliation(msgspec.Struct, frozen=True):
             to be said, see `error`.
         hand_edits: what another client had done to objects of the service and was put right, to be told as
             Events.
-        look_again_seconds: until a workload of it expires; None: time alone changes nothing.
+        look_again_seconds: until a workload of it expires, or report only begins or ends; None: time alone
+            changes nothing.
         error: why it has to be reconciled again, later each time; None: it need not.
     """
 
@@ -233,7 +241,7 @@ class ServiceController:
         is_published = published.condition.verdict is Verdict.PUBLISHED
         self._count("published" if is_published else "not_published")
         result = self._result(service, compiled, published, policy)
-        return msgspec.structs.replace(result, preview=preview), self._next_expiry(compiled.workloads)
+        return msgspec.structs.replace(result, preview=preview), self._next_change(compiled)
 
     async def _compiled(
         self, service: ProtectedService, workloads: list[TrustedWorkload]
@@ -307,6 +315,7 @@ class ServiceController:
         bundle = standing_bundle(published, compiled.bundle, kept, as_published=as_published)
         bundle = with_own_audiences(bundle, self.service_audience_rules, service)
         bundle = with_present_desk(bundle, compiled.bundle, published, kept)
+        bundle = with_present_report_only(bundle, compiled.bundle, published)
         if bundle.digest == published.digest:
             return _Published(frozen, said, self._gap_of(held, compiled))
         try:
@@ -380,7 +389,8 @@ class ServiceController:
         compiled: ServiceCompilation,
         hand_edits: list[str],
     ) -> tuple[ConditionValue, str | None]:
-        mode, policy = service.spec.network_policy.mode, compiled.policy
+        applied = as_applied(service, compiled.report_only)
+        mode, policy = applied.spec.network_policy.mode, compiled.policy
         try:
             if mode != "Enforce" or policy is None:
                 metadata = {"namespace": name.namespace, "name": policy_name(name.name)}
@@ -432,11 +442,13 @@ class ServiceController:
             for labels in [dict(group.labels)]
         )
 
-    def _next_expiry(self, workloads: Iterable[TrustedWorkload]) -> float | None:
-        """Seconds until the first of these workloads expires; None: none will."""
+    def _next_change(self, compiled: ServiceCompilation) -> float | None:
+        """Seconds until the first workload expires, or report only begins or ends; None: none will."""
         now = self._clock()
-        ends = [parse_time(each.spec.expires) for each in workloads if each.spec.expires is not None]
+        ends = [parse_time(each.spec.expires) for each in compiled.workloads if each.spec.expires is not None]
         coming = [end - now for end in ends if end is not None and end > now]
+        if compiled.report_only is not None and compiled.report_only.changes_in_seconds is not None:
+            coming.append(compiled.report_only.changes_in_seconds)
         return min(coming, default=None)
 
     def _result(
@@ -452,13 +464,14 @@ class ServiceController:
             peers.update((repr(peer), peer) for peer in workload.spec.from_ if not workload.spec.suspend)
         peers.update((repr(peer), peer) for peer in service.spec.network_policy.allow_from)
         return ServiceResult(
-            service=service,
+            service=as_applied(service, compiled.report_only),
             trusted={each.metadata.name: each for each in compiled.workloads},
             problems={each.name: each for each in compiled.problems},
             issuers=issuers,
             audience=compiled.audience if published.condition.verdict in _CURRENT else "",
             reserved=compiled.audience_problems,
             desk_problem=compiled.desk_problem,
+            report_only=compiled.report_only,
             published=published.condition,
             policy=policy,
             bundle=published.status,

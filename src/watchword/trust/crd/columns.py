@@ -68,6 +68,9 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
             "Generation", ".status.bundle.generation", "The bundle that gates should run.", type="integer"
         ),
         Column("Policy", _of("PolicyApplied", "reason"), "What became of the NetworkPolicy."),
+        Column(
+            "Report-Only", _of("ReportOnly", "reason"), "Whether gates only report what they would refuse."
+        ),
         _AGE,
         Column("Audience", ".status.audience", "What tokens should be made for.", priority=1),
         Column("Audiences", ".spec.audiences", "What is accepted besides.", priority=1),

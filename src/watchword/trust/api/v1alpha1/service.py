@@ -266,3 +266,12 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     usage: Annotated[
         UsageRules, Meta(description="What the usage read model counts, and where it answers.")
     ] = UsageRules()
+    report_only_until: Annotated[
+        Annotated[str, Meta(max_length=64)] | None,
+        Meta(
+            description="The RFC 3339 time until which gates with `--upstream` only report: a request that "
+            "they would refuse passes to the app without an identity, and is counted and audited. At most 30 "
+            "days ahead, and only in a namespace that an admin labelled `watchword.dev/report-only: "
+            "allowed`. From then on gates enforce by themselves. Absent: they enforce."
+        ),
+    ] = None

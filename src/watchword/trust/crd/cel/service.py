@@ -8,6 +8,7 @@ and the operator says it in a condition.
 from typing import Final
 
 from watchword.trust.api.v1alpha1.grammar import ANSWERS_OWN, OBJECT_NAME, POINTER
+from watchword.trust.crd.cel.issuer import IS_TIME, TIME_REMEDY
 from watchword.trust.crd.cel.rule import Rule, is_whole, lacks, named, plain, quoted
 from watchword.trust.query_binding import PARAMETER_NAME
 from watchword.trust.request_headers import REMOVE_HEADER_REMEDY, pattern_that_never_passes
@@ -193,4 +194,6 @@ SERVICE_RULES: Final = (
         "use a path such as /api/internal",
     ),
     plain("UsageRules.basePath"),
+    # How far ahead it is no rule can tell: there is no "now" in them. The operator says it in a condition.
+    Rule("ServiceSpec.reportOnlyUntil", IS_TIME, "not a time", TIME_REMEDY),
 )

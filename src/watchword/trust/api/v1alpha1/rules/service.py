@@ -17,6 +17,7 @@ from watchword.trust.api.v1alpha1.rules.entries import (
     findings_of_repeats,
 )
 from watchword.trust.api.v1alpha1.rules.peers import findings_of_peers
+from watchword.trust.api.v1alpha1.rules.times import TIME_REMEDY, parse_time
 from watchword.trust.api.v1alpha1.rules.usage import findings_of_usage
 from watchword.trust.api.v1alpha1.validation import Finding
 from watchword.trust.derived_audience import is_derived
@@ -69,6 +70,8 @@ def findings_of_service(spec: ServiceSpec) -> Iterator[Finding]:
     yield from _findings_of_desk_names(spec)
     yield from findings_of_usage(spec.usage)
     yield from findings_of_peers("spec.networkPolicy.allowFrom", spec.network_policy.allow_from)
+    if spec.report_only_until is not None and parse_time(spec.report_only_until) is None:
+        yield "spec.reportOnlyUntil", "not a time", TIME_REMEDY
 
 
 def _findings_of_desk_names(spec: ServiceSpec) -> Iterator[Finding]:
