@@ -16,6 +16,8 @@ from testing.manifests import issuer, service, workload
 from tests.gate.behind.samples import FOLDER, SAMPLES, running_sample
 from tests.gate.proxy.conftest import bearer
 
+# The first time, what npm and Maven fetch is waited for.
+pytestmark = pytest.mark.timeout(1200)
 PAGE = FOLDER.parent / "read-the-identity-in-your-framework.md"
 PATH = "/accounts/acme/projects/ios/builds"
 ROUTES = [
