@@ -25,6 +25,7 @@ from testing.controlplane.build import GoBuild
 from testing.controlplane.cache import Recipe, find_or_build
 from testing.controlplane.process import reserved_port, running
 from testing.gate_process import Gate, running_gate, write_bundle
+from testing.grpc_server import SERVICE, find_grpc_server
 from testing.manifests import issuer, service, workload
 from testing.unavailable import needed_program, skip_or_fail
 from tests.gate.proxy.conftest import GRANTS, ROUTES, bearer
@@ -86,13 +87,17 @@ def _go_app() -> Path:
         title="a Go app for the tests",
         version="1",
         source=HERE / "go_app",
-        files=("go.mod", "go.sum", "main.go", "health/main.go"),
-        builds=((GoBuild((".",)), "app"), (GoBuild(("./health",)), "health")),
+        files=("go.mod", "main.go"),
+        builds=((GoBuild((".",)), "app"),),
     )
+    return find_or_build(recipe, os.environ) / "app"
+
+
+def _built(find: Callable[[], Path]) -> str:
     try:
-        return find_or_build(recipe, os.environ)
+        return str(find())
     except (BuildFailedError, ControlPlaneUnavailableError) as problem:
-        skip_or_fail("tests of a Go app", problem, required_by="WATCHWORD_REQUIRE_PROXIES")
+        skip_or_fail("tests of Go apps", problem, required_by="WATCHWORD_REQUIRE_PROXIES")
 
 
 def _command(name: str, folder: Path, port: int) -> Sequence[str]:
@@ -106,9 +111,9 @@ def _command(name: str, folder: Path, port: int) -> Sequence[str]:
     if name == "node":
         return [needed_program("node", tests=tests), str(HERE / "node_app.mjs"), str(port)]
     if name == "grpc-go":
-        return [str(_go_app() / "health"), str(port)]
+        return [_built(find_grpc_server), str(port)]
     if name.startswith("go"):
-        return [str(_go_app() / "app"), str(port), *(["h2c"] if name == "go-h2c" else [])]
+        return [_built(_go_app), str(port), *(["h2c"] if name == "go-h2c" else [])]
     path = "/usr/sbin:/usr/local/sbin:/usr/bin"
     program = needed_program("nginx", tests=tests, required_by="WATCHWORD_REQUIRE_PROXIES", path=path)
     (folder / "files").mkdir()
@@ -245,7 +250,7 @@ def test_grpc_go_answers_and_streams(tmp_path: Path) -> None:
         grpc.insecure_channel(place.gate.address) as channel,
     ):
         stub = health_pb2_grpc.HealthStub(channel)
-        request = health_pb2.HealthCheckRequest(service="demo")
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
         for _ in range(20):
             assert stub.Check(request, metadata=METADATA, timeout=60).status == 1
         told = stub.Watch(request, metadata=METADATA, timeout=60)
