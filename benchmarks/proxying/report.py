@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.proxying.contestants import Contestant
+from benchmarks.proxying.grpc_calls import GRPC
 from benchmarks.proxying.measure import KINDS, Figures
 from benchmarks.table import markdown
 
@@ -17,16 +18,15 @@ _OURS = "Watchword"
 def tables(takes_part: Sequence[Contestant], figures: Mapping[str, Figures], rate: float) -> str:
     """What each checks, CPU, latency, memory, and what was asked of the API server; in Markdown."""
     proxies = [name for name, each in figures.items() if each.rates]
-    ratios = [
-        (name, *(f"{_ratio(figures, name, kind):.2f}" for kind in KINDS)) for name in proxies if name != _OURS
-    ]
+    kinds = [*KINDS, *([GRPC] if any(GRPC in each.rates for each in figures.values()) else [])]
+    ratios = [(name, *(_ratio(figures, name, kind) for kind in kinds)) for name in proxies if name != _OURS]
     return "\n\n".join(
         [
             markdown(("", "what it does about a request"), [(each.name, each.checks) for each in takes_part]),
             "Requests per core-second of the proxy's own CPU, medians of the rounds:",
-            markdown(("", *KINDS), [(name, *_medians(figures[name].rates)) for name in proxies]),
+            markdown(("", *kinds), [(name, *_medians(figures[name].rates, kinds)) for name in proxies]),
             "Watchword's figure for each of theirs, round by round, then the median:",
-            markdown(("Watchword next to", *KINDS), ratios),
+            markdown(("Watchword next to", *kinds), ratios),
             f"Microseconds at {rate:,.0f} requests a second from known callers, medians of the rounds:",
             markdown(
                 ("", "p50", "p99", "p99.9"), [(name, *_latency(each)) for name, each in figures.items()]
@@ -46,15 +46,16 @@ def write_page(page: Path, text: str) -> None:
     page.write_text(pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", before))
 
 
-def _medians(rates: Mapping[str, Sequence[float]]) -> list[str]:
-    return [f"{statistics.median(rates[kind]):,.0f}" for kind in KINDS]
+def _medians(rates: Mapping[str, Sequence[float]], kinds: Sequence[str]) -> list[str]:
+    # Not each takes part in each kind.
+    return [f"{statistics.median(rates[kind]):,.0f}" if kind in rates else "" for kind in kinds]
 
 
-def _ratio(figures: Mapping[str, Figures], other: str, kind: str) -> float:
-    if _OURS not in figures:
-        return float("nan")
+def _ratio(figures: Mapping[str, Figures], other: str, kind: str) -> str:
+    if _OURS not in figures or kind not in figures[_OURS].rates or kind not in figures[other].rates:
+        return ""
     pairs = zip(figures[_OURS].rates[kind], figures[other].rates[kind], strict=True)
-    return statistics.median(mine / theirs for mine, theirs in pairs)
+    return f"{statistics.median(mine / theirs for mine, theirs in pairs):.2f}"
 
 
 def _latency(figures: Figures) -> list[str]:

@@ -21,6 +21,7 @@ from benchmarks.peers.process import free_port, serving
 from testing.controlplane import Cluster, start_cluster, token_parts
 from testing.controlplane.certificates import Authority, new_authority
 from testing.gate_process import AUDIENCE, NAMESPACE, issuer, service, workload, write_bundle
+from testing.grpc_server import CHECK, find_grpc_server
 
 CALLERS = 100
 SMALL, LARGE = "/api/accounts/acme/small", "/api/accounts/acme/large"
@@ -38,6 +39,7 @@ class World:
         issuer_url: its `iss`, where discovery document and keys are served.
         issuer_authority: the file with the authority of that server's certificate.
         app_port: where the app is.
+        grpc_port: where the app that speaks gRPC is.
         known: a token of each caller, by one TokenRequest each.
     """
 
@@ -45,6 +47,7 @@ class World:
     issuer_url: str
     issuer_authority: Path
     app_port: int
+    grpc_port: int
     known: tuple[bytes, ...]
     _claims: tuple[dict[str, Any], ...] = field(repr=False)
 
@@ -58,7 +61,8 @@ class World:
     def write_bundle(self, path: Path) -> Path:
         """The gate's bundle: this cluster's keys, and each caller trusted to read."""
         routes = [{"path": path, "methods": ["GET"], "scope": "account:read"} for path in _routes()]
-        grants = [{"scopes": ["account:read"], "accounts": ["acme"]}]
+        routes.append({"path": CHECK, "methods": ["POST"], "scope": "health:check"})
+        grants = [{"scopes": ["account:read"], "accounts": ["acme"]}, {"scopes": ["health:check"]}]
         limits = {"requestsPerSecond": 1_000_000, "burst": 1_000_000}
         return write_bundle(
             path,
@@ -91,8 +95,9 @@ def running_world(folder: Path, core: int) -> Iterator[World]:
         )
         claims = tuple(token_parts(token)[1] for token in known)
         app_port = stack.enter_context(_app(folder, core))
+        grpc_port = stack.enter_context(_grpc_app(folder, core))
         encoded = tuple(token.encode() for token in known)
-        yield World(cluster, url, authority.path, app_port, encoded, claims)
+        yield World(cluster, url, authority.path, app_port, grpc_port, encoded, claims)
 
 
 def _routes() -> list[str]:
@@ -101,7 +106,10 @@ def _routes() -> list[str]:
 
 def _allow_callers(cluster: Cluster) -> None:
     rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "callers"}}
-    rules = [{"nonResourceURLs": [SMALL, LARGE], "verbs": ["get"]}]
+    rules = [
+        {"nonResourceURLs": [SMALL, LARGE], "verbs": ["get"]},
+        {"nonResourceURLs": [CHECK], "verbs": ["create"]},
+    ]
     cluster.apply({**rbac, "kind": "ClusterRole", "rules": rules})
     group = {
         "apiGroup": "rbac.authorization.k8s.io",
@@ -168,6 +176,14 @@ def _app(folder: Path, core: int) -> Iterator[int]:
     )
     command = [program, "-p", str(place), "-c", str(configuration), "-e", "stderr"]
     with serving([command], place / "log", core, port, _is_open) as running:
+        yield running.port
+
+
+@contextmanager
+def _grpc_app(folder: Path, core: int) -> Iterator[int]:
+    port = free_port()
+    command = [str(find_grpc_server()), str(port)]
+    with serving([command], folder / "grpc-app.log", core, port, _is_open) as running:
         yield running.port
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def find_or_build(recipe: Recipe, environment: Mapping[str, str], progress: Text
     `BuildFailedError` for a
     build that stopped.
     """
-    cache = _cache_folder(environment) / recipe.name
+    cache = cache_folder(environment) / recipe.name
     go = shutil.which("go", path=environment.get("PATH"))
     if go is None:
         # Without Go its version is unknown, and any finished build of these very sources serves as well.
@@ -76,15 +76,30 @@ def find_or_build(recipe: Recipe, environment: Mapping[str, str], progress: Text
             return finished[-1]
         raise ControlPlaneUnavailableError(f"no {recipe.title} and no Go to build it with. {GO_REMEDY}")
     target = cache / f"{recipe.key}-{_go_version(go, recipe.source)}"
+    reporter = Reporter(recipe.name, progress or sys.stderr)
+
+    def build(folder: Path) -> None:
+        for each, output in recipe.builds:
+            if output.endswith("/"):
+                (folder / output).mkdir(exist_ok=True)
+            go_build(go, recipe.source, each, folder / output, reporter)
+        for link, program in recipe.links:
+            (folder / link).symlink_to(program)
+
+    return build_once(target, recipe.title, build, reporter)
+
+
+def build_once(target: Path, title: str, build: Callable[[Path], None], reporter: Reporter) -> Path:
+    """The folder `target`, which `build` fills if it is not there: whole or not at all, by one process."""
     if not target.exists():
-        reporter = Reporter(recipe.name, progress or sys.stderr)
-        with _only_one_builder(cache, reporter):
+        with _only_one_builder(target.parent, reporter):
             if not target.exists():
-                _build_into(target, go, recipe, reporter)
+                _build_into(target, title, build, reporter)
     return target
 
 
-def _cache_folder(environment: Mapping[str, str]) -> Path:
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where builds are kept: `watchword` in the user's cache folder."""
     # An empty or relative XDG_CACHE_HOME counts as unset (XDG Base Directory Specification).
     stated = Path(environment.get("XDG_CACHE_HOME", ""))
     base = stated if stated.is_absolute() else Path.home() / ".cache"
@@ -119,21 +134,16 @@ def _only_one_builder(cache: Path, reporter: Reporter) -> Iterator[None]:
         yield
 
 
-def _build_into(target: Path, go: str, recipe: Recipe, reporter: Reporter) -> None:
+def _build_into(target: Path, title: str, build: Callable[[Path], None], reporter: Reporter) -> None:
     # We hold the lock: whatever else is unfinished belongs to a build that was killed.
     for left_over in target.parent.glob(".building-*"):
         shutil.rmtree(left_over, ignore_errors=True)
-    reporter.say(f"building {recipe.title}: some minutes, once")
+    reporter.say(f"building {title}: some minutes, once")
     started = time.monotonic()
     # Beside its target, so that the rename stays on one file system: others see a whole build or none.
     unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:
-        for build, output in recipe.builds:
-            if output.endswith("/"):
-                (unfinished / output).mkdir(exist_ok=True)
-            go_build(go, recipe.source, build, unfinished / output, reporter)
-        for link, program in recipe.links:
-            (unfinished / link).symlink_to(program)
+        build(unfinished)
         unfinished.chmod(0o755)
         unfinished.rename(target)
     finally:

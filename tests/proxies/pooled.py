@@ -64,6 +64,9 @@ _CADDY = """{{
     persist_config off
     auto_https off
     storage file_system {folder}/storage
+    servers {{
+        protocols h1 h2c
+    }}
 }}
 http://:{port} {{
     bind 127.0.0.1

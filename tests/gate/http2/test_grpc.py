@@ -10,18 +10,35 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from testing.gate_process import Gate, running_gate, write_bundle
 from testing.manifests import issuer, service, workload
 from testing.unavailable import skip_or_fail
-from tests.gate.http2.grpc_app import OPTIONS, SERVICE, GrpcApp, running_grpc_app
+from tests.gate.http2.grpc_app import (
+    HEALTH,
+    NOT_SERVING,
+    OPTIONS,
+    SERVICE,
+    SERVING,
+    GrpcApp,
+    running_grpc_app,
+)
 from tests.gate.proxy.conftest import bearer
 from tests.proxies.front import executable
 from tests.proxies.pooled import in_front
 
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+NEWER_REFLECTION = "grpc.reflection.v1.ServerReflection"
 ROUTES = [
     {"path": f"/{SERVICE}/Admin", "methods": ["POST"], "scope": "echo:administer"},
     {"path": f"/{SERVICE}/{{method}}", "methods": ["POST"], "scope": "echo:call"},
+    {"path": f"/{HEALTH}/Check", "methods": ["POST"], "public": True},
+    {"path": f"/{HEALTH}/Watch", "methods": ["POST"], "scope": "echo:call"},
+    {"path": f"/{REFLECTION}/{{method}}", "methods": ["POST"], "scope": "echo:call"},
+    # Callers ask for this one first, and go on to the other where the server says that it is not implemented.
+    {"path": f"/{NEWER_REFLECTION}/{{method}}", "methods": ["POST"], "scope": "echo:call"},
 ]
 TIMEOUT = 60
 METADATA = (("authorization", bearer().partition(b": ")[2].decode()),)
@@ -49,6 +66,7 @@ def gate(app: GrpcApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gat
         pytest.param("nginx-h2", marks=pytest.mark.proxies),
         pytest.param("envoy-h2", marks=pytest.mark.proxies),
         pytest.param("traefik-h2", marks=pytest.mark.proxies),
+        pytest.param("caddy-h2", marks=pytest.mark.proxies),
     ],
 )
 def address(
@@ -145,6 +163,50 @@ def test_a_deadline_ends_the_call_at_the_app(channel: grpc.Channel, app: GrpcApp
     assert app.cancelled.wait(TIMEOUT)
     app.go_on.set()
     app.go_on.clear()
+
+
+def test_a_health_check_needs_no_token_where_its_route_is_public(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    request = health_pb2.HealthCheckRequest(service=SERVICE)
+    assert stub.Check(request, timeout=TIMEOUT).status == SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stub.Watch(request, timeout=TIMEOUT))
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_an_unknown_service_is_unknown_by_the_app_s_own_word(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="demo.None"), timeout=TIMEOUT)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    # No refusal of the gate's.
+    assert not [key for key, _ in caught.value.trailing_metadata() if key.startswith("x-watchword")]
+
+
+def test_a_health_watch_is_told_of_each_change(channel: grpc.Channel, app: GrpcApp) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    told = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), metadata=METADATA, timeout=TIMEOUT)
+    assert next(told).status == SERVING
+    app.health.set(SERVICE, NOT_SERVING)
+    assert next(told).status == NOT_SERVING
+    app.health.set(SERVICE, SERVING)
+    assert next(told).status == SERVING
+    told.cancel()
+
+
+def test_reflection_names_the_services_to_those_who_may_call(channel: grpc.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    questions = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+    ]
+    listed, described = stub.ServerReflectionInfo(iter(questions), metadata=METADATA, timeout=TIMEOUT)
+    assert {each.name for each in listed.list_services_response.service} == {SERVICE, HEALTH, REFLECTION}
+    [file] = described.file_descriptor_response.file_descriptor_proto
+    assert b"demo/echo.proto" in file
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stub.ServerReflectionInfo(iter(questions), timeout=TIMEOUT))
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize(
