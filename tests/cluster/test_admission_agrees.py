@@ -50,7 +50,7 @@ EXPLAINED = (
     Difference("null is a missing member to one of them, by whether it has a default", _holds_null),
     Difference(
         "a JWKS is judged key by key in a manifest, and as a whole only where the key would be stored",
-        _says(r"spec\.keys\.inline"),
+        _says(r"spec\.(?:keys\.inline|authentication\.jwks)"),
     ),
     Difference("routes are compared with each other after admission only", _finds("is routed twice")),
     Difference(
