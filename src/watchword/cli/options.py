@@ -221,6 +221,15 @@ def gate_options(command: _Command) -> _Command:
                 help="Where usage is kept, for example sqlite:////var/lib/watchword/usage.db.",
             ),
             option(
+                "--trace-sample-ratio",
+                type=click.FloatRange(min=0, max=1),
+                default=0.0,
+                show_default=True,
+                metavar="RATIO",
+                help="The part of the requests whose spans go to the OpenTelemetry collector that "
+                "OTEL_EXPORTER_OTLP_ENDPOINT names; 0: nothing is traced.",
+            ),
+            option(
                 "--audit",
                 type=click.Choice(["off", "refusals", "all"]),
                 default="refusals",

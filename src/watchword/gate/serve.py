@@ -7,6 +7,7 @@ never crashes because something next to it is late.
 
 import asyncio
 import gc
+import os
 import signal
 import ssl
 import sys
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from watchword.gate.bundle_watch import BundleWatch
     from watchword.gate.desk_revocation_watch import RevocationWatch
     from watchword.gate.http2.upstream import AnyUpstream
+    from watchword.gate.tracing.export import SpanExport
+    from watchword.gate.tracing.tracer import Tracer
 
 # Proxies keep idle connections for about a minute; the gate must not be the one that closes first.
 KEEP_ALIVE_SECONDS = 75
@@ -96,12 +99,14 @@ async def _main(
     settings: GateSettings, source: BundleSource, on_engine: Callable[[Engine], None] | None
 ) -> None:
     metrics = GateMetrics()
+    spans = _span_export(settings, metrics)
     audit = AuditLog(sys.stdout.buffer, metrics.audit_dropped.inc) if settings.audit != "off" else None
     engine = Engine(
         metrics,
         audit=audit,
         audit_level=settings.audit,
         long_connection_grace=settings.long_connection_grace_seconds,
+        tracer=_tracer(settings, spans),
     )
     if on_engine is not None:
         on_engine(engine)
@@ -177,6 +182,31 @@ async def _main(
     engine.refusals.summarize()
     if audit is not None:
         audit.close()
+    if spans is not None:
+        spans.close()
+
+
+def _span_export(settings: GateSettings, metrics: GateMetrics) -> "SpanExport | None":
+    if not settings.trace_sample_ratio or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    # Imported only here: a gate that traces nothing does not carry what it takes.
+    from watchword.gate.tracing.export import TracingError, otlp_export
+
+    try:
+        return otlp_export(
+            on_exported=metrics.spans_exported.inc,
+            on_lost=lambda cause, number: metrics.spans_lost.labels(cause).inc(number),
+        )
+    except TracingError as problem:
+        raise CannotStartError(f"--trace-sample-ratio: {problem}") from None
+
+
+def _tracer(settings: GateSettings, spans: "SpanExport | None") -> "Tracer | None":
+    if spans is None:
+        return None
+    from watchword.gate.tracing.tracer import Tracer
+
+    return Tracer(settings.trace_sample_ratio, spans.put)
 
 
 def _listen_to_signals(draining: Draining, readiness: Readiness) -> asyncio.Event:

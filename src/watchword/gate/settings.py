@@ -49,6 +49,7 @@ class GateSettings:
         followed: the ConfigMap to follow next to the bundle's file; None: the file alone.
         absent_after_seconds: for how long the bundle may be known to be gone before its trust ends.
         usage_dsn: where usage is kept, such as `sqlite:///usage.db`.
+        trace_sample_ratio: which part of the requests is traced, 0 to 1; 0: none, and no trace is begun.
         audit: which decisions go to the audit log on standard output.
         log_level: DEBUG, INFO, WARNING or ERROR.
         shutdown_grace_seconds: how long requests in flight may take once the gate was told to stop.
@@ -67,6 +68,7 @@ class GateSettings:
     followed: FollowedConfigMap | None = None
     absent_after_seconds: float = 60.0
     usage_dsn: str = "sqlite:///watchword-usage.db"
+    trace_sample_ratio: float = 0.0
     audit: AuditLevel = "refusals"
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 25
