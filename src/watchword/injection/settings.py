@@ -20,6 +20,8 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
         memory_request: memory that is set aside, as a Kubernetes quantity.
         memory_limit: memory beyond which the gate is ended, as a Kubernetes quantity.
         log_level: of the gate.
+        trace_endpoint: the gates' collector of traces, an http:// or https:// URL; empty: nothing is traced.
+        trace_sample_ratio: which part of the requests is traced, from 0 to 1, where there is a collector.
     """
 
     image: str = "watchword.dev/gate:0.1.0"
@@ -34,3 +36,5 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_request: str = "64Mi"
     memory_limit: str = "128Mi"
     log_level: str = "info"
+    trace_endpoint: str = ""
+    trace_sample_ratio: str = "0"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -127,6 +127,7 @@ def test_32_members_pass() -> None:
     assert read(GOOD, states=(state,)) == (TRACE, SPAN, state)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80) | st.text("0123456789abcdef-Ff ", max_size=60).map(str.encode))
 def test_nothing_is_read_that_opentelemetry_does_not_read(value: bytes) -> None:
     ours = read(value)
@@ -138,6 +139,7 @@ def test_nothing_is_read_that_opentelemetry_does_not_read(value: bytes) -> None:
         assert (f"{context.trace_id:032x}", f"{context.span_id:016x}") == ours[:2]
 
 
+@settings(deadline=None)
 @given(st.text("ab@=,0 _\t", max_size=60))
 def test_what_is_passed_on_reads_the_same_again(state: str) -> None:
     found = read(GOOD, states=(state.encode(),))
