@@ -37,7 +37,7 @@ from watchword.gate.settings import GateSettings
 from watchword.gate.usage.api import UsageApi
 from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES
 from watchword.process.http_protocol import BoundedProtocol
-from watchword.process.listening import CannotStartError, address_of, listen_on, serving
+from watchword.process.listening import CannotStartError, address_of, listen_on, listen_on_each, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.process.server import SignalFreeServer, bounded_server
 from watchword.process.tls import ReloadingCertificate
@@ -136,7 +136,7 @@ async def _main(
     certificate = _certificate(settings)
     if certificate is not None:
         metrics.follow_certificate(lambda: certificate.validity)
-    gate_sockets = [listen_on("--listen", each) for each in settings.listen]
+    gate_sockets = listen_on_each("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
     app = GateApp(engine, usage)
     draining = Draining(app)

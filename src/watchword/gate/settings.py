@@ -37,7 +37,8 @@ class GateSettings:
     """How a gate runs.
 
     Attributes:
-        listen: each HOST:PORT of the gate; port 0 picks a free one. `[::]` is every address, also of IPv4.
+        listen: each HOST:PORT of the gate; port 0 picks a free one. `[::]` is every address, also of IPv4;
+            `[::1]` is left out next to others where the system has no IPv6.
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
         tls_key: PEM file with the certificate's key.
@@ -56,7 +57,7 @@ class GateSettings:
         poll_seconds: how often files are looked at for changes.
     """
 
-    listen: tuple[str, ...] = ("127.0.0.1:8443",)
+    listen: tuple[str, ...] = ("127.0.0.1:8443", "[::1]:8443")
     ops_listen: str = "127.0.0.1:9090"
     tls_certificate: str | None = None
     tls_key: str | None = None
