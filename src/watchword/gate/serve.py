@@ -40,7 +40,6 @@ from watchword.process.http_protocol import BoundedProtocol
 from watchword.process.listening import CannotStartError, address_of, listen_on, listen_on_each, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.process.server import SignalFreeServer, bounded_server
-from watchword.process.tls import ReloadingCertificate
 from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from watchword.gate.http2.upstream import AnyUpstream
     from watchword.gate.tracing.export import SpanExport
     from watchword.gate.tracing.tracer import Tracer
+    from watchword.process.tls import ReloadingCertificate
 
 # Proxies keep idle connections for about a minute; the gate must not be the one that closes first.
 KEEP_ALIVE_SECONDS = 75
@@ -248,7 +248,7 @@ def _gate_server(
     draining: Draining,
     settings: GateSettings,
     *,
-    certificate: ReloadingCertificate | None,
+    certificate: "ReloadingCertificate | None",
     upstream: "AnyUpstream | None",
 ) -> SignalFreeServer:
     """The server of the gate's port, which passes on to an app, or only decides."""
@@ -304,13 +304,16 @@ def _revocations(settings: GateSettings, engine: Engine) -> "RevocationWatch | N
     return RevocationWatch(settings.followed, engine)
 
 
-def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
+def _certificate(settings: GateSettings) -> "ReloadingCertificate | None":
     if settings.tls_certificate is None and settings.tls_key is None:
         return None
     if settings.tls_certificate is None or settings.tls_key is None:
         raise CannotStartError(
             "TLS needs both files. Remedy: give --tls-cert and --tls-key together, or neither"
         )
+    # Imported only here: a gate without TLS does not carry what reads certificates.
+    from watchword.process.tls import ReloadingCertificate
+
     try:
         return ReloadingCertificate(settings.tls_certificate, settings.tls_key, settings.poll_seconds, ALPN)
     except ssl.SSLError:
