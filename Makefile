@@ -98,9 +98,9 @@ bench-usage: setup ## Measure the usage stores and write docs/performance-usage.
 
 lock: ## Resolve the dependencies again (needs uv)
 	$(LOCK) --all-extras --group dev --output-file requirements/dev.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --output-file requirements/gate.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra otel --output-file requirements/gate.txt > /dev/null
 	uv pip compile --group image $(LOCK_FLAGS) --constraint requirements/dev.txt --output-file requirements/image.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra operator --output-file requirements/operator.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra otel --extra operator --output-file requirements/operator.txt > /dev/null
 	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra client --output-file requirements/demo.txt > /dev/null
 
 clean: ## Remove what was built in this folder

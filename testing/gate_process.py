@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -164,11 +165,15 @@ class Gate:
 
 @contextmanager
 def running_gate(
-    bundle: Path, *flags: str, log: Path | None = None, is_ready_required: bool = True
+    bundle: Path,
+    *flags: str,
+    log: Path | None = None,
+    is_ready_required: bool = True,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Gate]:
     """`watchword sidecar` on this bundle file until the block ends; see `_running`."""
     arguments = ["sidecar", "--bundle", str(bundle), *_usage_beside(bundle, flags), *flags]
-    with _running(arguments, log or bundle.with_suffix(".log"), is_ready_required) as gate:
+    with _running(arguments, log or bundle.with_suffix(".log"), is_ready_required, environment) as gate:
         yield gate
 
 
@@ -181,7 +186,12 @@ def running_dev(folder: Path, *flags: str, log: Path | None = None) -> Iterator[
 
 
 @contextmanager
-def _running(arguments: Sequence[str], log: Path, is_ready_required: bool) -> Iterator[Gate]:
+def _running(
+    arguments: Sequence[str],
+    log: Path,
+    is_ready_required: bool,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Gate]:
     """Start, wait for the ports and for `/readyz`, stop by SIGTERM. A block that fails shows the log."""
     command = [*_COMMAND, *arguments, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
 
@@ -195,7 +205,7 @@ def _running(arguments: Sequence[str], log: Path, is_ready_required: bool) -> It
             return False
         return answer.status_code == httpx.codes.OK or not is_ready_required
 
-    with running(command, log=log, is_ready=is_ready, timeout_seconds=30.0) as pid:
+    with running(command, log=log, is_ready=is_ready, timeout_seconds=30.0, environment=environment) as pid:
         found = _listening(log)
         if found is None:
             raise StartFailedError("the gate answered and never said where")

@@ -13,9 +13,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from testing.environment import child_environment
 
@@ -72,8 +73,10 @@ class Program:
         is_ready: Callable[[], bool],
         enter: Sequence[str] = (),
         timeout_seconds: float = 90.0,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`enter` is a command that becomes `command` elsewhere, such as `nsenter --net=...`."""
+        self._environment = environment
         self.log, self._name = log, Path(command[0]).name
         self._command, self._is_ready, self._timeout_seconds = [*enter, *command], is_ready, timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,7 +90,7 @@ class Program:
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `StartFailedError` with the tail of its log."""
         # Only we hold the other end of stdin: when this process is killed, our build of the server sees it.
-        environment = child_environment(WATCHWORD_STOP_AT_END_OF_INPUT="1")
+        environment = child_environment(WATCHWORD_STOP_AT_END_OF_INPUT="1", **self._environment)
         with self.log.open("ab") as output:
             process = self._process = subprocess.Popen(
                 self._command,
@@ -157,10 +160,18 @@ def running_program(
     is_ready: Callable[[], bool],
     enter: Sequence[str] = (),
     timeout_seconds: float = 90.0,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Program]:
     """Run `command` until the block ends: ready on entry, gone on exit. See `Program`."""
     log.unlink(missing_ok=True)
-    program = Program(command, log=log, is_ready=is_ready, enter=enter, timeout_seconds=timeout_seconds)
+    program = Program(
+        command,
+        log=log,
+        is_ready=is_ready,
+        enter=enter,
+        timeout_seconds=timeout_seconds,
+        environment=environment,
+    )
     try:
         program.start()
         yield program
@@ -176,10 +187,16 @@ def running(
     is_ready: Callable[[], bool],
     enter: Sequence[str] = (),
     timeout_seconds: float = 90.0,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[int]:
     """As `running_program`, for who needs no more of it than its process id."""
     with running_program(
-        command, log=log, is_ready=is_ready, enter=enter, timeout_seconds=timeout_seconds
+        command,
+        log=log,
+        is_ready=is_ready,
+        enter=enter,
+        timeout_seconds=timeout_seconds,
+        environment=environment,
     ) as program:
         yield program.pid
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testing.manifests import issuer, parsed, service, workload
@@ -430,6 +430,7 @@ def test_a_status_that_says_anything_but_the_derived_audience_mints_nothing(said
     assert refused.code is RefusalCode.AUDIENCE_NOT_PUBLISHED
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), max_size=4, unique=True))
 def test_what_a_service_declares_never_comes_into_a_callers_pod(declared: list[str]) -> None:
     seen = World.of([service_object(declared)], (), (), CLUSTER_ID)
@@ -469,3 +470,53 @@ def test_a_hostile_pod_is_answered_and_never_crashes(spec: Any, labels: Any, ann
     }
     found = inject(pod, APP, world(), SETTINGS)
     assert isinstance(found, Injected | NothingAsked | InjectionRefusal)
+
+
+COLLECTOR = "http://otel-collector.observability:4318"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "annotation", "expected"),
+    [
+        ("0", None, None),
+        ("0.05", None, "0.05"),
+        ("0", "1", "1"),
+        ("0.05", "0.5", "0.5"),
+        ("1", "0", None),
+        ("1", "0.0", None),
+    ],
+)
+def test_a_gate_traces_what_the_cluster_or_its_pod_says(
+    cluster: str, annotation: str | None, expected: str | None
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, trace_endpoint=COLLECTOR, trace_sample_ratio=cluster)
+    pod = app_pod()
+    if annotation is not None:
+        pod["metadata"].setdefault("annotations", {})["watchword.dev/gate-trace-sample-ratio"] = annotation
+    found = inject(pod, APP, world(), settings)
+    assert isinstance(found, Injected), found
+    gate = gate_of(found.pod)
+    flags = [each for each in gate["args"] if each.startswith("--trace-sample-ratio=")]
+    variables = {each["name"]: each.get("value") for each in gate.get("env", [])}
+    assert flags == ([] if expected is None else [f"--trace-sample-ratio={expected}"])
+    assert variables.get("OTEL_EXPORTER_OTLP_ENDPOINT") == (None if expected is None else COLLECTOR)
+
+
+@pytest.mark.parametrize(
+    "ratio", ["", "2", "1.1", "-1", "1e-3", "nan", "inf", "0,5", "٠", "1\n", "0.5 --audit=off"]
+)
+def test_a_ratio_that_is_none_is_refused(ratio: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, trace_endpoint=COLLECTOR)
+    pod = app_pod()
+    pod["metadata"].setdefault("annotations", {})["watchword.dev/gate-trace-sample-ratio"] = ratio
+    found = inject(pod, APP, world(), settings)
+    assert isinstance(found, InjectionRefusal)
+    assert found.field == "metadata.annotations[watchword.dev/gate-trace-sample-ratio]"
+
+
+def test_a_pod_names_no_collector_of_its_own() -> None:
+    pod = app_pod()
+    pod["metadata"].setdefault("annotations", {})["watchword.dev/gate-trace-sample-ratio"] = "1"
+    found = inject(pod, APP, world(), SETTINGS)
+    assert isinstance(found, InjectionRefusal)
+    assert "gate.traceEndpoint" in found.remedy

@@ -2,7 +2,7 @@
 {{- /* The gate as a native sidecar, for spec.initContainers: dict root, service, port, upstreamPort, image; opsPort, listenHost, runAsUser ("" leaves it out), resources, logLevel, imagePullPolicy. */ -}}
 {{- define "watchword.gate.container" -}}
 {{- $ops := default 9090 .opsPort -}}
-{{- $host := default "0.0.0.0" .listenHost -}}
+{{- $host := default "[::]" .listenHost -}}
 {{- $user := hasKey . "runAsUser" | ternary .runAsUser 65532 -}}
 - name: watchword-gate
   image: {{ required "watchword.gate.container: image is missing" .image | quote }}

@@ -23,6 +23,7 @@ class GateFlags(TypedDict):
     upload_timeout_seconds: float
     long_connection_grace: float
     usage_dsn: str | None
+    trace_sample_ratio: float
     audit: AuditLevel
     log_level: str
 
@@ -41,6 +42,7 @@ def gate_settings(flags: GateFlags, *, default_usage_dsn: str) -> GateSettings:
         upload_timeout_seconds=flags["upload_timeout_seconds"],
         long_connection_grace_seconds=flags["long_connection_grace"],
         usage_dsn=flags["usage_dsn"] or default_usage_dsn,
+        trace_sample_ratio=flags["trace_sample_ratio"],
         audit=flags["audit"],
         log_level=flags["log_level"].upper(),
     )

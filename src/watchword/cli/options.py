@@ -164,11 +164,11 @@ def gate_options(command: _Command) -> _Command:
                 "--listen",
                 type=ADDRESS,
                 multiple=True,
-                default=["127.0.0.1:8443"],
+                default=["127.0.0.1:8443", "[::1]:8443"],
                 show_default=True,
                 metavar="HOST:PORT",
                 help="Where the gate answers requests; may be given several times. [::]:8443 is every "
-                "address of IPv6 and IPv4.",
+                "address of IPv6 and IPv4. By default on loopback, [::1] only where the system has IPv6.",
             ),
             ops_listen_option("127.0.0.1:9090"),
             option(
@@ -219,6 +219,15 @@ def gate_options(command: _Command) -> _Command:
                 "--usage-dsn",
                 metavar="DSN",
                 help="Where usage is kept, for example sqlite:////var/lib/watchword/usage.db.",
+            ),
+            option(
+                "--trace-sample-ratio",
+                type=click.FloatRange(min=0, max=1),
+                default=0.0,
+                show_default=True,
+                metavar="RATIO",
+                help="The part of the requests whose spans go to the OpenTelemetry collector that "
+                "OTEL_EXPORTER_OTLP_ENDPOINT names; 0: nothing is traced.",
             ),
             option(
                 "--audit",

@@ -137,6 +137,20 @@ class UserId(click.ParamType[int | None]):
     help="Of injected gates.",
 )
 @option(
+    "--gate-trace-endpoint",
+    default=_DEFAULTS.trace_endpoint,
+    metavar="URL",
+    help="The OpenTelemetry collector of injected gates, by OTLP over HTTP; none: nothing is traced.",
+)
+@option(
+    "--gate-trace-sample-ratio",
+    type=click.FloatRange(min=0, max=1),
+    default=0.0,
+    show_default=True,
+    metavar="RATIO",
+    help="The part of the requests that injected gates trace.",
+)
+@option(
     "--namespace",
     default="watchword-system",
     show_default=True,
@@ -212,6 +226,8 @@ def command(
     gate_memory_request: str,
     gate_memory_limit: str,
     gate_log_level: str,
+    gate_trace_endpoint: str,
+    gate_trace_sample_ratio: float,
     namespace: str,
     service: str,
     dns_names: tuple[str, ...],
@@ -274,6 +290,17 @@ def command(
             memory_request=gate_memory_request,
             memory_limit=gate_memory_limit,
             log_level=gate_log_level,
+            trace_endpoint=_trace_endpoint(gate_trace_endpoint),
+            trace_sample_ratio=f"{gate_trace_sample_ratio:.9f}".rstrip("0").rstrip("."),
         ),
     )
     raise SystemExit(run(settings))
+
+
+def _trace_endpoint(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise click.UsageError(
+            f"--gate-trace-endpoint: {url!a} is no http:// or https:// URL. Use for example "
+            "http://otel-collector.observability:4318."
+        )
+    return url

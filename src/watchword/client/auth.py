@@ -17,6 +17,7 @@ from watchword.client.errors import ExchangeFailed, OriginNotAllowed, TokenUnava
 from watchword.client.origin import Origin
 from watchword.client.refusals import body_may_refuse, read_refusal
 from watchword.client.token_file import TokenFile, TokenSource
+from watchword.client.trace_context import add_trace_context
 
 _UNAUTHORIZED: Final = 401
 
@@ -29,7 +30,8 @@ class WatchwordAuth(httpx.Auth):
     a service with several of them is named in `origins`.
 
     Plain http is allowed, as it is usual inside a cluster; who can read that network can use the token until
-    it expires. Streaming responses stay streams: only a body that can be a refusal is read here.
+    it expires. The current span of OpenTelemetry, where the caller has one, goes along as `traceparent`.
+    Streaming responses stay streams: only a body that can be a refusal is read here.
 
     Args:
         token: where the token comes from; by default `TokenFile.default()`.
@@ -122,6 +124,7 @@ class WatchwordAuth(httpx.Auth):
         sent: str = yield _Wanted("")
         used = [sent]
         request.headers["Authorization"] = _bearer(sent)
+        add_trace_context(request.headers)
         response: httpx.Response = yield request
 
         hint: str | None = None

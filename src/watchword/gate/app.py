@@ -18,6 +18,7 @@ from watchword.gate.authz_request import AuthzRequest, is_authz_request, read_au
 from watchword.gate.engine import Engine
 from watchword.gate.protocol import raw_target
 from watchword.gate.responses import Allowed, Answer, problem
+from watchword.gate.tracing.trace_context import read_trace_parent
 from watchword.gate.usage.api import METHODS, UsageApi
 from watchword.gate.usage.responses import body_too_large
 from watchword.identity import Reason, Refusal
@@ -52,7 +53,12 @@ class GateApp:
             return
         target = raw_target(scope)
         authz_request = read_authz_request(
-            scope["method"], target, scope["headers"], scope.get("client"), self._engine.token_header
+            scope["method"],
+            target,
+            scope["headers"],
+            scope.get("client"),
+            self._engine.token_header,
+            traces=self._engine.tracer is not None,
         )
         if authz_request is not None:
             answer = (
@@ -84,7 +90,8 @@ class GateApp:
 
     async def _answer(self, request: Request, target: bytes) -> Answer:
         headers = request.scope["headers"]
-        told = Said(request.scope.get("client"), request.method, target)
+        parent = read_trace_parent(headers) if self._engine.tracer is not None else None
+        told = Said(request.scope.get("client"), request.method, target, parent)
         found = self._usage.finds(target) if self._usage is not None else None
         if self._usage is None or found is None:
             if self._engine.active is None:

@@ -10,9 +10,12 @@ import queue
 import re
 import threading
 from collections.abc import Callable
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from watchword.gate.tracing.spans import Parent
 
 QUEUE_ENTRIES: Final = 4096
 # Anyone who reaches the port can have such refusals written, without any token: at most this many.
@@ -41,15 +44,21 @@ class Unproven(msgspec.Struct, frozen=True, omit_defaults=True):
         peer: `ADDRESS:PORT` of the other end of the connection, which may be a proxy's.
         method: the method; behind `/authz/*` that of the original request.
         path: the path without the query, of the same request. Bytes that are no visible ASCII are `\\xNN`.
+        trace_id: the trace that the caller says it is part of.
     """
 
     peer: str = ""
     method: str = ""
     path: str = ""
+    trace_id: str = ""
 
 
 class Teller(Protocol):
     """What knows a request as its sender tells it, and writes it down only when asked."""
+
+    @property
+    def parent(self) -> "Parent | None":
+        """The span that its decision is part of, while the gate traces."""
 
     def unproven(self) -> Unproven:
         """As it may stand in the log."""
@@ -62,11 +71,13 @@ class Said(msgspec.Struct, frozen=True, gc=False):
         peer: the other end of the connection; None where it is not known.
         method: its method.
         target: its raw target, which may hold secrets in its query.
+        parent: the caller's span, while the gate traces.
     """
 
     peer: Peer | None
     method: str
     target: bytes
+    parent: "Parent | None" = None
 
     def __repr__(self) -> str:
         return "Said(...)"
@@ -76,7 +87,8 @@ class Said(msgspec.Struct, frozen=True, gc=False):
         host, port = self.peer if self.peer is not None else ("", 0)
         peer = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") if host else ""
         method = self.method.encode("ascii", "backslashreplace")
-        return Unproven(peer, shown(method), shown(path_of(self.target)))
+        trace_id = self.parent.claimed_trace_id if self.parent is not None else ""
+        return Unproven(peer, shown(method), shown(path_of(self.target)), trace_id)
 
 
 def path_of(target: bytes) -> bytes:
@@ -125,6 +137,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     scope: str = ""
     account: str = ""
     project: str = ""
+    trace_id: str = ""
     unproven: Unproven | None = None
 
 

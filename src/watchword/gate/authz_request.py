@@ -6,15 +6,19 @@ apart twice. Both ways to an answer (the protocol's fast path, the application) 
 """
 
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from watchword.gate.audit import Peer, Said, Unproven
 from watchword.gate.original_request import OriginalRequest, RequestHeaders, original_request
 from watchword.gate.responses import Answer, problem
+from watchword.gate.tracing.trace_context import read_trace_parent
 from watchword.identity import Reason, Refusal, read_bearer, sole_authorization
 from watchword.trust.ruleset import AUTHORIZATION
+
+if TYPE_CHECKING:
+    from watchword.gate.tracing.spans import Parent
 
 PATH: Final = b"/authz"
 _BEARER: Final = b"Bearer "
@@ -49,6 +53,7 @@ class AuthzRequest(msgspec.Struct, frozen=True, gc=False):
         target: its raw target.
         peer: the other end of the connection that it came on; None where it is not known.
         goes_to_app: it is itself the request, and is passed on if it is let in: report only may let it in.
+        parent: the span that the decision is part of, while the gate traces.
     """
 
     credential: Credential | Refusal
@@ -57,13 +62,14 @@ class AuthzRequest(msgspec.Struct, frozen=True, gc=False):
     target: bytes = PATH
     peer: Peer | None = None
     goes_to_app: bool = False
+    parent: "Parent | None" = None
 
     def unproven(self) -> Unproven:
         """What its sender tells, for the audit log: of the original request, if a proxy said which it is."""
         original = self.original
         if isinstance(original, OriginalRequest):
-            return Said(self.peer, original.method, original.target).unproven()
-        return Said(self.peer, self.method, self.target).unproven()
+            return Said(self.peer, original.method, original.target, self.parent).unproven()
+        return Said(self.peer, self.method, self.target, self.parent).unproven()
 
 
 def find_credential(headers: RequestHeaders, header: bytes = AUTHORIZATION) -> Credential | Refusal:
@@ -114,6 +120,8 @@ def read_authz_request(
     headers: RequestHeaders,
     peer: Peer | None = None,
     header: bytes = AUTHORIZATION,
+    *,
+    traces: bool = False,
 ) -> AuthzRequest | Answer | None:
     """Take a request apart.
 
@@ -123,16 +131,25 @@ def read_authz_request(
         headers: its headers, names in lower case.
         peer: the other end of the connection.
         header: the one that holds the token.
+        traces: find the caller's span as well.
 
     Returns:
         The authz request; the answer where there is no such endpoint below `/authz/`; None for other paths.
     """
     path = target.partition(b"?")[0]
     if path == PATH:
-        return AuthzRequest(find_credential(headers, header), None, method, target, peer)
+        return AuthzRequest(
+            find_credential(headers, header),
+            None,
+            method,
+            target,
+            peer,
+            read_trace_parent(headers) if traces else None,
+        )
     if not path.startswith(_PREFIX):
         return None
     original = original_request(path, target, method, headers)
     if original is None:
         return problem(404, "There is no such endpoint.", f"Use {_ENDPOINTS}.")
-    return AuthzRequest(find_credential(headers, header), original, method, target, peer)
+    parent = read_trace_parent(headers) if traces else None
+    return AuthzRequest(find_credential(headers, header), original, method, target, peer, parent)

@@ -9,6 +9,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from watchword.gate.audit import WOULD_REFUSE, AuditEntry, AuditLog, Teller
 from watchword.gate.authz_request import TOKEN_PLACE, AuthzRequest, Credential, find_credential
@@ -46,6 +47,9 @@ from watchword.trust import RouteMatch, Ruleset, authorize, held_grants
 from watchword.trust.desk_revocations import Revocations, RevokedSet
 from watchword.trust.desk_tokens import encode_desk_claims
 from watchword.trust.ruleset import AUTHORIZATION
+
+if TYPE_CHECKING:
+    from watchword.gate.tracing.tracer import Tracer
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
 _MISSHAPEN = frozenset({Reason.TOKEN_TOO_LARGE.code, Reason.MALFORMED_TOKEN.code})
@@ -92,6 +96,7 @@ class Engine:
         active: the ruleset in use with its caches; None until a bundle was loaded.
         revoked: the desk tokens that were taken back; no ruleset and no cache depends on it.
         reads_authorization: the token is in the Authorization header.
+        tracer: what makes spans of its decisions; None while nothing is traced.
     """
 
     def __init__(
@@ -103,8 +108,10 @@ class Engine:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         long_connection_grace: float = GRACE_SECONDS,
+        tracer: "Tracer | None" = None,
     ) -> None:
         """Take what it reports to, its clocks (seconds), and the grace of long connections (seconds)."""
+        self.tracer = tracer
         self.metrics, self.audit, self.audit_level = metrics, audit, audit_level
         self.clock, self.monotonic = clock, monotonic
         self.active: Active | None = None
@@ -251,6 +258,8 @@ class Engine:
 
     def decide(self, authz_request: AuthzRequest) -> Allowed | Answer:
         """Answer `/authz` (checks 1 to 15), or a proxy: route, scope and rate as well (checks 1 to 17)."""
+        if self.tracer is not None:
+            self.tracer.begin_decision()
         active = self.active
         if active is None:
             return self.refuse(None, Refusal(Reason.NOT_READY), told=authz_request)
@@ -282,6 +291,8 @@ class Engine:
         It is for a credential that was cut out of a read: only where it has a token's characters alone would
         an HTTP parser certainly have found the same one.
         """
+        if self.tracer is not None:
+            self.tracer.begin_decision()
         active = self.active
         if active is None:
             return None
@@ -392,7 +403,18 @@ class Engine:
             )
         decision_id = self.new_decision_id()
         self.metrics.would_refuse(refusal.reason).count += 1
-        self.reported.note(refusal, decision_id)
+        trace_id = ""
+        if self.tracer is not None:
+            trace_id = self.tracer.note_decision(
+                told,
+                decision_id,
+                active.ruleset,
+                refusal,
+                who=identity or refusal.proven,
+                match=match,
+                passes=True,
+            )
+        self.reported.note(refusal, decision_id, trace_id)
         if self.audit is not None and self.audit_level != "off":
             self._audit_refusal(
                 self.audit,
@@ -403,6 +425,7 @@ class Engine:
                 match=match,
                 method=method,
                 told=told,
+                trace_id=trace_id,
                 outcome=WOULD_REFUSE,
             )
         line = would_refuse_line(refusal)
@@ -428,10 +451,22 @@ class Engine:
             refusal, retry_after = self._not_ready, 1
         decision_id = self.new_decision_id()
         self.metrics.refused[refusal.reason.code].count += 1
-        self.refusals.note(refusal, decision_id)
+        trace_id = ""
+        if self.tracer is not None:
+            ruleset, who = active.ruleset if active else None, identity or refusal.proven
+            trace_id = self.tracer.note_decision(told, decision_id, ruleset, refusal, who=who, match=match)
+        self.refusals.note(refusal, decision_id, trace_id)
         if self.audit is not None and self.audit_level != "off":
             self._audit_refusal(
-                self.audit, active, decision_id, refusal, who=identity, match=match, method=method, told=told
+                self.audit,
+                active,
+                decision_id,
+                refusal,
+                who=identity,
+                match=match,
+                method=method,
+                told=told,
+                trace_id=trace_id,
             )
         scope = match.scope if match and refusal.reason is Reason.INSUFFICIENT_SCOPE else None
         return refused(refusal, decision_id, scope=scope, retry_after=retry_after)
@@ -447,6 +482,7 @@ class Engine:
         match: RouteMatch | None,
         method: str,
         told: Teller | None,
+        trace_id: str,
         outcome: str = "",
     ) -> None:
         who = who or refusal.proven
@@ -462,6 +498,7 @@ class Engine:
                 method=method,
                 told=told,
                 outcome=outcome,
+                trace_id=trace_id,
             )
 
     def note_allowed(
@@ -475,9 +512,22 @@ class Engine:
         """Count and audit a yes, which a public route gives to no identity; returns the decision's id."""
         decision_id = self.new_decision_id()
         self.metrics.allowed.count += 1
+        trace_id = ""
+        if self.tracer is not None:
+            trace_id = self.tracer.note_decision(
+                told, decision_id, active.ruleset, None, who=identity, match=match
+            )
         if self.audit is not None and self.audit_level == "all":
             self._audit(
-                self.audit, active, decision_id, None, who=identity, match=match, method=method, told=told
+                self.audit,
+                active,
+                decision_id,
+                None,
+                who=identity,
+                match=match,
+                method=method,
+                told=told,
+                trace_id=trace_id,
             )
         return decision_id
 
@@ -495,6 +545,7 @@ class Engine:
                 method="",
                 told=told,
                 outcome="ended",
+                trace_id=told.parent.trace_id if self.tracer is not None and told.parent is not None else "",
             )
 
     def _audit(
@@ -509,9 +560,11 @@ class Engine:
         method: str,
         told: Teller | None,
         outcome: str = "",
+        trace_id: str = "",
     ) -> None:
         ruleset = active.ruleset if active else None
         claims = who.desk if isinstance(who, Identity) else None
+        unproven = told.unproven() if told else None
         audit.write(
             AuditEntry(
                 time=self.clock(),
@@ -536,7 +589,9 @@ class Engine:
                 scope=match.scope if match else "",
                 account=(match.account or "") if match else "",
                 project=(match.project or "") if match else "",
-                unproven=told.unproven() if told else None,
+                # What the caller chose stands with its other words.
+                trace_id="" if unproven and unproven.trace_id else trace_id,
+                unproven=unproven,
             )
         )
 

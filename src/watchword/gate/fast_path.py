@@ -30,6 +30,7 @@ from watchword.gate.original_request import PAIRS
 from watchword.gate.protocol import PassesOn, TargetProtocol, passes_nothing_on
 from watchword.gate.request_templates import MAX_READ_BYTES, RequestTemplate, RequestTemplates
 from watchword.gate.responses import ALLOWED_LINES, NO_IDENTITY_LINES, Allowed, Answer, lines_of
+from watchword.gate.tracing.trace_context import read_trace_parent
 from watchword.process.bounds import Budget
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class FastPathProtocol(TargetProtocol):
                 self._knows_caller
                 and isinstance(request, AuthzRequest)
                 and isinstance(request.credential, Credential)
+                # What names one span comes once.
+                and request.parent is None
             ):
                 self._templates.learn(
                     data,
@@ -220,13 +223,19 @@ class FastPathProtocol(TargetProtocol):
                 credential = credential_of(fields.get(b"authorization"))
             else:
                 credential = find_credential(headers, engine.token_header)
+            parent = read_trace_parent(headers) if engine.tracer is not None else None
             return AuthzRequest(
-                credential, None, method.decode("ascii"), PATH, self.client
+                credential, None, method.decode("ascii"), PATH, self.client, parent
             ), method == b"HEAD"
         if url not in _PLAIN and not _is_plain(url):
             return None
         authz_request = read_authz_request(
-            method.decode("ascii"), url, headers, self.client, self._engine.token_header
+            method.decode("ascii"),
+            url,
+            headers,
+            self.client,
+            self._engine.token_header,
+            traces=self._engine.tracer is not None,
         )
         return None if authz_request is None else (authz_request, method == b"HEAD")
 

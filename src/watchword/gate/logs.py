@@ -17,13 +17,12 @@ class RefusalLog:
         self._what = what
         self._counts: Counter[str] = Counter()
 
-    def note(self, refusal: Refusal, decision_id: str) -> None:
+    def note(self, refusal: Refusal, decision_id: str, trace_id: str = "") -> None:
         """Count a refusal. Its detail quotes nothing that is not proven, and never the token."""
         code = refusal.reason.code
         if code not in self._counts:
-            LOGGER.info(
-                self._what, extra={"reason": code, "decision_id": decision_id, "detail": refusal.detail}
-            )
+            extra = {"reason": code, "decision_id": decision_id, "detail": refusal.detail}
+            LOGGER.info(self._what, extra=extra | ({"trace_id": trace_id} if trace_id else {}))
             self._counts[code] = 0
         else:
             self._counts[code] += 1

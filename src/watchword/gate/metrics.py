@@ -104,6 +104,15 @@ class GateMetrics:
         self.audit_dropped = Counter(
             "watchword_audit_dropped", "Audit entries that found the queue full.", registry=self.registry
         )
+        self.spans_exported = Counter(
+            "watchword_spans_exported", "Spans that a collector took.", registry=self.registry
+        )
+        self.spans_lost = Counter(
+            "watchword_spans_lost",
+            "Spans that no collector got, by cause: the queue was full, or they were not taken.",
+            ["cause"],
+            registry=self.registry,
+        )
         self.long_connections = Gauge(
             "watchword_long_connections",
             "Requests that are passed on to the app by now.",

@@ -7,6 +7,7 @@ never crashes because something next to it is late.
 
 import asyncio
 import gc
+import os
 import signal
 import ssl
 import sys
@@ -36,10 +37,9 @@ from watchword.gate.settings import GateSettings
 from watchword.gate.usage.api import UsageApi
 from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES
 from watchword.process.http_protocol import BoundedProtocol
-from watchword.process.listening import CannotStartError, address_of, listen_on, serving
+from watchword.process.listening import CannotStartError, address_of, listen_on, listen_on_each, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
 from watchword.process.server import SignalFreeServer, bounded_server
-from watchword.process.tls import ReloadingCertificate
 from watchword.trust import Ruleset
 from watchword.usage import StoreError, open_store
 
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from watchword.gate.bundle_watch import BundleWatch
     from watchword.gate.desk_revocation_watch import RevocationWatch
     from watchword.gate.http2.upstream import AnyUpstream
+    from watchword.gate.tracing.export import SpanExport
+    from watchword.gate.tracing.tracer import Tracer
+    from watchword.process.tls import ReloadingCertificate
 
 # Proxies keep idle connections for about a minute; the gate must not be the one that closes first.
 KEEP_ALIVE_SECONDS = 75
@@ -96,12 +99,14 @@ async def _main(
     settings: GateSettings, source: BundleSource, on_engine: Callable[[Engine], None] | None
 ) -> None:
     metrics = GateMetrics()
+    spans = _span_export(settings, metrics)
     audit = AuditLog(sys.stdout.buffer, metrics.audit_dropped.inc) if settings.audit != "off" else None
     engine = Engine(
         metrics,
         audit=audit,
         audit_level=settings.audit,
         long_connection_grace=settings.long_connection_grace_seconds,
+        tracer=_tracer(settings, spans),
     )
     if on_engine is not None:
         on_engine(engine)
@@ -131,7 +136,7 @@ async def _main(
     certificate = _certificate(settings)
     if certificate is not None:
         metrics.follow_certificate(lambda: certificate.validity)
-    gate_sockets = [listen_on("--listen", each) for each in settings.listen]
+    gate_sockets = listen_on_each("--listen", settings.listen)
     ops_socket = listen_on("--ops-listen", settings.ops_listen)
     app = GateApp(engine, usage)
     draining = Draining(app)
@@ -178,6 +183,31 @@ async def _main(
     engine.reported.summarize()
     if audit is not None:
         audit.close()
+    if spans is not None:
+        spans.close()
+
+
+def _span_export(settings: GateSettings, metrics: GateMetrics) -> "SpanExport | None":
+    if not settings.trace_sample_ratio or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    # Imported only here: a gate that traces nothing does not carry what it takes.
+    from watchword.gate.tracing.export import TracingError, otlp_export
+
+    try:
+        return otlp_export(
+            on_exported=metrics.spans_exported.inc,
+            on_lost=lambda cause, number: metrics.spans_lost.labels(cause).inc(number),
+        )
+    except TracingError as problem:
+        raise CannotStartError(f"--trace-sample-ratio: {problem}") from None
+
+
+def _tracer(settings: GateSettings, spans: "SpanExport | None") -> "Tracer | None":
+    if spans is None:
+        return None
+    from watchword.gate.tracing.tracer import Tracer
+
+    return Tracer(settings.trace_sample_ratio, spans.put)
 
 
 def _listen_to_signals(draining: Draining, readiness: Readiness) -> asyncio.Event:
@@ -219,7 +249,7 @@ def _gate_server(
     draining: Draining,
     settings: GateSettings,
     *,
-    certificate: ReloadingCertificate | None,
+    certificate: "ReloadingCertificate | None",
     upstream: "AnyUpstream | None",
 ) -> SignalFreeServer:
     """The server of the gate's port, which passes on to an app, or only decides."""
@@ -275,13 +305,16 @@ def _revocations(settings: GateSettings, engine: Engine) -> "RevocationWatch | N
     return RevocationWatch(settings.followed, engine)
 
 
-def _certificate(settings: GateSettings) -> ReloadingCertificate | None:
+def _certificate(settings: GateSettings) -> "ReloadingCertificate | None":
     if settings.tls_certificate is None and settings.tls_key is None:
         return None
     if settings.tls_certificate is None or settings.tls_key is None:
         raise CannotStartError(
             "TLS needs both files. Remedy: give --tls-cert and --tls-key together, or neither"
         )
+    # Imported only here: a gate without TLS does not carry what reads certificates.
+    from watchword.process.tls import ReloadingCertificate
+
     try:
         return ReloadingCertificate(settings.tls_certificate, settings.tls_key, settings.poll_seconds, ALPN)
     except ssl.SSLError:

@@ -37,7 +37,8 @@ class GateSettings:
     """How a gate runs.
 
     Attributes:
-        listen: each HOST:PORT of the gate; port 0 picks a free one. `[::]` is every address, also of IPv4.
+        listen: each HOST:PORT of the gate; port 0 picks a free one. `[::]` is every address, also of IPv4;
+            `[::1]` is left out next to others where the system has no IPv6.
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
         tls_key: PEM file with the certificate's key.
@@ -49,13 +50,14 @@ class GateSettings:
         followed: the ConfigMap to follow next to the bundle's file; None: the file alone.
         absent_after_seconds: for how long the bundle may be known to be gone before its trust ends.
         usage_dsn: where usage is kept, such as `sqlite:///usage.db`.
+        trace_sample_ratio: which part of the requests is traced, 0 to 1; 0: none, and no trace is begun.
         audit: which decisions go to the audit log on standard output.
         log_level: DEBUG, INFO, WARNING or ERROR.
         shutdown_grace_seconds: how long requests in flight may take once the gate was told to stop.
         poll_seconds: how often files are looked at for changes.
     """
 
-    listen: tuple[str, ...] = ("127.0.0.1:8443",)
+    listen: tuple[str, ...] = ("127.0.0.1:8443", "[::1]:8443")
     ops_listen: str = "127.0.0.1:9090"
     tls_certificate: str | None = None
     tls_key: str | None = None
@@ -67,6 +69,7 @@ class GateSettings:
     followed: FollowedConfigMap | None = None
     absent_after_seconds: float = 60.0
     usage_dsn: str = "sqlite:///watchword-usage.db"
+    trace_sample_ratio: float = 0.0
     audit: AuditLevel = "refusals"
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 25

@@ -5,6 +5,7 @@ It fits the Pod Security standard `restricted` on its own, asks nothing of the p
 a credential for the API server of its own: the one thing that it may read there is its bundle.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
 
 _MODES = ("proxy", "authz")
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_RATIO = re.compile(r"[0-9](\.[0-9]{1,9})?")
 _APP_PROTOCOLS = ("http", "h2c")
 
 
@@ -36,9 +39,13 @@ def sidecar(
         detail = f"{protocol[:63]!a} is no protocol that a gate speaks to an app"
         remedy = "use http (HTTP/1.1) or h2c (HTTP/2 without TLS, as gRPC servers speak it)"
         return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    ratio = _trace_sample_ratio(annotations, settings)
+    if isinstance(ratio, InjectionRefusal):
+        return ratio
     has_tls = names.TLS_ANNOTATION in annotations
     namespace, name = service.namespace, service.name
     usage = _usage(annotations)
+    environment = [*usage, *([{"name": _ENDPOINT, "value": settings.trace_endpoint}] if ratio else [])]
     arguments = [
         "sidecar",
         f"--bundle={names.BUNDLE_FOLDER}/bundle.json",
@@ -48,6 +55,8 @@ def sidecar(
         *([] if usage else [f"--usage-dsn=sqlite:///{names.USAGE_FOLDER}/usage.db"]),
         f"--log-level={settings.log_level}",
     ]
+    if ratio:
+        arguments.append(f"--trace-sample-ratio={ratio}")
     if mode == "proxy":
         arguments.append(f"--upstream={protocol}://127.0.0.1:{service.upstream_port}")
     if has_tls:
@@ -58,7 +67,7 @@ def sidecar(
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
         "args": arguments,
-        **({"env": usage} if usage else {}),
+        **({"env": environment} if environment else {}),
         "ports": [
             {"name": "watchword-gate", "containerPort": service.port, "protocol": "TCP"},
             {"name": "watchword-ops", "containerPort": settings.ops_port, "protocol": "TCP"},
@@ -126,6 +135,28 @@ def sidecar_volumes(service: ServiceFacts, annotations: Mapping[str, str]) -> li
         secret = {"secretName": annotations[names.TLS_ANNOTATION], "defaultMode": 0o444}
         volumes.append({"name": names.TLS_VOLUME, "secret": secret})
     return volumes
+
+
+def _trace_sample_ratio(
+    annotations: Mapping[str, str], settings: InjectionSettings
+) -> str | InjectionRefusal:
+    """Which part of the requests is traced; empty: none. Where spans go to is the platform's word alone."""
+    given = annotations.get(names.TRACE_ANNOTATION)
+    ratio = settings.trace_sample_ratio if given is None else given
+    if _RATIO.fullmatch(ratio) is None or float(ratio) > 1:
+        field = f"metadata.annotations[{names.TRACE_ANNOTATION}]"
+        detail = f"{ratio[:63]!a} is no number from 0 to 1"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, "write one such as 0.05, or 0 for none")
+    if not float(ratio):
+        return ""
+    if settings.trace_endpoint:
+        return ratio
+    if given is None:
+        return ""
+    field = f"metadata.annotations[{names.TRACE_ANNOTATION}]"
+    detail = "this cluster names no collector that gates export traces to"
+    remedy = "have the platform's owner set the chart's gate.traceEndpoint, or remove the annotation"
+    return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
 
 
 def _usage(annotations: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -34,6 +34,8 @@ CPU_ANNOTATION: Final = "watchword.dev/gate-cpu"
 CPU_LIMIT_ANNOTATION: Final = "watchword.dev/gate-cpu-limit"
 MEMORY_ANNOTATION: Final = "watchword.dev/gate-memory"
 MEMORY_LIMIT_ANNOTATION: Final = "watchword.dev/gate-memory-limit"
+# On a pod with GATE_LABEL: which part of its requests is traced, where the cluster has a collector.
+TRACE_ANNOTATION: Final = "watchword.dev/gate-trace-sample-ratio"
 # On a pod with GATE_LABEL: Secrets of its namespace to pull the gate's image with, separated by commas.
 PULL_SECRETS_ANNOTATION: Final = "watchword.dev/gate-image-pull-secrets"
 # On a pod with GATE_LABEL, with this value: the gate makes the probes that only it can make.

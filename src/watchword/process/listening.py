@@ -4,9 +4,12 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
 
 from watchword.process.server import SignalFreeServer
+
+_LOOPBACK: Final = "::1"
 
 
 class CannotStartError(Exception):
@@ -27,17 +30,49 @@ async def serving(server: SignalFreeServer, *listeners: socket.socket) -> AsyncI
         await task
 
 
+def listen_on_each(flag: str, addresses: Iterable[str]) -> list[socket.socket]:
+    """Listen on each HOST:PORT, without `[::1]` where others are named too and the system has no IPv6.
+
+    No one could reach that one there, and so a default names it for all systems.
+
+    Raises:
+        CannotStartError: as listen_on; what was opened by then is closed.
+    """
+    wanted = list(addresses)
+    kept = [each for each in wanted if not each.startswith(f"[{_LOOPBACK}]:") or has_loopback_ipv6()]
+    opened: list[socket.socket] = []
+    try:
+        for each in kept or wanted:
+            opened.append(listen_on(flag, each))
+    except CannotStartError:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def has_loopback_ipv6() -> bool:
+    """Whether the system has IPv6, and its loopback address."""
+    try:
+        with socket.create_server((_LOOPBACK, 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 def listen_on(flag: str, address: str) -> socket.socket:
-    """Listen on HOST:PORT; on `[::]:PORT` for IPv4 and IPv6.
+    """Listen on HOST:PORT; on `[::]:PORT` for IPv6 and IPv4, or for IPv4 where the system has nothing else.
 
     Raises:
         CannotStartError: not an address, or not to be had; the message names `flag`.
     """
     try:
         host, port = parse_address(address)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # All addresses are those of both families, where the system has both.
         is_dual = host == "::" and socket.has_dualstack_ipv6()
+        if host == "::" and not is_dual and not _has_ipv6():
+            host = "0.0.0.0"  # noqa: S104 - as asked for: every address that there is
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=is_dual)
     except ValueError as error:
         raise CannotStartError(f"{flag}: {error}") from None
@@ -46,6 +81,15 @@ def listen_on(flag: str, address: str) -> socket.socket:
         raise CannotStartError(
             f"{flag}: cannot listen on {address}: {error.strerror}. Remedy: {remedy}"
         ) from None
+
+
+def _has_ipv6() -> bool:
+    """Whether the kernel has the family at all (`ipv6.disable=1` takes it away)."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
 
 
 def address_of(listener: socket.socket) -> str:

@@ -318,7 +318,8 @@ GROUPS: Final[tuple[HeaderGroup, ...]] = (
     HeaderGroup(
         title="`baggage`",
         why="It carries names and values to every service of a trace (W3C Baggage), some of which read "
-        "a tenant or a user from it. `traceparent` and `tracestate` pass.",
+        "a tenant or a user from it. `traceparent` and `tracestate` pass, as "
+        "the gate's own while it traces.",
         action="passable",
         names=("baggage",),
     ),

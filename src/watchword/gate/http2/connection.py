@@ -248,7 +248,12 @@ class Http2Connection(Http2Host):
         question = None
         if target.startswith(b"/authz"):
             question = read_authz_request(
-                request.method, target, headers, self.peer, self.engine.token_header
+                request.method,
+                target,
+                headers,
+                self.peer,
+                self.engine.token_header,
+                traces=self.engine.tracer is not None,
             )
         if question is not None:
             decided = self.engine.decide(question) if isinstance(question, AuthzRequest) else question
@@ -282,6 +287,7 @@ class Http2Connection(Http2Host):
             ),
             peer=self.peer,
             goes_to_app=True,
+            parent=stream.trace(),
         )
         stream.begin(authz_request, engine.decide(authz_request))
 

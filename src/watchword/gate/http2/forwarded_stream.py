@@ -195,6 +195,8 @@ class ForwardedStream(PassedStream):
         if self._is_answered:
             return
         self._is_answered = True
+        if trailers is not None:
+            self._note_grpc_status(trailers)
         self._outlet.end(None if trailers is None else to_caller(trailers, _FIRST_FINAL))
 
     def take_reset(self, code: int) -> None:
@@ -236,6 +238,7 @@ class ForwardedStream(PassedStream):
         upstream = self._upstream
         if upstream is None or self.is_over:
             return
+        self._error = what
         note(what, error_type, is_begun=self._is_head_sent)
         self._say(upstream.explain(what))
 
@@ -250,6 +253,7 @@ class ForwardedStream(PassedStream):
             if now - self._since >= upstream.answer_seconds:
                 self.fail("timeout")
         elif now - self._given_at >= upstream.upload_seconds:
+            self._error = "timeout"
             self._say(too_slow(upstream.upload_seconds))
 
     def _leave(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from watchword.gate.authz_request import AuthzRequest
+from watchword.gate.http2.grpc_status import status_fields
 from watchword.gate.http2.limits import HIGH_WATER
 from watchword.gate.http2.request_fields import Http2Request
 from watchword.gate.http2.stream import INTERNAL_ERROR, Http2Stream
@@ -18,6 +19,7 @@ from watchword.gate.proxy.target import check_target
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow, unfit
 from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
 from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
 from watchword.process.http_parser import BadRequestError
 from watchword.process.http_response_parser import ResponseParser
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from watchword.gate.http2.connection import Http2Connection
     from watchword.gate.proxy.upstream import Upstream
     from watchword.gate.proxy.upstream_connection import UpstreamConnection
+    from watchword.gate.tracing.spans import ServerSpan
 
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _SAFE: Final = frozenset({"GET", "HEAD"})
@@ -45,6 +48,9 @@ class PassedStream(Http2Stream):
     _decision_id = ""
     # Fields of the gate's own for the caller, next to the app's.
     _of_answer: Sequence[tuple[bytes, bytes]] = ()
+    # What is traced of it, while the gate traces; and how it ended.
+    _span: "ServerSpan | None" = None
+    _status, _error, _grpc_status = 0, "", b""
     _long_connection: LongConnection | None = None
 
     def __init__(
@@ -53,6 +59,20 @@ class PassedStream(Http2Stream):
         """Pass a request on that came on a connection."""
         super().__init__(host, stream_id, request, is_whole=is_whole)
         self.asked, self.speaks_grpc = request, request.is_grpc
+
+    def trace(self) -> "ServerSpan | None":
+        """Begin the request's span, which its decision is part of; None while nothing is traced."""
+        tracer, request, host = self.host.engine.tracer, self.asked, self.host
+        if tracer is not None:
+            self._span = tracer.begin(
+                read_trace_parent(request.headers),
+                method=request.method,
+                scheme=host.scheme,
+                version="2",
+                peer=host.client_address,
+                is_grpc=request.is_grpc,
+            )
+        return self._span
 
     def begin(self, authz_request: AuthzRequest, decided: Allowed | Answer) -> None:
         """Pass on what was let in, or answer it.
@@ -79,7 +99,7 @@ class PassedStream(Http2Stream):
             self.answer(too_many())
             return
         own = [pair for pair in decided.headers if is_ours(pair[0])]
-        request = self.asked
+        request, span = self.asked, self._span
         try:
             check_target(request.target)
             credential, engine = authz_request.credential, self.host.engine
@@ -96,6 +116,7 @@ class PassedStream(Http2Stream):
                 self.host.scheme,
                 passed,
                 token=token,
+                replaced=NO_HEADERS if span is None else TRACE_HEADERS,
             )
         except UnfitHeaderError as why:
             self._leave()
@@ -103,17 +124,22 @@ class PassedStream(Http2Stream):
             return
         if request.expects_continue:
             self.say_continue()
+        if span is not None:
+            span.withhold(token)
+            own = [*span.headers, *own]
         self._pass_on([*headers, *own])
 
     def end(self, refusal: Refusal) -> None:
         """Pass nothing on any more, in neither direction: the trust has ended."""
-        self._long_connection = None
+        self._long_connection, self._error = None, refusal.reason.code
         self._say(refused(refusal, self._decision_id))
 
     def drop_caller(self) -> None:
         """Leave the app: no one is there for its answer."""
         super().drop_caller()
         self._leave()
+        self._error = self._error or "caller_gone"
+        self._end_span()
 
     def _say(self, answer: Answer) -> None:
         """Answer in place of the app; where its answer was begun, let the caller see that it broke off."""
@@ -127,13 +153,38 @@ class PassedStream(Http2Stream):
         else:
             self.break_off()
 
+    def end_grpc(self, answer: Answer) -> None:
+        """End a gRPC answer that was begun with a status that says why."""
+        self._note_grpc_status(status_fields(answer))
+        super().end_grpc(answer)
+
+    def _send_head(self, fields: list[tuple[bytes, bytes]], *, is_end: bool) -> None:
+        if self._span is not None:
+            self._status = int(fields[0][1])
+            if is_end:
+                self._note_grpc_status(fields)
+        super()._send_head(fields, is_end=is_end)
+
+    def _note_grpc_status(self, fields: list[tuple[bytes, bytes]]) -> None:
+        if self._span is not None and self.speaks_grpc:
+            self._grpc_status = next((value for name, value in fields if name == b"grpc-status"), b"")
+
+    def _end_span(self) -> None:
+        span, self._span = self._span, None
+        tracer = self.host.engine.tracer
+        if span is not None and tracer is not None:
+            tracer.end(span, self._status, error=self._error, grpc_status=self._grpc_status)
+
     def _end_of_answer(self) -> None:
         self._leave()
+        self._end_span()
         super()._end_of_answer()
 
     def break_off(self, code: int = INTERNAL_ERROR) -> None:
         """Let the caller see that there is no more of an answer that was begun."""
         self._leave()
+        self._error = self._error or "broken"
+        self._end_span()
         super().break_off(code)
 
     def _pass_on(self, headers: list[tuple[bytes, bytes]]) -> None:
@@ -349,6 +400,7 @@ class ProxiedStream(PassedStream):
             return
         # A head that was not sent yet is answered by another one.
         self._answer_fields = None
+        self._error = what
         note(what, error_type, is_begun=self._is_head_sent)
         self._say(self._upstream.explain(what))
 
@@ -364,6 +416,7 @@ class ProxiedStream(PassedStream):
             if now - self._since >= self._upstream.answer_seconds:
                 self.fail("timeout")
         elif now - self._given_at >= self._upstream.upload_seconds:
+            self._error = "timeout"
             self._say(too_slow(self._upstream.upload_seconds))
 
     def _leave(self) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from watchword.gate.proxy.protocol import ProxyingProtocol
     from watchword.gate.proxy.upstream import Upstream
     from watchword.gate.proxy.upstream_connection import UpstreamConnection
+    from watchword.gate.tracing.spans import ServerSpan
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"connection: close\r\n"
@@ -51,6 +52,7 @@ class ProxiedExchange:
         response_complete: all of it was.
         keep_alive: another request may follow on the caller's connection.
         pool: names the connections to the app that may serve it: those of one workload.
+        span: what is traced of it; None where nothing is.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class ProxiedExchange:
         "_closes_to_end",
         "_connection",
         "_decision_id",
+        "_error",
         "_given_at",
         "_head",
         "_is_app_full",
@@ -73,6 +76,7 @@ class ProxiedExchange:
         "_minor",
         "_out",
         "_since",
+        "_status",
         "_upstream",
         "_waiting",
         "_was_retried",
@@ -82,6 +86,7 @@ class ProxiedExchange:
         "pool",
         "response_complete",
         "response_started",
+        "span",
     )
 
     def __init__(
@@ -104,6 +109,8 @@ class ProxiedExchange:
             self.keep_alive, self.has_body = parser.keeps_alive, parser.has_body
             self._minor, self._is_chunked = parser.http_minor, parser.is_chunked
         self._awaits_continue = awaits_continue
+        self.span: ServerSpan | None = None
+        self._status, self._error = 0, ""
         self.pool = self._head = b""
         # What is answered in place of the app; what waits for a connection to it.
         self._answer: Answer | None = None
@@ -181,6 +188,7 @@ class ProxiedExchange:
 
     def drop_caller(self) -> None:
         """Leave the app: no one is there for its answer."""
+        self._error = "caller_gone"
         self._leave()
 
     def held_bytes(self) -> int:
@@ -202,7 +210,7 @@ class ProxiedExchange:
 
     def end(self, refusal: Refusal) -> None:
         """Pass nothing on any more, in neither direction: the trust has ended."""
-        self._long_connection = None
+        self._long_connection, self._error = None, refusal.reason.code
         if self.response_started:
             self._break_off()
         else:
@@ -284,6 +292,7 @@ class ProxiedExchange:
             if status != _CONTINUING and self._minor:
                 self._out += (lines, b"\r\n")
             return
+        self._status = status
         framing = b""
         if parser.has_body and head.length is None:
             if self._minor:
@@ -349,6 +358,7 @@ class ProxiedExchange:
         """Tell the caller of the app's trouble; where its answer was begun, break it off."""
         if self._is_over:
             return
+        self._error = what
         note(what, error_type, is_begun=self.response_started)
         if self.response_started:
             self.flush()
@@ -379,6 +389,7 @@ class ProxiedExchange:
             self._time_out_upload()
 
     def _time_out_upload(self) -> None:
+        self._error = "timeout"
         if self.response_started:
             self._break_off()
             return
@@ -388,6 +399,7 @@ class ProxiedExchange:
     def _say(self, answer: Answer) -> None:
         """Answer in place of the app."""
         caller = self._caller
+        self._status = answer.status
         self._leave()
         if self._awaits_continue or caller.is_draining():
             self.keep_alive = False
@@ -422,6 +434,8 @@ class ProxiedExchange:
         if self._is_over:
             return
         self._is_over = True
+        if self.span is not None:
+            self._end_span(self.span)
         self._waiting.clear()
         self._upstream.active.pop(self, None)
         if self._long_connection is not None:
@@ -433,6 +447,11 @@ class ProxiedExchange:
                 self._upstream.release(connection, self._caller.loop.time())
             else:
                 connection.close()
+
+    def _end_span(self, span: "ServerSpan") -> None:
+        tracer = self._caller.engine.tracer
+        if tracer is not None:
+            tracer.end(span, self._status, error=self._error)
 
 
 def _lines_to_caller(head: ResponseHead) -> bytes:

@@ -54,6 +54,7 @@ def to_app(
     passed: frozenset[bytes] = frozenset(),
     *,
     token: bytes = b"",
+    replaced: frozenset[bytes] = _NONE,
 ) -> Headers:
     """The headers that the app gets.
 
@@ -64,12 +65,15 @@ def to_app(
         scheme: `http` or `https`, as the caller spoke.
         passed: names in lower case that the service lets through (`spec.proxy.passHeaders`).
         token: the caller's; no header that holds it goes on. Nothing: none is looked for.
+        replaced: names in lower case of what the gate sends itself instead.
 
     Raises:
         UnfitHeaderError: a value that is not UTF-8, two Host headers, or a token in a header of the message.
     """
     given = list(given)
     dropped = _named_in_connection(given)
+    if replaced:
+        dropped |= replaced
     kept: Headers = []
     hosts = []
     for pair in given:

@@ -31,12 +31,20 @@ from watchword.gate.request_templates import (
     RequestTemplates,
 )
 from watchword.gate.responses import NO_IDENTITY_LINES, Allowed
+from watchword.gate.tracing.trace_context import (
+    NO_HEADERS,
+    TRACE_HEADERS,
+    TraceParent,
+    read_trace_parent,
+)
 from watchword.process.bounds import Budget
 from watchword.process.http_protocol import expects_continue
 from watchword.trust import form_flaw
 
 if TYPE_CHECKING:
     from watchword.gate.http2.upstream import AnyUpstream
+    from watchword.gate.tracing.spans import ServerSpan
+    from watchword.gate.tracing.tracer import Tracer
 
 # No read is this short.
 _NEVER: Final = b"\0"
@@ -113,11 +121,18 @@ class ProxyingProtocol(FastPathProtocol):
         waits = parser.has_body and parser.http_minor == 1 and expects_continue(headers)
         exchange = ProxiedExchange(self, self._upstream, method, parser, awaits_continue=waits)
         self.cycle = exchange
+        span, replaced = None, NO_HEADERS
+        if engine.tracer is not None:
+            replaced = TRACE_HEADERS
+            version = "1.1" if parser.http_minor else "1.0"
+            span = self._begin_span(engine.tracer, method, version, read_trace_parent(headers))
+            exchange.span = span
         authz_request = AuthzRequest(
             find_credential(headers, engine.token_header),
             OriginalRequest(method, target, form_flaw(headers, has_body=parser.has_body)),
             peer=self.client,
             goes_to_app=True,
+            parent=span,
         )
         decided = engine.decide(authz_request)
         lines = pool = b""
@@ -130,15 +145,32 @@ class ProxyingProtocol(FastPathProtocol):
                     passed, token, pool = reported.passed, reported.token, reported.pool
                 else:
                     passed, token = passed_headers(engine, headers), withheld_token(authz_request.credential)
-                lines = request_lines(parser, self._upstream, self.scheme or "http", passed, token)
+                scheme = self.scheme or "http"
+                lines = request_lines(parser, self._upstream, scheme, passed, token, replaced=replaced)
             except UnfitHeaderError as why:
                 decided = unfit(str(why))
             else:
                 knows_caller = decided.identity is not NO_IDENTITY_LINES
-                if knows_caller and parser.http_minor and parser.keeps_alive and not parser.has_body:
+                if (
+                    knows_caller
+                    and parser.http_minor
+                    and parser.keeps_alive
+                    and not parser.has_body
+                    # What names one span comes once.
+                    and (span is None or span.caller is None)
+                ):
                     self._passed = authz_request, lines
-        exchange.begin(authz_request, decided, lines + self._forwarded, pool)
+                if span is not None:
+                    span.withhold(token)
+        traced = span.lines if span is not None else b""
+        exchange.begin(authz_request, decided, lines + self._forwarded + traced, pool)
         return True
+
+    def _begin_span(
+        self, tracer: "Tracer", method: str, version: str, caller: TraceParent | None
+    ) -> "ServerSpan":
+        peer = self.client[0] if self.client is not None else ""
+        return tracer.begin(caller, method=method, scheme=self.scheme or "http", version=version, peer=peer)
 
     def _learn(self, data: bytes) -> None:
         if self._passed is None or not self.engine.reads_authorization:
@@ -161,8 +193,15 @@ class ProxyingProtocol(FastPathProtocol):
         if value[TOKEN_PLACE:] in template.lines:
             # What was some text to the caller who taught it holds the token of this one.
             return False
+        span = None
+        if engine.tracer is not None:
+            span = self._begin_span(engine.tracer, template.method, "1.1", None)
         authz_request = AuthzRequest(
-            Credential(value, sha256(value).digest()), template.original, peer=self.client, goes_to_app=True
+            Credential(value, sha256(value).digest()),
+            template.original,
+            peer=self.client,
+            goes_to_app=True,
+            parent=span,
         )
         decided = engine.decide_token(authz_request)
         if decided is None:
@@ -175,7 +214,11 @@ class ProxyingProtocol(FastPathProtocol):
         self.cycle = exchange
         # One that is reported has a token that a known key signed: Authorization stays here, as was learned.
         pool = REPORTED_POOL if isinstance(decided, Allowed) and decided.would_refuse else b""
-        exchange.begin(authz_request, decided, template.lines + self._forwarded, pool)
+        lines = template.lines + self._forwarded
+        if span is not None:
+            exchange.span = span
+            lines += span.lines
+        exchange.begin(authz_request, decided, lines, pool)
         exchange.take_end()
         return True
 

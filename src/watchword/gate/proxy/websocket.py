@@ -28,6 +28,8 @@ from watchword.gate.proxy.upstream import CONNECT_SECONDS
 from watchword.gate.proxy.upstream_errors import note, too_many, trouble, unfit
 from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
 from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.tracing.spans import ServerSpan
+from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
 from watchword.process.logs import LOGGER
 
@@ -101,6 +103,7 @@ class Tunnel(asyncio.Protocol):
         self._decision_id = ""
         # Headers of the gate's own for the caller, next to the app's.
         self._of_answer: Headers = []
+        self._span: ServerSpan | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
 
@@ -115,6 +118,7 @@ class Tunnel(asyncio.Protocol):
         self._server_state.connections.discard(self)
         self._on_end()
         self._forget()
+        self._end_span(0, "caller_gone")
         self._can_write.set()
         if self._task is not None:
             self._task.cancel()
@@ -214,8 +218,22 @@ class Tunnel(asyncio.Protocol):
         given = self._transport.get_extra_info("peername")
         peer = plain_peer(given[:2] if given else None)
         original = OriginalRequest(method, head.target)
+        scheme = "https" if self._transport.get_extra_info("sslcontext") else "http"
+        span, tracer = None, self._engine.tracer
+        if tracer is not None:
+            span = self._span = tracer.begin(
+                read_trace_parent(head.headers),
+                method=method,
+                scheme=scheme,
+                version="1.1",
+                peer=peer[0] if peer else "",
+            )
         authz_request = AuthzRequest(
-            find_credential(head.headers, self._engine.token_header), original, peer=peer, goes_to_app=True
+            find_credential(head.headers, self._engine.token_header),
+            original,
+            peer=peer,
+            goes_to_app=True,
+            parent=span,
         )
         decided = self._engine.decide(authz_request)
         if not isinstance(decided, Allowed):
@@ -232,7 +250,6 @@ class Tunnel(asyncio.Protocol):
         if self._connection is None:
             self._answer(too_many())
             return
-        scheme = "https" if self._transport.get_extra_info("sslcontext") else "http"
         try:
             if method != "GET" or has_body(head.headers):
                 raise UnfitHeaderError("an upgrade is a GET without a body (RFC 6455, section 4.1)")
@@ -245,11 +262,20 @@ class Tunnel(asyncio.Protocol):
             else:
                 passed, token = passed_headers(self._engine, head.headers), withheld_token(credential)
             headers = to_app(
-                head.headers, decided.headers, peer[0] if peer else "", scheme, passed, token=token
+                head.headers,
+                decided.headers,
+                peer[0] if peer else "",
+                scheme,
+                passed,
+                token=token,
+                replaced=NO_HEADERS if span is None else TRACE_HEADERS,
             )
         except UnfitHeaderError as why:
             self._answer(unfit(str(why)))
             return
+        if span is not None:
+            span.withhold(token)
+            headers += span.headers
         start = b"GET " + head.target + b" HTTP/1.1"
         lines = [start, *(name + b": " + value for name, value in headers + _UPGRADE), b"", b""]
         await self._connect(b"\r\n".join(lines))
@@ -271,6 +297,7 @@ class Tunnel(asyncio.Protocol):
                 self._answer(answer)
                 return
             self._write(_written(answer))
+            self._end_span(answer.status)
             self._app = writer
             if self._early:
                 writer.write(bytes(self._early))
@@ -293,7 +320,14 @@ class Tunnel(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    def _end_span(self, status: int, error: str = "") -> None:
+        """The span is that of the upgrade: a WebSocket may last for days."""
+        span, self._span = self._span, None
+        if span is not None and self._engine.tracer is not None:
+            self._engine.tracer.end(span, status, error=error)
+
     def _answer(self, answer: Answer) -> None:
+        self._end_span(answer.status)
         self._write(
             _written(Answer(answer.status, [*answer.headers, (b"connection", b"close")], answer.body))
         )
