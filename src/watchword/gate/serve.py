@@ -11,7 +11,6 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ from watchword.gate.proxy import UpstreamError, parse_upstream
 from watchword.gate.request_templates import RequestTemplates
 from watchword.gate.settings import GateSettings
 from watchword.gate.usage.api import UsageApi
-from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES
+from watchword.process.bounds import OPS_BOUNDS, with_tls
 from watchword.process.http_protocol import BoundedProtocol
 from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
@@ -243,7 +242,7 @@ def _gate_server(
             upstream=upstream,
         )
     if certificate is not None:
-        bounds = replace(bounds, connection_bytes=TLS_CONNECTION_BYTES)
+        bounds = with_tls(bounds)
     return bounded_server(
         draining,
         bounds,

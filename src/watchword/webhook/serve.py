@@ -16,7 +16,7 @@ from watchword.kube.connection import Connection
 from watchword.kube.names import NamespacedName
 from watchword.kube.requests import verified_client
 from watchword.kube.watch import Endpoint
-from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES, Bounds
+from watchword.process.bounds import OPS_BOUNDS, Bounds, with_tls
 from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
@@ -41,7 +41,6 @@ REVIEW_BOUNDS: Final = Bounds(
     head_seconds=10.0,
     body_seconds=10.0,
     connections=256,
-    connection_bytes=TLS_CONNECTION_BYTES,
     buffered_bytes=24 * 1024 * 1024,
 )
 
@@ -136,7 +135,9 @@ async def _main(settings: WebhookSettings) -> None:
             )
         ]
         webhook = _server(
-            webhook_app(Webhook(caches, settings.injection, metrics)), REVIEW_BOUNDS, certificate.context
+            webhook_app(Webhook(caches, settings.injection, metrics)),
+            with_tls(REVIEW_BOUNDS),
+            certificate.context,
         )
         ops = _server(
             ops_app(
