@@ -283,10 +283,11 @@ class Budget:
             or self._next_silent(last)
         )
         if victim is None and is_for_bytes and self.held_bytes > 2 * self.bounds.buffered_bytes:
-            # Those that hold most beyond their request, and only then those that had no time to ask.
-            victim = self._most_surplus(self._connections, self.bounds.pipelined_bytes) or self._oldest_head(
-                last
-            )
+            # Those that hold most beyond their request. Those that had no time to ask go only then, and not
+            # for a part of another's head.
+            victim = self._most_surplus(self._connections, self.bounds.pipelined_bytes)
+            if victim is None and not (last is not None and self._holds_head(last)):
+                victim = self._oldest_head(last)
         if victim is None:
             return False
         self._close(victim)
@@ -326,10 +327,13 @@ class Budget:
             for each, since in heads.items():
                 if since > newest:
                     break
-                is_held = each.counted_bytes > self.bounds.connection_bytes
-                if each is not last and (is_held or not holds_bytes):
+                if each is not last and (not holds_bytes or self._holds_head(each)):
                     return each
         return None
+
+    def _holds_head(self, connection: Bounded) -> bool:
+        """Whether it holds a part of a head."""
+        return connection.is_counted_as_head and connection.counted_bytes > self.bounds.connection_bytes
 
     def _close(self, connection: Bounded) -> None:
         self.forget(connection)
