@@ -95,7 +95,7 @@ def recording() -> Iterator[Recorder]:
 
 
 def _readable(links: list[socket.socket], seconds: float | None) -> bool:
-    """Whether one of them has something to read, waiting for it; whatever their numbers are, unlike select."""
+    """Whether one of them can be read, waiting for it; unlike select, whatever their numbers are."""
     poll = select.poll()
     for link in links:
         poll.register(link, select.POLLIN)
