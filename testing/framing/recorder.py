@@ -45,7 +45,7 @@ class Recorder:
         while calm < 2:
             links = [link for link in list(self.waiting) if link.fileno() >= 0]
             try:
-                is_calm = all(self.waiting[link] for link in links) and not select.select(links, [], [], 0)[0]
+                is_calm = all(self.waiting[link] for link in links) and not _readable(links, 0)
             except (OSError, ValueError, KeyError):
                 # One of them was closed meanwhile.
                 is_calm = False
@@ -94,6 +94,14 @@ def recording() -> Iterator[Recorder]:
         thread.join(30)
 
 
+def _readable(links: list[socket.socket], seconds: float | None) -> bool:
+    """Whether one of them can be read, waiting for it; unlike select, whatever their numbers are."""
+    poll = select.poll()
+    for link in links:
+        poll.register(link, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
+
+
 class _Connection:
     """One connection of the gate."""
 
@@ -126,7 +134,7 @@ class _Connection:
     def _recv(self) -> bytes:
         self.app.waiting[self.link] = True
         try:
-            select.select([self.link], [], [])
+            _readable([self.link], None)
         finally:
             self.app.waiting[self.link] = False
         return self.link.recv(65536)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 Address = tuple[str, int]
 # No byte moved for so long: the other side holds back, or waits. Not a measure of anything.
 CALM_SECONDS = 1.5
+# How long a flood that takes answers waits for the first byte of one, on a busy machine.
+ANSWER_SECONDS = 60
 PIECE_BYTES = 64 * 1024
 
 
@@ -82,7 +84,11 @@ class Flood:
 
     def _pump(self, selector: selectors.BaseSelector) -> None:
         moved = time.monotonic()
-        while selector.get_map() and not self._is_enough() and time.monotonic() - moved < CALM_SECONDS:
+        while selector.get_map() and not self._is_enough():
+            if time.monotonic() - moved >= (
+                ANSWER_SECONDS if self.reads and not self.received else CALM_SECONDS
+            ):
+                break
             for key, events in selector.select(0.1):
                 link: socket.socket = key.fileobj  # type: ignore[assignment]
                 try:

@@ -28,6 +28,7 @@ from watchword.process.bounds import (
     TLS_CONNECTION_BYTES,
     UNREAD_SECONDS,
     Bounds,
+    with_tls,
 )
 from watchword.webhook.app import MAX_LARGE_REVIEWS, MAX_SMALL_BYTES
 from watchword.webhook.review import MAX_REVIEW_BYTES, MAX_REVIEW_PARTS
@@ -74,10 +75,20 @@ def test_the_sentences_say_the_other_numbers() -> None:
     assert f"at most {size(MAX_REVIEW_BYTES)} and {MAX_REVIEW_PARTS:,} members" in flat
     assert f"above {size(MAX_SMALL_BYTES)}" in flat
     assert (
-        f"had {PATIENCE_SECONDS} seconds for its first head, or {PLAIN_PATIENCE_SECONDS} seconds without TLS"
+        f"had {PATIENCE_SECONDS} seconds for its handshake or first head, "
+        f"or {PLAIN_PATIENCE_SECONDS} seconds without TLS" in flat
+    )
+    assert f"before their first one that had {PATIENCE_SECONDS} seconds for it" in flat
+    tls, proxying = with_tls(BOUNDS), with_tls(PROXYING_BOUNDS)
+    assert f"with TLS {size(tls.buffered_bytes)} and {size(proxying.buffered_bytes)} |" in flat
+    assert (
+        f"| {tls.handshakes}; with `--upstream` {proxying.handshakes} | none | {REVIEW_BOUNDS.handshakes} |"
         in flat
     )
-    assert f"younger than {PATIENCE_SECONDS} seconds" in flat
+    gate, with_app, webhook = (
+        f"{each.handshakes / PATIENCE_SECONDS:.0f}" for each in (tls, proxying, REVIEW_BOUNDS)
+    )
+    assert f"takes {gate} of them a second ({with_app} with `--upstream`), the webhook {webhook}," in flat
     assert f"has taken nothing for {UNREAD_SECONDS:.0f} seconds" in flat
     assert MAX_LARGE_REVIEWS == 2
 

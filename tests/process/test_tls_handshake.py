@@ -19,6 +19,7 @@ from tests.gate.certificates import certificate, write_pair
 from tests.process.serving import GET, Running, read_all, running, until
 from tests.process.test_server_bounds import BOUNDS, LAST
 from watchword.process import tls_handshake
+from watchword.process.bounds import Bounds
 from watchword.process.tls import demand_client_certificates, server_context
 
 
@@ -33,15 +34,20 @@ def loop_factory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 _make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 
-def serve(folder: Path, work: Callable[[Running], Awaitable[Any]], client_ca: Path | None = None) -> None:
+def serve(
+    folder: Path,
+    work: Callable[[Running], Awaitable[Any]],
+    client_ca: Path | None = None,
+    held: Bounds | None = None,
+) -> None:
     context = server_context()
     context.load_cert_chain(*write_pair(folder, certificate("gate")))
     if client_ca is not None:
         demand_client_certificates(context, str(client_ca))
 
     async def whole() -> None:
-        bounds = replace(BOUNDS, buffered_bytes=4 * 1024 * 1024)
-        async with asyncio.timeout(60), running(bounds, context=context) as server:
+        given = held or replace(BOUNDS, buffered_bytes=4 * 1024 * 1024)
+        async with asyncio.timeout(120), running(given, context=context) as server:
             await work(server)
 
     with asyncio.Runner(loop_factory=_make_loop) as runner:
@@ -170,3 +176,73 @@ def test_where_client_certificates_are_demanded_only_their_holders_are_answered(
         await until(lambda: not len(server.budget))
 
     serve(tmp_path, work, client_ca=api[0])
+
+
+def hello() -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO, bytes]:
+    """A caller's side of TLS on no socket, what it reads and writes, and the begin of what it says."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    caller = context.wrap_bio(incoming, outgoing)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        caller.do_handshake()
+    return caller, incoming, outgoing, outgoing.read()
+
+
+async def finish(link: socket.socket, whole: tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]) -> bytes:
+    """Shake hands to the end, ask, and what was answered."""
+    caller, incoming, outgoing = whole
+    loop, found = asyncio.get_running_loop(), b""
+
+    async def step(act: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return act()
+            except ssl.SSLWantReadError:
+                if data := outgoing.read():
+                    await loop.sock_sendall(link, data)
+                if not (read := await loop.sock_recv(link, 65536)):
+                    return b""
+                incoming.write(read)
+
+    await step(caller.do_handshake)
+    caller.write(LAST)
+    await loop.sock_sendall(link, outgoing.read())
+    while data := await step(lambda: caller.read(65536)):
+        found += data
+    return found
+
+
+async def hold_heads(server: Running, number: int) -> list[asyncio.StreamWriter]:
+    """So many callers that have shaken hands, and sent all of a head but its end."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    writers = []
+    for _ in range(number):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+        except (ConnectionError, ssl.SSLError):
+            continue
+        writer.write(b"GET / HTTP/1.1\r\nX: " + b"a" * 15_000)
+        writers.append(writer)
+        await asyncio.sleep(0)
+    return writers
+
+
+def test_a_caller_in_its_handshake_makes_room_for_no_one_who_holds_bytes(tmp_path: Path) -> None:
+    async def work(server: Running) -> None:
+        loop, link = asyncio.get_running_loop(), await server.open()
+        *whole, said = hello()
+        await loop.sock_sendall(link, said[: len(said) // 2])
+        await until(lambda: len(server.budget) == 1)
+        writers = await hold_heads(server, 150)
+        # Far more than there is room for: others of them have gone.
+        await until(lambda: sum(each._is_over for each in server.protocols) > 50)
+        assert server.budget.held_bytes <= server.budget.bounds.buffered_bytes
+        await loop.sock_sendall(link, said[len(said) // 2 :])
+        assert (await finish(link, (whole[0], whole[1], whole[2]))).endswith(b"last")
+        link.close()
+        for writer in writers:
+            writer.close()
+
+    serve(tmp_path, work, held=replace(BOUNDS, buffered_bytes=600 * 1024))

@@ -7,7 +7,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.types import ASGIApp
@@ -22,7 +22,7 @@ from watchword.desk.runner import Runner
 from watchword.desk.sources import DeskSource
 from watchword.desk.store import DeskStore, DeskStoreError, open_desk_store
 from watchword.desk.writer import Writer
-from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES, Bounds
+from watchword.process.bounds import OPS_BOUNDS, Bounds, with_tls
 from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
@@ -150,7 +150,7 @@ async def running(
     )
     bounds = DESK_BOUNDS
     if certificate is not None:
-        bounds = replace(bounds, connection_bytes=TLS_CONNECTION_BYTES)
+        bounds = with_tls(bounds)
     work = [asyncio.create_task(_work(runner))]
     if certificate is not None:
         work.append(asyncio.create_task(certificate.run()))

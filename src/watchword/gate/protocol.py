@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 BOUNDS: Final = Bounds()
 # A gate with an app behind it is 10 MiB larger at rest, and has the same limit of memory.
-PROXYING_BOUNDS: Final = replace(BOUNDS, message_bytes=math.inf, buffered_bytes=10 * 1024 * 1024)
+PROXYING_BOUNDS: Final = replace(
+    BOUNDS, message_bytes=math.inf, buffered_bytes=10 * 1024 * 1024, handshakes=64
+)
 MAX_HEADERS: Final = BOUNDS.headers
 HEAD_SECONDS: Final = BOUNDS.head_seconds
 

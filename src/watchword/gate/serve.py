@@ -12,7 +12,6 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ from watchword.gate.proxy import UpstreamError, parse_upstream
 from watchword.gate.request_templates import RequestTemplates
 from watchword.gate.settings import GateSettings
 from watchword.gate.usage.api import UsageApi
-from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES
+from watchword.process.bounds import OPS_BOUNDS, with_tls
 from watchword.process.http_protocol import BoundedProtocol
 from watchword.process.listening import CannotStartError, address_of, listen_on, listen_on_each, serving
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS, set_up_logging
@@ -274,7 +273,7 @@ def _gate_server(
             upstream=upstream,
         )
     if certificate is not None:
-        bounds = replace(bounds, connection_bytes=TLS_CONNECTION_BYTES)
+        bounds = with_tls(bounds)
     return bounded_server(
         draining,
         bounds,

@@ -5,15 +5,21 @@ A bound per connection alone is none: a thousand connections hold a thousand tim
 a server's connections hold is counted too. Where it is too much, those make room first that hold more than
 their present request needs: requests that are pipelined behind it, and answers that no one takes. Then those
 that wait for a head, and the longest silent ones. A caller who takes the answer to its request never goes for
-another one, and a new caller is refused last.
+another one, and a new caller is refused last. TLS handshakes have places apart, and make room for each other
+alone (`handshakes`).
+
+Who had time for its head is said by `attended_time`: a server that was busy elsewhere has given none.
 """
 
 import asyncio
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from watchword.process.attended_time import AttendedTime
+from watchword.process.bounded import Bounded
+from watchword.process.handshakes import Handshake, HandshakePool
 from watchword.process.memory import give_back_memory
 
 # What a connection costs before a byte of it was read: transport, protocol, parser, timers. Measured.
@@ -35,6 +41,8 @@ PLAIN_PATIENCE_SECONDS: Final = 0.1
 UNREAD_SECONDS: Final = 2.0
 # How often room is looked for, in seconds.
 _LOOK_SECONDS: Final = 0.02
+# In how many turns of the loop at least a connection has its time: a handshake takes two, its request one.
+_TURNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class Bounds:
         connection_bytes: what a connection is counted with before a byte of it was read.
         buffered_bytes: what all connections hold together, `connection_bytes` for each of them included.
             Twice as much where all of it belongs to requests that are being answered, and to new connections.
+        handshakes: TLS handshakes at a time, `connection_bytes` for each of them next to `buffered_bytes`.
     """
 
     head_bytes: int = 64 * 1024
@@ -69,6 +78,18 @@ class Bounds:
     connections: int = 1024
     connection_bytes: int = CONNECTION_BYTES
     buffered_bytes: int = 16 * 1024 * 1024
+    handshakes: int = 128
+
+
+def with_tls(bounds: Bounds) -> Bounds:
+    """The same bounds for a port that speaks TLS: no more memory, some of it for handshakes alone."""
+    for_handshakes = bounds.handshakes * TLS_CONNECTION_BYTES
+    return replace(
+        bounds,
+        connection_bytes=TLS_CONNECTION_BYTES,
+        # Twice as much may be held of it.
+        buffered_bytes=bounds.buffered_bytes - for_handshakes // 2,
+    )
 
 
 # A port that only answers short questions: probes, scrapes.
@@ -86,49 +107,6 @@ OPS_BOUNDS: Final = Bounds(
 )
 
 
-class Bounded(Protocol):
-    """One connection, as its budget sees it.
-
-    Attributes:
-        counted_bytes: what the budget counts for it. The budget's own, as is the next one.
-        is_counted_as_head: it is among those that make room first.
-    """
-
-    counted_bytes: int
-    is_counted_as_head: bool
-
-    def held_bytes(self) -> int:
-        """How many bytes it holds by now, read or to be written, next to its own cost."""
-
-    def is_stuck(self, now: float) -> bool:
-        """Whether its caller has taken nothing for too long of what waits to be taken."""
-
-    def surplus_bytes(self, untaken_since: float) -> int:
-        """How many bytes it holds beyond its present request.
-
-        They are what is pipelined behind it, and what is written, if nothing of that was taken since this
-        moment on the loop's clock.
-        """
-
-    def is_in_head(self) -> bool:
-        """Whether it is in the middle of a head, or before its first one."""
-
-    def asked_at(self) -> float:
-        """When it asked for something last, on the loop's clock."""
-
-    def is_spent(self) -> bool:
-        """Whether its request was answered, and only the rest of its body is still thrown away."""
-
-    def is_waiting(self) -> bool:
-        """Whether no request is under way, and no answer is being taken, so that it may be closed."""
-
-    def slow_down(self) -> None:
-        """Read no more until what was read of the present request is taken."""
-
-    def make_room(self) -> None:
-        """Close at once, and hold nothing from now on."""
-
-
 class Budget:
     """What the connections of one server hold, and which of them makes room.
 
@@ -138,6 +116,10 @@ class Budget:
     def __init__(self, bounds: Bounds, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Hold to bounds; `room` gives a connection so long for its first head."""
         self.bounds, self._patience = bounds, patience_seconds
+        self._clock = AttendedTime(patience_seconds / _TURNS, self._has_new)
+        self._handshakes = HandshakePool(
+            bounds.handshakes, bounds.connection_bytes, patience_seconds, self._clock
+        )
         self.held_bytes = 0
         self._connections: set[Bounded] = set()
         # Those that waited when it was looked last, each with the time of its last request; the longest
@@ -145,8 +127,10 @@ class Budget:
         self._silent: list[tuple[float, Bounded]] = []
         # Transports of connections that are no longer HTTP; their protocol takes them out at their end.
         self.tunnels: set[Any] = set()
-        # Those in the middle of a head, or before their first one, and since when.
+        # Those in the middle of their first head, or before it, and since when; and those of which a request
+        # was answered already that are in the middle of another head.
         self._heads: dict[Bounded, float] = {}
+        self._later_heads: dict[Bounded, float] = {}
         # What connections held and hold no longer, since it was given back.
         self._freed_bytes = 0
         self._giver: asyncio.TimerHandle | None = None
@@ -157,15 +141,15 @@ class Budget:
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + len(self._handshakes)
 
     def admit(self, connection: Bounded) -> bool:
         """Count a new connection; False when there is no room, and none could be made."""
-        while len(self._connections) + len(self.tunnels) >= self.bounds.connections:
+        while self._is_full():
             if not self._evict():
                 return False
         self._connections.add(connection)
-        self._heads[connection] = asyncio.get_running_loop().time()
+        self._heads[connection] = self._clock.mark()
         connection.is_counted_as_head = True
         connection.counted_bytes = self.bounds.connection_bytes
         self.held_bytes += connection.counted_bytes
@@ -176,21 +160,55 @@ class Budget:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return True
 
+    def admit_handshake(self, handshake: Handshake) -> bool:
+        """Count a new TLS handshake, and make room for what it becomes; False when there is none.
+
+        It makes room for other handshakes alone, and whoever holds bytes has to do without its place.
+        """
+        while self._is_full():
+            if not (self._evict() or self._handshakes.close_oldest()):
+                return False
+        self._handshakes.add(handshake)
+        while not self._has_bytes(0) and self._evict(is_for_bytes=True):
+            pass
+        return True
+
+    def forget_handshake(self, handshake: Handshake) -> None:
+        """Count a handshake no longer that is done, or has ended."""
+        if self._handshakes.discard(handshake):
+            self._note_freed(self.bounds.connection_bytes)
+
     async def room(self) -> None:
         """Return when a connection may be admitted without one going that had no time yet for its head."""
         while (seconds := self._seconds_until_room()) > 0:  # noqa: ASYNC110 - most of it is a matter of time
             await asyncio.sleep(min(seconds, _LOOK_SECONDS))
 
+    def _is_full(self) -> bool:
+        return len(self) + len(self.tunnels) >= self.bounds.connections
+
+    def _has_bytes(self, number: int) -> bool:
+        held = self.held_bytes + self._handshakes.held_bytes + number
+        return held <= 2 * self.bounds.buffered_bytes
+
+    def _has_new(self) -> bool:
+        """Whether there is a connection that had no time yet for its handshake or its head."""
+        newest = max(
+            self._handshakes.newest(),
+            *(next(reversed(heads.values()), -math.inf) for heads in (self._heads, self._later_heads)),
+        )
+        return newest > self._clock.seconds - PATIENCE_SECONDS
+
     def _seconds_until_room(self) -> float:
-        bounds = self.bounds
-        has_bytes = self.held_bytes + bounds.connection_bytes <= 2 * bounds.buffered_bytes
-        if has_bytes and len(self._connections) + len(self.tunnels) < bounds.connections:
-            return 0
-        since = next(iter(self._heads.values()), None)
+        seconds = self._handshakes.seconds_until_place()
+        if seconds > 0 or (self._has_bytes(self.bounds.connection_bytes) and not self._is_full()):
+            return seconds
+        since = min(next(iter(heads.values()), math.inf) for heads in (self._heads, self._later_heads))
         # Where all are being answered, a new one is told so at once.
-        if since is None or any(each.is_spent() for each in self._spent) or self._largest_surplus():
+        if since == math.inf:
+            return self._handshakes.seconds_left() if self._is_full() else 0
+        if any(each.is_spent() for each in self._spent) or self._largest_surplus():
             return 0
-        return since + self._patience - asyncio.get_running_loop().time()
+        return since + self._patience - self._clock.seconds
 
     def forget(self, connection: Bounded) -> None:
         """Count a connection that ended no longer."""
@@ -219,8 +237,8 @@ class Budget:
         elif self._large:
             self._large.pop(connection, None)
         if connection.is_in_head():
-            if connection not in self._heads:
-                self._heads[connection] = asyncio.get_running_loop().time()
+            if not connection.is_counted_as_head:
+                self._later_heads[connection] = self._clock.mark()
             connection.is_counted_as_head = True
         else:
             self.asked(connection)
@@ -234,7 +252,8 @@ class Budget:
         """Note that a head of a connection's is whole."""
         if connection.is_counted_as_head:
             connection.is_counted_as_head = False
-            del self._heads[connection]
+            if self._heads.pop(connection, None) is None:
+                del self._later_heads[connection]
 
     def _make_room(self, last: Bounded) -> bool:
         """Whether there is room for what a connection holds by now, which others may have had to make."""
@@ -258,14 +277,17 @@ class Budget:
         victim = (
             next((each for each in self._spent if each is not last and each.is_spent()), None)
             or self._largest_surplus()
-            or self._oldest_head(last, spares_new=is_for_bytes)
+            or self._oldest_head(last, PATIENCE_SECONDS if is_for_bytes else self._patience)
+            # Where bytes lack, who had no time for its head goes only if it holds a part of it.
+            or self._oldest_head(last, holds_bytes=is_for_bytes)
+            or self._next_silent(last)
         )
         if victim is None and is_for_bytes and self.held_bytes > 2 * self.bounds.buffered_bytes:
-            # Those that hold most beyond their request, and only then those that had no time to ask.
-            victim = self._most_surplus(self._connections, self.bounds.pipelined_bytes) or self._oldest_head(
-                last, spares_new=False
-            )
-        victim = victim or self._next_silent(last)
+            # Those that hold most beyond their request. Those that had no time to ask go only then, and not
+            # for a part of another's head.
+            victim = self._most_surplus(self._connections, self.bounds.pipelined_bytes)
+            if victim is None and not (last is not None and self._holds_head(last)):
+                victim = self._oldest_head(last)
         if victim is None:
             return False
         self._close(victim)
@@ -288,21 +310,30 @@ class Budget:
                 found, beyond = each, surplus
         return found
 
-    def _oldest_head(self, last: Bounded | None, *, spares_new: bool) -> Bounded | None:
+    def _oldest_head(
+        self, last: Bounded | None, patience: float = -math.inf, *, holds_bytes: bool = False
+    ) -> Bounded | None:
         """The connection that has been longest in the middle of a head, or before its first one.
+
+        One of which no request was answered yet comes before all others.
 
         Args:
             last: not this one.
-            spares_new: nor one that holds nothing yet and had no time to.
+            patience: only one that had so many attended seconds for it.
+            holds_bytes: only one that holds a part of its head.
         """
-        newest = math.inf
-        if spares_new:
-            newest = asyncio.get_running_loop().time() - PATIENCE_SECONDS
-        for each, since in self._heads.items():
-            is_new = since > newest and each.counted_bytes <= self.bounds.connection_bytes
-            if each is not last and not is_new:
-                return each
+        newest = self._clock.seconds - patience
+        for heads in (self._heads, self._later_heads):
+            for each, since in heads.items():
+                if since > newest:
+                    break
+                if each is not last and (not holds_bytes or self._holds_head(each)):
+                    return each
         return None
+
+    def _holds_head(self, connection: Bounded) -> bool:
+        """Whether it holds a part of a head."""
+        return connection.is_counted_as_head and connection.counted_bytes > self.bounds.connection_bytes
 
     def _close(self, connection: Bounded) -> None:
         self.forget(connection)

@@ -26,8 +26,6 @@ HANDSHAKE_SECONDS = 10.0
 class TlsHandshake:
     """One accepted connection whose handshake is under way; afterwards an HTTP protocol takes it over."""
 
-    counted_bytes, is_counted_as_head = 0, False
-
     def __init__(
         self,
         make: Callable[[], asyncio.Protocol],
@@ -43,7 +41,7 @@ class TlsHandshake:
 
     def begin(self, link: socket.socket) -> None:
         """Begin on an accepted connection, if there is room for it; else close it."""
-        if not self._budget.admit(self):
+        if not self._budget.admit_handshake(self):
             link.close()
             return
         self._state.connections.add(self)  # type: ignore[arg-type]  # it has what uvicorn calls: shutdown
@@ -53,41 +51,6 @@ class TlsHandshake:
     def shutdown(self) -> None:
         """The server ends."""
         self.make_room()
-
-    # What the budget calls.
-
-    def held_bytes(self) -> int:
-        """None next to its own cost: nothing of HTTP was read."""
-        return 0
-
-    def is_stuck(self, now: float) -> bool:
-        """No: a handshake has a time-out of its own."""
-        del now
-        return False
-
-    def surplus_bytes(self, untaken_since: float) -> int:
-        """None: nothing is written to it, and nothing is pipelined."""
-        del untaken_since
-        return 0
-
-    def is_in_head(self) -> bool:
-        """Yes: it has asked for nothing."""
-        return True
-
-    def asked_at(self) -> float:
-        """Never."""
-        return 0.0
-
-    def is_spent(self) -> bool:
-        """No: it was answered nothing."""
-        return False
-
-    def is_waiting(self) -> bool:
-        """Yes: nothing of it is under way."""
-        return True
-
-    def slow_down(self) -> None:
-        """Nothing: it is never in the middle of a request."""
 
     def make_room(self) -> None:
         """Close at once."""
@@ -127,7 +90,7 @@ class TlsHandshake:
             task.exception()
 
     def _forget(self) -> None:
-        self._budget.forget(self)
+        self._budget.forget_handshake(self)
         self._state.connections.discard(self)
 
 

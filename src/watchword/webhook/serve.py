@@ -16,7 +16,7 @@ from watchword.kube.connection import Connection
 from watchword.kube.names import NamespacedName
 from watchword.kube.requests import verified_client
 from watchword.kube.watch import Endpoint
-from watchword.process.bounds import OPS_BOUNDS, TLS_CONNECTION_BYTES, Bounds
+from watchword.process.bounds import OPS_BOUNDS, Bounds, with_tls
 from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
@@ -30,19 +30,20 @@ from watchword.webhook.review import MAX_REVIEW_BYTES
 # Longer than the API server keeps an idle connection to a webhook.
 _KEEP_ALIVE_SECONDS: Final = 120
 # One API server keeps one connection, or a few.
-REVIEW_BOUNDS: Final = Bounds(
-    head_bytes=16 * 1024,
-    headers=64,
-    # Above the largest review by more than is read at once: so the application, which says why, refuses what
-    # is larger, and not the parser, which ends the connection without a word.
-    message_bytes=MAX_REVIEW_BYTES + 1024 * 1024,
-    trailer_bytes=1024,
-    trailers=8,
-    head_seconds=10.0,
-    body_seconds=10.0,
-    connections=256,
-    connection_bytes=TLS_CONNECTION_BYTES,
-    buffered_bytes=24 * 1024 * 1024,
+REVIEW_BOUNDS: Final = with_tls(
+    Bounds(
+        head_bytes=16 * 1024,
+        headers=64,
+        # Above the largest review by more than is read at once: so the application, which says why, refuses
+        # what is larger, and not the parser, which ends the connection without a word.
+        message_bytes=MAX_REVIEW_BYTES + 1024 * 1024,
+        trailer_bytes=1024,
+        trailers=8,
+        head_seconds=10.0,
+        body_seconds=10.0,
+        connections=256,
+        buffered_bytes=24 * 1024 * 1024,
+    )
 )
 
 
@@ -136,7 +137,9 @@ async def _main(settings: WebhookSettings) -> None:
             )
         ]
         webhook = _server(
-            webhook_app(Webhook(caches, settings.injection, metrics)), REVIEW_BOUNDS, certificate.context
+            webhook_app(Webhook(caches, settings.injection, metrics)),
+            REVIEW_BOUNDS,
+            certificate.context,
         )
         ops = _server(
             ops_app(

@@ -4,6 +4,7 @@
 A read that was seen before is not parsed again, so what is learned of a read must hold for all of it.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tests.gate.fast_path.test_same_bytes import _SETTINGS, request
 from tests.gate.fast_path.ways import RecordingTransport
 from tests.gate.proxy.in_process import Gates, Run, in_process, quiet
+from watchword.gate.fast_path import MAX_ANSWERS_A_READ
 
 KINDS: dict[str, Callable[[], bytes]] = {
     "who is it": lambda: request(b"/authz"),
@@ -104,6 +106,53 @@ def test_two_requests_in_one_read_are_answered_twice_each_time(
             # The connection rests before it, as it does between two messages.
             first = await answers_to(transport, KINDS["who is it"](), read, read, read)
             assert first[1:] == [expected] * 3
+
+    run(work)
+
+
+@_both
+@pytest.mark.parametrize(
+    "name", ["no route", "refused", "another account", "who is it, refused", "who is it"]
+)
+def test_a_long_pipeline_lets_others_have_their_turn(run: Run, is_proxying: bool, name: str) -> None:
+    async def work(gate: Gates) -> None:
+        expected = await alone(gate, is_proxying, KINDS[name]())
+        transport = gate(is_proxying).another()
+        await answers_to(transport, KINDS["who is it"]())
+        start = len(transport.written)
+        transport.arrive(KINDS[name]() * 200)
+        counts = [0]
+        while counts[-1] < 200:
+            counts.append(without_ids(bytes(transport.written[start:])).count(b"HTTP/1.1 "))
+            await asyncio.sleep(0)
+        # What the application answers takes a turn of its own.
+        assert max(later - earlier for earlier, later in pairwise(counts)) <= MAX_ANSWERS_A_READ + 1
+        await quiet(transport)
+        assert without_ids(bytes(transport.written[start:])) == expected * 200
+
+    run(work)
+
+
+@_both
+@pytest.mark.parametrize("name", ["no route", "passed on", "who is it"])
+@pytest.mark.parametrize("last", ["who is it", "passed on", "no route"])
+def test_a_read_that_is_known_does_not_overtake_a_pipeline_that_waits_for_its_turn(
+    run: Run, is_proxying: bool, name: str, last: str
+) -> None:
+    async def work(gate: Gates) -> None:
+        one, end = [await alone(gate, is_proxying, KINDS[each]()) for each in (name, last)]
+        for number in range(MAX_ANSWERS_A_READ - 2, MAX_ANSWERS_A_READ + 3):
+            for turns in range(4):
+                transport = gate(is_proxying).another()
+                # So often that it is known by its bytes.
+                await answers_to(transport, *[KINDS[last]()] * 3)
+                start = len(transport.written)
+                transport.arrive(KINDS[name]() * number)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                transport.arrive(KINDS[last]())
+                await quiet(transport)
+                assert without_ids(bytes(transport.written[start:])) == one * number + end
 
     run(work)
 
