@@ -52,8 +52,8 @@ class AuthzRequest(msgspec.Struct, frozen=True, gc=False):
         method: the method of the request to the gate itself.
         target: its raw target.
         peer: the other end of the connection that it came on; None where it is not known.
-        goes_to_app: it is itself the request, and is passed on if it is let in: report only may let it in.
         parent: the span that the decision is part of, while the gate traces.
+        goes_to_app: it is itself the request, and is passed on if it is let in: report only may let it in.
     """
 
     credential: Credential | Refusal
@@ -61,8 +61,8 @@ class AuthzRequest(msgspec.Struct, frozen=True, gc=False):
     method: str = "GET"
     target: bytes = PATH
     peer: Peer | None = None
-    goes_to_app: bool = False
     parent: "Parent | None" = None
+    goes_to_app: bool = False
 
     def unproven(self) -> Unproven:
         """What its sender tells, for the audit log: of the original request, if a proxy said which it is."""
