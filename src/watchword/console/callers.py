@@ -109,9 +109,9 @@ def _in_bundle(bundle: Bundle, declared: Mapping[NamespacedName, Item], now: flo
         if row.live_uid == "":
             state = State("ServiceAccount gone", "bad", "It was deleted; tokens of it are refused.")
         elif row.suspended:
-            state = State("Suspended", "warn", "Its calls are refused as `suspended`.")
+            state = State("Suspended", "warn", "Its calls are refused as suspended.")
         elif row.expires_at is not None and row.expires_at <= now:
-            state = State("Expired", "warn", "Its calls are refused as `trust_expired`.")
+            state = State("Expired", "warn", "Its calls are refused as trust_expired.")
         elif not issuer.keys:
             state = State("No trusted key", "bad", f"No key of the issuer {issuer.name} is trusted.")
         elif not grants:
@@ -128,12 +128,17 @@ def _with_edit(state: State, item: Item | None, row: BundleWorkload, grants: tup
     """Say where the gates run on something else than the TrustedWorkload has by now."""
     if item is None or item.workload is None:
         said = "No TrustedWorkload is read for it, and the gates still run on it."
-    elif _sets(grants_of(item)) != _sets(grants) or item.workload.spec.suspend != row.suspended:
-        said = "The TrustedWorkload says otherwise by now; the gates still run on the last bundle."
+    elif _differ(grants_of(item), grants) or item.workload.spec.suspend != row.suspended:
+        said = "The TrustedWorkload says otherwise: an edit is on its way to the gates."
     else:
         return state
     tone: Tone = "bad" if state.tone == "bad" else "warn"
     return State(state.word, tone, f"{state.detail} {said}".strip())
+
+
+def _differ(one: tuple[GrantRow, ...], other: tuple[GrantRow, ...]) -> bool:
+    """Whether two lists of grants allow something else; equal ones, which most are, are seen at once."""
+    return one != other and _sets(one) != _sets(other)
 
 
 def _sets(grants: Iterable[GrantRow]) -> frozenset[tuple[frozenset[str], ...]]:

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from watchword.cli.audience_options import offline_rules
 from watchword.cli.folder import Folder, open_folder
 from watchword.cli.issuer_keys import refuse_unused_keys
+from watchword.cli.manifest_files import read_folder
 from watchword.cli.placeholder_keys import stand_in
 from watchword.console.gates import MAX_METRICS_BYTES, decisions_of
 from watchword.console.model import Gap, Item
@@ -69,10 +71,10 @@ class FolderSource:
     def read(self) -> Read:
         """Read and compile the folder, if it changed; see `Source`."""
         with self._reading:
-            found = open_folder(self.folder)
-            digest = _digest(found)
-            if self._compiled is None or self._compiled.digest != digest:
-                self._compiled = self._compile(found, digest)
+            now = _digest(dict(read_folder(Path(self.folder))))
+            if self._compiled is None or self._compiled.digest != now:
+                found = open_folder(self.folder)
+                self._compiled = self._compile(found, _digest(found.files))
             return self._compiled.read
 
     def bundle(self, service: NamespacedName) -> Bundle | Gap:
@@ -175,9 +177,9 @@ def _gaps(problems: tuple[Problem, ...], unread: tuple[str, ...]) -> tuple[Gap, 
     return (*of_files, Gap(what, "only a cluster can read them", "Give them as --jwks NAME=FILE."))
 
 
-def _digest(found: Folder) -> str:
+def _digest(files: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name, data in found.files.items():
+    for name, data in files.items():
         digest.update(f"{len(name)}:{name}:{len(data)}:".encode())
         digest.update(data)
     return digest.hexdigest()[:32]
