@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.console.running import Console, console_of
 from watchword.console.folder_source import FolderSource
 from watchword.console.session import LinkFile
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.browser
 PAGES = (
     "/",
@@ -232,6 +234,44 @@ def test_a_thousand_services_and_a_large_one_are_paged(browser: Browser, tmp_pat
         context.close()
 
 
+PICTURES = {
+    "console-service": ((1180, 1000), "light"),
+    "console-token": ((1180, 800), "light"),
+    "console-phone": ((390, 760), "dark"),
+}
+
+
+def test_the_pictures_of_the_docs_are_drawn(browser: Browser, tmp_path: Path) -> None:
+    """With WATCHWORD_PICTURES=write they become those of the docs."""
+    is_written = os.environ.get("WATCHWORD_PICTURES") == "write"
+    pictures = ROOT / "docs" / "images" if is_written else tmp_path
+    write_manifests(tmp_path, [each for each in objects() if each["metadata"]["name"] != "this-cluster"])
+    now = int(time.time())
+    late = token(iat=now - 60, nbf=now - 60, exp=now + 600, aud=["billing"]).decode()
+    with console_of(FolderSource(str(tmp_path)), opened=False) as console:
+        file = LinkFile(console.link)
+        context = browser.new_context()
+        page = open_by_file(context, file.path, console.origin)
+        file.remove()
+        for name, ((width, height), scheme) in PICTURES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            if name == "console-token":
+                page.goto(f"{console.origin}/token?service={SERVICE}")
+                page.get_by_label("Token, without Bearer").fill(late)
+                page.get_by_role("button", name="Judge it").click()
+            else:
+                page.goto(f"{console.origin}/services/{SERVICE}{'#callers' if width < 500 else ''}")
+            page.screenshot(path=pictures / f"{name}.png")
+        context.close()
+    assert all((pictures / f"{name}.png").stat().st_size < 150_000 for name in PICTURES)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_the_docs_are_small(name: str) -> None:
+    assert 10_000 < (ROOT / "docs" / "images" / f"{name}.png").stat().st_size < 150_000
+
+
 class OtherPage(http.server.BaseHTTPRequestHandler):
     """A page of another origin of this machine that tries what a page can."""
 
@@ -310,7 +350,7 @@ def test_a_window_of_another_page_has_no_hold_on_the_console(
     with page.expect_popup() as popup:
         page.evaluate("url => { window.held = window.open(url); }", f"{console.origin}/services")
     popup.value.wait_for_load_state()
-    with pytest.raises(Exception, match="SecurityError|null"):
+    with pytest.raises(Exception, match=r"SecurityError|null"):
         page.evaluate("held.document.body.textContent")
     popup.value.close()
 

@@ -117,7 +117,8 @@ class FolderSource:
         found = None if compiled is None else (compiled.exact if is_exact else compiled.shown).get(service)
         if found is None:
             why = f"the folder compiles to no bundle for {service}"
-            return Gap(f"the bundle of {service}", why, f"See why: watchword compile {self.folder}")
+            also = " It may need --cluster-id, for the service's own audience." if is_exact else ""
+            return Gap(f"the bundle of {service}", why, f"See why: watchword compile {self.folder}.{also}")
         return found
 
     def _compile(self, found: Folder, digest: str) -> _Compiled:
@@ -125,7 +126,9 @@ class FolderSource:
         rules = offline_rules(self._cluster_id or "offline")
         complete = stand_in(found.resources, self._keys)
         shown = compile_resources(complete.resources, keys=complete.keys, audiences=rules)
-        exact = compile_resources(found.resources, keys=self._keys, audiences=rules)
+        # A token is never judged by an audience that was made up here, as `watchword verify` has it.
+        judged_by = offline_rules(self._cluster_id)
+        exact = compile_resources(found.resources, keys=self._keys, audiences=judged_by)
         problems = (*found.problems, *found.named(shown.problems))
         return _Compiled(
             digest,
