@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import html
+import http.client
 import re
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.console.manifests import SERVICE, objects, service, workload, write_m
 from tests.console.running import Console, active_elements, console_of
 from watchword.console.filters import PAGE_ROWS
 from watchword.console.folder_source import FolderSource
+from watchword.console.snapshots import MAX_LISTENERS
 
 
 def shown(page: str) -> str:
@@ -249,6 +252,46 @@ def test_the_folder_is_read_again_when_it_changes(tmp_path: Path) -> None:
                 break
         else:
             pytest.fail("the new service never appeared")
+
+
+def stream_of(console: Console, known: str) -> Generator[str, None, None]:
+    """The lines of the stream of changes."""
+    connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=120)
+    headers = {"Host": console.authority, "Cookie": console.cookie}
+    connection.request("GET", f"/events?known={known}", headers=headers)
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    try:
+        while line := answer.readline():
+            yield line.decode().strip()
+    finally:
+        connection.close()
+
+
+def test_an_open_page_is_told_of_a_change_and_of_nothing_else(tmp_path: Path) -> None:
+    write_manifests(tmp_path, objects()[:3])
+    with console_of(FolderSource(str(tmp_path))) as console:
+        [known] = re.findall(r'data-known="([0-9a-f]+)"', console.page("/"))
+        lines = stream_of(console, known)
+        assert next(lines) == ": open"
+        write_manifests(tmp_path)
+        said = next(line for line in lines if line.startswith("data: "))
+        lines.close()
+        [now] = re.findall(r'data-known="([0-9a-f]+)"', console.page("/"))
+        assert (said, now == known) == (f"data: {now}", False)
+
+
+def test_only_so_many_pages_are_told_and_the_others_are_told_to_wait(console: Console) -> None:
+    streams = [stream_of(console, "") for _ in range(MAX_LISTENERS)]
+    try:
+        for each in streams:
+            assert next(line for line in each if line.startswith("data: "))
+        late = [line for line in stream_of(console, "") if line]
+        assert late == [": open", "retry: 60000"]
+        assert console.get("/services").status == 200
+    finally:
+        for each in streams:
+            each.close()
 
 
 def test_ten_thousand_workloads_make_no_page_large(tmp_path: Path) -> None:

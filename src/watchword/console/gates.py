@@ -54,8 +54,7 @@ def read_gates(get: Get, namespace: str, labels: Mapping[str, str]) -> Gates:
     asked = pods[:MAX_GATES]
     with ThreadPoolExecutor(_TOGETHER) as pool:
         read = list(pool.map(lambda pod: _read_gate(get, namespace, *pod), asked))
-    for _, missing in read:
-        gaps += (each for each in missing if each not in gaps)
+    gaps += _merged([each for _, missing in read for each in missing])
     return Gates(tuple(reading for reading, _ in read), len(pods) - len(asked), tuple(gaps))
 
 
@@ -140,6 +139,17 @@ def refusals_of(log: bytes) -> Iterable[Refused]:
             texts.get("detail", ""),
             texts.get("decision_id", ""),
         )
+
+
+def _merged(gaps: list[Gap]) -> list[Gap]:
+    """One gap for each reason: what one right would show is said once, however many gates there are."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in gaps:
+        found.setdefault((each.why, each.remedy), []).append(each.what)
+    return [
+        Gap(whats[0] + (f" and {len(whats) - 1} more" if len(whats) > 1 else ""), why, remedy)
+        for (why, remedy), whats in found.items()
+    ]
 
 
 def _gap(what: str, problem: UnusableInput, verb: str, resource: str, namespace: str) -> Gap:

@@ -63,10 +63,27 @@
   };
 
   addCopyButtons(document);
-  const { known, live } = document.body.dataset;
-  if (known && live && window.EventSource) {
-    const stream = new EventSource(`/events?known=${encodeURIComponent(known)}`);
-    stream.addEventListener("message", () => { showAgain().catch(() => offer()); });
-    addEventListener("pagehide", () => stream.close());
+  let { known } = document.body.dataset;
+  let stream = null;
+
+  // A browser has six connections for a host. So only a page that is looked at holds one.
+  const listen = () => {
+    const isSeen = document.visibilityState === "visible";
+    if (stream && !isSeen) {
+      stream.close();
+      stream = null;
+    } else if (!stream && isSeen) {
+      stream = new EventSource(`/events?known=${encodeURIComponent(known)}`);
+      stream.addEventListener("message", (event) => {
+        known = event.data;
+        showAgain().catch(() => offer());
+      });
+    }
+  };
+
+  if (known && document.body.dataset.live && window.EventSource) {
+    document.addEventListener("visibilitychange", listen);
+    addEventListener("pagehide", () => stream?.close());
+    listen();
   }
 })();
