@@ -224,6 +224,6 @@ def test_the_port_is_taken_on_both_loopback_addresses_or_on_none() -> None:
         except OSError:
             pytest.skip("the machine has no IPv6 loopback")
         squatter.listen()
-        # Whoever holds ::1 would be asked by browsers first: no console there.
+        # A browser asks ::1 first: where someone else holds it, there is no console.
         with pytest.raises(CannotStartError, match="--listen-port"):
             listen_on_loopback(squatter.getsockname()[1])

@@ -147,8 +147,8 @@ def _merged(gaps: list[Gap]) -> list[Gap]:
     for each in gaps:
         found.setdefault((each.why, each.remedy), []).append(each.what)
     return [
-        Gap(whats[0] + (f" and {len(whats) - 1} more" if len(whats) > 1 else ""), why, remedy)
-        for (why, remedy), whats in found.items()
+        Gap(names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""), why, remedy)
+        for (why, remedy), names in found.items()
     ]
 
 
