@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from testing.controlplane import wait_until
 from testing.tokens import token
 from tests.console.manifests import SERVICE, objects, service, workload, write_manifests, written
 from tests.console.running import Console, active_elements, console_of
@@ -247,11 +248,11 @@ def test_the_folder_is_read_again_when_it_changes(tmp_path: Path) -> None:
     with console_of(FolderSource(str(tmp_path))) as console:
         assert "shop/orders" not in console.page("/services")
         write_manifests(tmp_path)
-        for _ in range(600):
-            if "shop/orders" in console.page("/services"):
-                break
-        else:
-            pytest.fail("the new service never appeared")
+        wait_until(
+            lambda: "shop/orders" in console.page("/services"),
+            what="the new service is shown",
+            timeout_seconds=120,
+        )
 
 
 def stream_of(console: Console, known: str) -> Generator[str, None, None]:

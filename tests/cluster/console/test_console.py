@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from testing.controlplane import Cluster
+from testing.controlplane import Cluster, wait_until
 from testing.controlplane.process import running
 from testing.logs import log_lines
 from testing.tokens import Signer
@@ -40,12 +40,12 @@ def commands_of(page: str) -> list[str]:
 
 def eventually(console: Console, path: str, *said: str) -> str:
     """The page, once it says all of this."""
-    for _ in range(300):
-        page = console.page(path)
-        text = shown(page)
-        if all(each in text for each in said):
-            return page
-    pytest.fail(f"{path} never said {said}: {text}")
+    wait_until(
+        lambda: all(each in shown(console.page(path)) for each in said),
+        what=f"{path} says {said}",
+        timeout_seconds=180,
+    )
+    return console.page(path)
 
 
 def run(command: str) -> None:
@@ -117,12 +117,11 @@ def test_a_key_that_waits_is_shown_with_the_command_that_approves_it(place: Plac
         assert approve in commands_of(console.page("/"))
         assert second.key.thumbprint in approve
         run(approve)
-        page = eventually(console, f"/issuers/{name}", "To take a key back")
-        for _ in range(300):
-            if "Active" in row(console.page(f"/issuers/{name}"), second.key.thumbprint):
-                break
-        else:
-            pytest.fail("the key was approved, and the page never said so")
+        wait_until(
+            lambda: "Active" in row(console.page(f"/issuers/{name}"), second.key.thumbprint),
+            what="the approved key is active",
+            timeout_seconds=180,
+        )
 
 
 def test_a_real_token_is_judged_by_the_published_bundle(place: Place) -> None:
