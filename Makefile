@@ -40,7 +40,7 @@ test: setup control-plane ## Run everything: lint, units, attacks, a real API se
 	@$(BIN)/python -m testing.lanes --seconds $(FUZZ_SECONDS)
 
 test-unit: setup ## Run what needs neither an API server, a node nor a proxy; the quick one
-	@$(BIN)/python -m pytest -q -m "not cluster and not node and not proxies and not floods"
+	@$(BIN)/python -m pytest -q -m "not browser and not cluster and not node and not proxies and not floods"
 
 test-cluster: setup control-plane ## Run what needs the real kube-apiserver
 	@$(BIN)/python -m pytest tests/cluster tests/controlplane

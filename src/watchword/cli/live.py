@@ -45,7 +45,7 @@ def live_bundle(service: NamespacedName, context: str | None) -> Bundle:
             f"The cluster has no bundle for {service}: no ConfigMap {place[0]} in {service.namespace}.",
             _what_there_is(service, context),
         ) from None
-    return _bundle_of(document)
+    return bundle_of(document)
 
 
 def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
@@ -63,7 +63,7 @@ def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
             "Add a ProtectedService, see that the operator runs (`watchword doctor`), or name another "
             "--namespace.",
         )
-    return [_bundle_of(each) for each in items]
+    return [bundle_of(each) for each in items]
 
 
 def live_resources(context: str | None) -> tuple[Resources, tuple[Problem, ...]]:
@@ -77,7 +77,12 @@ def live_resources(context: str | None) -> tuple[Resources, tuple[Problem, ...]]
     return manifests.resources, manifests.problems
 
 
-def _bundle_of(document: dict[str, Any]) -> Bundle:
+def bundle_of(document: dict[str, Any]) -> Bundle:
+    """The bundle that a ConfigMap holds.
+
+    Raises:
+        UnusableInput: it holds none, or one that is not usable.
+    """
     metadata = document["metadata"]
     place = f"{metadata['namespace']}/{metadata['name']}"
     entries = {name: text.encode() for name, text in (document.get("data") or {}).items() if name in ENTRIES}

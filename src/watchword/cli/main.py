@@ -32,6 +32,7 @@ COMMANDS: Final[Commands] = {
     "report": ("watchword.cli.report_only", "List who would be refused while a service only reports."),
     "verify": ("watchword.cli.verify", "Judge a token offline, check by check."),
     "explain": ("watchword.cli.explain", "Judge a token against a service of a cluster, check by check."),
+    "console": ("watchword.cli.console", "Show who may call what, in a browser on this machine."),
     "pin": ("watchword.cli.pin.command", "Print the ClusterTrustedIssuer of a cluster."),
     "approve": ("watchword.cli.approve", "Approve keys that an issuer serves and no one trusts yet."),
     "revoke": ("watchword.cli.revoke", "Take trust back: of a key, a token, a pod, a ServiceAccount."),

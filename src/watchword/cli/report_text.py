@@ -33,8 +33,10 @@ def as_text(report: Report, ruleset: Ruleset, now: float) -> str:
         lines.append("Claims (signed)")
     else:
         lines.append(f"Claims: not read; {'they are malformed' if signed else 'no signature holds for them'}")
-    lines += [f"  {name:<11}{value}" for name, value in _facts(report, now)]
-    lines += _desk_facts(report, now)
+    lines += [f"  {name:<11}{value}" for name, value in facts_of(report, now)]
+    if report.desk is not None:
+        lines.append("Desk token")
+        lines += [f"  {name:<11}{value}" for name, value in desk_facts_of(report, now)]
     lines += ["", "Checks"]
     for check in report.checks:
         mark, color = _MARKS[check.outcome]
@@ -72,7 +74,8 @@ def as_json(report: Report, ruleset: Ruleset, now: float) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def _facts(report: Report, now: float) -> list[tuple[str, str]]:
+def facts_of(report: Report, now: float) -> list[tuple[str, str]]:
+    """What the token's signed claims say, as names and values; nothing where no signature held."""
     claims = report.claims
     if claims is None:
         return []
@@ -89,7 +92,7 @@ def _facts(report: Report, now: float) -> list[tuple[str, str]]:
     ]
 
 
-def _desk_facts(report: Report, now: float) -> list[str]:
+def desk_facts_of(report: Report, now: float) -> list[tuple[str, str]]:
     """What a desk token says besides, and the token that it was issued for."""
     desk = report.desk
     if desk is None:
@@ -104,7 +107,7 @@ def _desk_facts(report: Report, now: float) -> list[str]:
             ("its key", origin.key),
         ]
     facts += [("allows", shown_grant(each)) for each in desk.grants]
-    return ["Desk token", *(f"  {name:<11}{ascii(value)[1:-1]}" for name, value in facts)]
+    return [(name, ascii(value)[1:-1]) for name, value in facts]
 
 
 def _verdict(report: Report, ruleset: Ruleset) -> list[str]:
