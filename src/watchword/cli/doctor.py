@@ -144,8 +144,8 @@ def _is_worth_a_line(condition: Object) -> bool:
     """Whether something is wrong: what is not known, or was asked for, is no finding."""
     if condition["type"] == "Ready":
         return bool(condition["status"] != "True")
-    # Ready says it already, with the same remedy.
-    is_said = condition["type"] == "Reachable" or condition["reason"] in _ASKED_FOR
+    # Ready says it already, with the same remedy; of pods without a gate `doctor_pods` gives the names.
+    is_said = condition["type"] in ("Reachable", "Gated") or condition["reason"] in _ASKED_FOR
     return condition["status"] == "False" and not is_said
 
 

@@ -80,7 +80,7 @@ class BundleUpdater:
         if self.absence.countdown is not None:
             return self.absence.countdown
         if self._problems:
-            # What the API server says of the object explains what a mounted file lacks, and not the other way.
+            # What the API server says of the object explains what a mounted file lacks; not the other way.
             return self._problems.get(API) or next(iter(self._problems.values()))
         return _NONE_YET if self._engine.active is None else None
 

@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     PEERS_NARROW = "PeersNarrow"
     AUDIENCES_DISTINCT = "AudiencesDistinct"
     DESK_ACCEPTED = "DeskAccepted"
+    GATED = "Gated"
 
 
 class _Facts(NamedTuple):
@@ -45,6 +46,7 @@ _READY, _FRESH, _SETTLED = ConditionType.READY, ConditionType.KEYS_FRESH, Condit
 _PUBLISHED, _POLICY = ConditionType.BUNDLE_PUBLISHED, ConditionType.POLICY_APPLIED
 _REACHABLE, _NARROW = ConditionType.REACHABLE, ConditionType.PEERS_NARROW
 _DISTINCT, _DESK_ACCEPTED = ConditionType.AUDIENCES_DISTINCT, ConditionType.DESK_ACCEPTED
+_GATED = ConditionType.GATED
 
 
 def _problem(kinds: tuple[str, ...], reason: ProblemReason, meaning: str, remedy: str) -> _Facts:
@@ -414,6 +416,23 @@ class Verdict(Enum):
         "A service of another namespace declares an audience of spec.audiences too: each of the two can use "
         "the tokens that it receives at the other.",
         "Let callers ask for status.audience, then remove it from spec.audiences.",
+    )
+    # Gated.
+    PODS_HAVE_GATES = _Facts(
+        (SERVICE,), _GATED, "True", "PodsHaveGates", "Every pod that the service selects runs a gate.", ""
+    )
+    PODS_WITHOUT_GATE = _Facts(
+        (SERVICE,),
+        _GATED,
+        "False",
+        "PodsWithoutGate",
+        "The service selects pods that run no gate: their app answers every caller that the network lets "
+        "through.",
+        "Label their pod template watchword.dev/gate: enabled and make them again, or select only pods with "
+        "a gate; `watchword doctor` names them.",
+    )
+    NO_PODS_SELECTED = _Facts(
+        (SERVICE,), _GATED, "Unknown", "NoPods", "No pod that the service selects runs here now.", ""
     )
     # Reachable.
     PEERS_MATCH = _Facts(
