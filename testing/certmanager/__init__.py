@@ -38,7 +38,10 @@ def certmanager_version(source: Path = SOURCE) -> str:
 
 
 def find_certmanager(environment: Mapping[str, str] = os.environ, progress: TextIO | None = None) -> Path:
-    """The program that runs cert-manager's controllers; built on first use. Raises what `find_or_build` raises."""
+    """The program that runs cert-manager's controllers; built on first use.
+
+    Raises what `find_or_build` raises.
+    """
     version = certmanager_version()
     recipe = Recipe(
         name="certmanager",
@@ -52,7 +55,10 @@ def find_certmanager(environment: Mapping[str, str] = os.environ, progress: Text
 
 
 def definitions() -> list[dict[str, Any]]:
-    """cert-manager's CustomResourceDefinitions, as its module has them. Raises `BuildFailedError` without it."""
+    """cert-manager's CustomResourceDefinitions, as its module has them.
+
+    Raises `BuildFailedError` where the module is not to be had.
+    """
     command = ["go", "mod", "download", "-json", _MODULE]
     done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False)
     if done.returncode != 0:
