@@ -162,6 +162,7 @@ class Operated:
         name: str = "",
         *,
         init_containers: Sequence[Object] = (),
+        host_network: bool = False,
         **labels: str,
     ) -> str:
         """Create a Pod object with labels; returns its name."""
@@ -175,6 +176,7 @@ class Operated:
                     "serviceAccountName": account,
                     "containers": [{"name": "app", "image": "registry.invalid/app:1"}],
                     "initContainers": list(init_containers),
+                    "hostNetwork": host_network,
                 },
             }
         )

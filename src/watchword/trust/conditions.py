@@ -477,6 +477,15 @@ class Verdict(Enum):
         "they are not the pods' own.",
         "Prefer namespaceSelector and podSelector for pods of this cluster.",
     )
+    ON_HOST_NETWORK = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "Unknown",
+        "HostNetwork",
+        "Its pods run on the host's network, which no selector matches: calls from the node of the gate's "
+        "own pod always arrive, and those from other nodes come from the node's address.",
+        "Add an ipBlock of the nodes to spec.from, so that calls from every node arrive.",
+    )
     # PeersNarrow.
     ONLY_TRUSTED = _Facts(
         (WORKLOAD,),

@@ -111,10 +111,10 @@ def reachability(
         return Verdict.PEERS_MATCH.with_message()
     if any(peer.ip_block is not None for peer in known):
         return Verdict.BY_ADDRESS.with_message()
-    who = f"pods of the ServiceAccount {account.namespace}/{account.name}"
     if all(group.host_network for group in dropped):
-        detail = f"{who} run on the host's network, which no selector matches: their calls are dropped"
-        return Verdict.PODS_NOT_MATCHED.with_message(detail, "add an ipBlock of the nodes to spec.from")
+        # Kubernetes lets a node always reach its own pods; how other nodes arrive, each network decides.
+        return Verdict.ON_HOST_NETWORK.with_message()
+    who = f"pods of the ServiceAccount {account.namespace}/{account.name}"
     return Verdict.PODS_NOT_MATCHED.with_message(f"no peer matches {who}: their calls are dropped")
 
 

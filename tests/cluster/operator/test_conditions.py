@@ -109,6 +109,17 @@ def test_a_pod_without_a_gate_does_not_go_unnoticed(operated: Operated, place: s
     operated.wait_for(service, "Gated/NoPods")
 
 
+@pytest.mark.brings_about("TrustedWorkload/Reachable/HostNetwork")
+def test_a_caller_on_the_hosts_network_is_not_said_to_be_dropped(operated: Operated, place: str) -> None:
+    workload = operated.workload(place, **{"from": [OWN]})
+    operated.apply(operated.service(place), workload)
+    operated.pod(place, "atlas", host_network=True, app="atlas")
+    # Seen on a node with policies: the node reaches its own pods, whatever they say.
+    operated.wait_for(workload, "Ready/Trusted", "Reachable/HostNetwork")
+    operated.pod(place, "atlas", app="b")
+    operated.wait_for(workload, "Ready/CallsDropped", "Reachable/PodsNotMatched")
+
+
 @pytest.mark.brings_about("TrustedWorkload/Reachable/NoPolicy", "TrustedWorkload/Reachable/OtherCluster")
 def test_what_cannot_be_judged_is_said_to_be_so(operated: Operated, place: str) -> None:
     cluster = Signer("elsewhere")
