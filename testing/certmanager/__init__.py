@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cert-manager next to a test's API server: its own controllers and CA injector, built with Go on first use.
+"""cert-manager next to a test's API server: its own controllers, built with Go on first use.
 
 What the chart asks of cert-manager is only proven where cert-manager itself renews the certificates: which
 Secret keeps which key, and what the API server is told to trust, are its decisions and not the chart's.

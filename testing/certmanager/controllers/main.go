@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// cert-manager's own controllers and its CA injector in one process, for certificates of a CA and of themselves.
+// cert-manager's own controllers in one process, for certificates of a CA and of themselves.
 // Upstream's two commands are modules that no proxy serves, so what they start is started here: the controllers
-// register themselves, and are run as they are. Left out are leader election, ACME, Vault and Venafi, and
-// cert-manager's webhook, which only fills in and refuses fields.
+// register themselves, and are run as they are. Left out are leader election, ACME, Vault and Venafi, cert-manager's
+// webhook, which only fills in and refuses fields, and its CA injector, whose one write the tests make themselves.
 package main
 
 import (
@@ -16,9 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cert-manager/cert-manager/pkg/api"
 	"github.com/cert-manager/cert-manager/pkg/controller"
-	"github.com/cert-manager/cert-manager/pkg/controller/cainjector"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
@@ -31,10 +29,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
 func main() {
@@ -54,7 +49,6 @@ func main() {
 }
 
 func run(ctx context.Context, kubeconfig string) error {
-	ctrl.SetLogger(klog.Background())
 	factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
 		Kubeconfig:    kubeconfig,
 		IssuerOptions: controller.IssuerOptions{ClusterResourceNamespace: "cert-manager"},
@@ -86,32 +80,6 @@ func run(ctx context.Context, kubeconfig string) error {
 	}
 	shared.SharedInformerFactory.Start(ctx.Done())
 	shared.KubeSharedInformerFactory.Start(ctx.Done())
-	if err := inject(ctx, kubeconfig); err != nil {
-		return err
-	}
 	running.Wait()
 	return nil
-}
-
-// inject writes what Certificates are signed by into what is annotated to trust it, until the context ends.
-func inject(ctx context.Context, kubeconfig string) error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:  api.Scheme,
-		Metrics: metricsserver.Options{BindAddress: "0"},
-	})
-	if err != nil {
-		return err
-	}
-	err = cainjector.RegisterAllInjectors(ctx, manager, cainjector.SetupOptions{
-		EnableCertificatesDataSource: true,
-		EnabledReconcilersFor:        map[string]bool{cainjector.MutatingWebhookConfigurationName: true},
-	})
-	if err != nil {
-		return err
-	}
-	return manager.Start(ctx)
 }
