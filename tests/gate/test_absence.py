@@ -333,7 +333,7 @@ def verdict(history: list[tuple[float, str, str]], now: float) -> bool | None:
     return None
 
 
-def test_what_the_api_server_says_comes_before_what_a_file_lacks_whoever_spoke_first() -> None:
+def test_what_the_api_server_says_comes_before_what_a_file_lacks_in_any_order() -> None:
     async def story(gate: Virtual) -> None:
         await gate.file(MISSING)
         assert gate.problem.startswith(MISSING.detail)

@@ -151,7 +151,7 @@ def webhook_app(webhook: Webhook) -> Starlette:
     return _plain(Route("/inject", webhook.serve, methods=["POST"]))
 
 
-class Standing(Protocol):
+class ServingState(Protocol):
     """Whether the API server can ask (`CertificateRotator` or `ConfigurationCheck`)."""
 
     is_configured: bool
@@ -162,12 +162,12 @@ class Standing(Protocol):
         """Whether there is a certificate to serve with."""
 
 
-def readiness(caches: Caches, standing: Standing) -> tuple[int, Mapping[str, Any]]:
+def readiness(caches: Caches, state: ServingState) -> tuple[int, Mapping[str, Any]]:
     """The status and body of /readyz."""
-    document: dict[str, Any] = {"ready": caches.is_warm and standing.is_served and standing.is_configured}
+    document: dict[str, Any] = {"ready": caches.is_warm and state.is_served and state.is_configured}
     problems = [f"{each.resource}: {each.problem.detail}" for each in caches.watches if each.problem]
-    if standing.problem is not None:
-        problems.append(standing.problem)
+    if state.problem is not None:
+        problems.append(state.problem)
     if problems:
         document["warning" if document["ready"] else "why"] = "; ".join(problems)
     elif not document["ready"]:

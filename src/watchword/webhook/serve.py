@@ -121,27 +121,27 @@ async def _main(settings: WebhookSettings) -> None:
     async with verified_client(Connection(settings.endpoint, agent="watchword-webhook")) as client:
         given = given_certificate(settings.tls_certificate, settings.tls_key, 5.0)
         certificate: CertificateRotator | ReloadingCertificate
-        standing: CertificateRotator | ConfigurationCheck
+        state: CertificateRotator | ConfigurationCheck
         if given is None:
-            certificate = standing = CertificateRotator(
+            certificate = state = CertificateRotator(
                 client,
                 secret=NamespacedName(settings.namespace, settings.secret),
                 configuration=settings.configuration,
                 names=settings.names,
             )
         else:
-            certificate, standing = given, ConfigurationCheck(client, settings.configuration)
+            certificate, state = given, ConfigurationCheck(client, settings.configuration)
         metrics.follow_certificate(lambda: certificate.validity)
         _demand_client_certificates(certificate.context, settings.client_ca)
         work = [asyncio.create_task(each) for each in (caches.run(), certificate.run())]
         if given is not None:
-            work.append(asyncio.create_task(standing.run()))
+            work.append(asyncio.create_task(state.run()))
         webhook = _server(
             webhook_app(Webhook(caches, settings.injection, metrics)), REVIEW_BOUNDS, certificate.context
         )
         ops = _server(
             ops_app(
-                partial(readiness, caches, standing),
+                partial(readiness, caches, state),
                 metrics.registry,
                 before_metrics=lambda: metrics.warm.set(caches.is_warm),
             ),
