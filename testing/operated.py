@@ -12,7 +12,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,16 @@ class Operated:
         """Create a ServiceAccount; returns its UID."""
         return self.cluster.create_service_account(namespace, name)
 
-    def pod(self, namespace: str, account: str, name: str = "", **labels: str) -> str:
+    def pod(
+        self,
+        namespace: str,
+        account: str,
+        name: str = "",
+        *,
+        init_containers: Sequence[Object] = (),
+        host_network: bool = False,
+        **labels: str,
+    ) -> str:
         """Create a Pod object with labels; returns its name."""
         pod = name or f"p{next(_numbers)}"
         self.cluster.apply(
@@ -166,6 +175,8 @@ class Operated:
                 "spec": {
                     "serviceAccountName": account,
                     "containers": [{"name": "app", "image": "registry.invalid/app:1"}],
+                    "initContainers": list(init_containers),
+                    "hostNetwork": host_network,
                 },
             }
         )

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +118,12 @@ class Replica:
 
 @contextmanager
 def running_operator(
-    kubeconfig: Path, folder: Path, *flags: str, name: str = "operator", command: Sequence[str] = OPERATOR
+    kubeconfig: Path,
+    folder: Path,
+    *flags: str,
+    name: str = "operator",
+    command: Sequence[str] = OPERATOR,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Replica]:
     """Run a replica until the block ends, whatever became of it; on entry it listens on its ops port."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,7 @@ def running_operator(
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=errors,
-            env=child_environment(),
+            env=child_environment(**(environment or {})),
             start_new_session=True,
         )
     replica = Replica(process, log, output)

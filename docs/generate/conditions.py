@@ -15,6 +15,7 @@ _TYPES = {
     ConditionType.POLICY_APPLIED: "What became of the NetworkPolicy.",
     ConditionType.REACHABLE: "Whether the workload's calls can arrive, as far as this cluster shows it.",
     ConditionType.PEERS_NARROW: "Whether only trusted pods can reach the gate, by this object's peers.",
+    ConditionType.GATED: "Whether the pods that the service selects run a gate.",
     ConditionType.DESK_ACCEPTED: "Whether gates accept tokens of the desk that the service names.",
     ConditionType.REPORT_ONLY: "Whether gates let pass what they would refuse, as the service asks.",
     ConditionType.AUDIENCES_DISTINCT: "Whether the audiences that the service declares are its own.",

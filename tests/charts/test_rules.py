@@ -126,6 +126,14 @@ def test_with_cert_manager_certificates_are_of_an_authority_that_outlives_them(h
     configuration = named(objects, "MutatingWebhookConfiguration", "watchword-webhook")
     injected = configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
     assert injected == "watchword-system/watchword-webhook"
+    # It may see that its configuration is there, as /readyz says, and neither change it nor read a Secret.
+    rules = named(objects, "ClusterRole", "watchword-webhook")["rules"]
+    [verbs] = [each["verbs"] for each in rules if "mutatingwebhookconfigurations" in each["resources"]]
+    assert verbs == ["get"]
+    assert not [each for each in rules if "secrets" in each["resources"]]
+    assert not [
+        each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Role", "watchword-webhook")
+    ]
 
 
 def test_with_an_issuer_of_yours_the_chart_makes_no_authority(helm: Helm) -> None:

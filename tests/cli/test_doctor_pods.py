@@ -12,10 +12,12 @@ from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
 from watchword.cli.doctor_pods import (
     findings_of_audiences,
     findings_of_pod,
+    findings_of_pods,
     findings_of_selected,
     findings_of_stores,
     findings_of_workload,
 )
+from watchword.cli.failures import UnusableInput
 from watchword.injection import Injected, inject
 
 METER = {"name": "requests", "eventType": "api.request", "aggregation": "count"}
@@ -94,6 +96,16 @@ def test_pods_that_a_service_selects_and_that_have_no_gate_are_named() -> None:
     elsewhere["metadata"]["namespace"] = "other"
     by_hand = plain("by-hand")
     by_hand["spec"]["containers"].append({"name": "gate", "args": ["sidecar", "--bundle=/b/bundle.json"]})
+    from_source = plain("from-source")
+    from_source["spec"]["containers"][0]["command"] = ["python3", "-m", "watchword", "sidecar"]
+    by_variable = plain("by-variable")
+    by_variable["spec"]["containers"].append(
+        {"name": "gate", "env": [{"name": "WATCHWORD_BUNDLE", "value": "/b/bundle.json"}]}
+    )
+    scripted = plain("scripted")
+    scripted["spec"]["containers"].append(
+        {"name": "gate", "command": ["sh", "-c", "exec watchword sidecar --bundle /b/bundle.json"]}
+    )
     other_labels = plain("other")
     other_labels["metadata"]["labels"] = {"app": "other"}
     fine = [
@@ -102,9 +114,57 @@ def test_pods_that_a_service_selects_and_that_have_no_gate_are_named() -> None:
         plain("ended", status={"phase": "Succeeded"}),
         elsewhere,
         by_hand,
+        from_source,
+        by_variable,
+        scripted,
         other_labels,
     ]
     assert list(findings_of_selected(fine, [protected])) == []
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        # Istio's proxy, Thanos' sidecar, and what only sounds like ours.
+        {
+            "name": "istio-proxy",
+            "args": ["proxy", "sidecar", "--domain", "$(NS).svc.cluster.local"],
+        },
+        {"name": "thanos", "args": ["sidecar", "--tsdb.path=/prometheus", "--http-address=:10902"]},
+        {"name": "watchword", "args": ["desk", "--bundle=/b/bundle.json"]},
+        {"name": "x", "command": ["/bin/notwatchword", "sidecar", "--bundle=/b/bundle.json"]},
+        {"name": "x", "command": ["/app"], "args": ["sidecar", "--bundle=/b/bundle.json"]},
+        {"name": "x", "command": ["sh", "-c", "echo watchword sidecars"]},
+    ],
+    ids=lambda container: " ".join([*container.get("command", ()), *container.get("args", ())])[:40],
+)
+def test_another_programs_sidecar_is_no_gate(container: dict[str, Any]) -> None:
+    pod = plain("server")
+    pod["spec"]["containers"].append(container)
+    assert [where for where, _, _ in findings_of_selected([pod], [service()])] == [
+        "ProtectedService tuist/tuist-server"
+    ]
+
+
+def test_who_may_not_see_pods_is_told_what_the_condition_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> str:
+        raise UnusableInput("pods is forbidden.", "Ask for the right.")
+
+    monkeypatch.setattr("watchword.cli.doctor_pods.run_kubectl", refused)
+    told = service()
+    message = "2 pods that it selects have no gate."
+    told["status"] = {
+        "conditions": [
+            {"type": "Gated", "status": "False", "reason": "PodsWithoutGate", "message": message},
+            {"type": "AudiencesDistinct", "status": "True"},
+        ]
+    }
+    found = list(findings_of_pods(None, [told, service()]))
+    assert [(each.where, each.is_serious) for each in found] == [
+        ("pods", False),
+        ("ProtectedService tuist/tuist-server", True),
+    ]
+    assert found[1].what == f"Gated is False (PodsWithoutGate): {message}"
 
 
 def test_several_pods_that_count_apart_are_told_of_unless_accepted() -> None:

@@ -19,7 +19,8 @@ from tests.e2e.reader import ROOT, blocks_of
 from watchword.cli.main import COMMANDS, watchword
 from watchword.cli.token.command import TokenGroup
 
-LIST: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "what_runs.yaml").read_text())
+LIST_FILE = Path(__file__).parent / "what_runs.yaml"
+LIST: dict[str, Any] = yaml.safe_load(LIST_FILE.read_text())
 PAGES = [
     path
     for path in (
@@ -34,6 +35,15 @@ ENTRIES = [
     *LIST["targets"].values(),
     *(each for blocks in LIST["blocks"].values() for each in blocks),
 ]
+
+
+def test_the_list_names_nothing_twice() -> None:
+    # The second of two entries would win without a word, and could say that nothing runs what runs.
+    root = yaml.compose(LIST_FILE.read_text())
+    assert isinstance(root, yaml.MappingNode)
+    for _, mapping in root.value:
+        names = [key.value for key, _ in mapping.value]
+        assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
 def test_the_list_has_every_target_of_the_makefile() -> None:

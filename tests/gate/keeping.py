@@ -27,3 +27,8 @@ class Kept:
     def problem(self) -> str:
         """Why the newest bundle was not taken; empty: it was."""
         return self.updater.problem.detail if self.updater.problem else ""
+
+    @property
+    def remedy(self) -> str:
+        """What would help; empty: it was taken."""
+        return self.updater.problem.remedy if self.updater.problem else ""

@@ -333,6 +333,20 @@ def verdict(history: list[tuple[float, str, str]], now: float) -> bool | None:
     return None
 
 
+def test_what_the_api_server_says_comes_before_what_a_file_lacks_in_any_order() -> None:
+    async def story(gate: Virtual) -> None:
+        await gate.file(MISSING)
+        assert gate.problem.startswith(MISSING.detail)
+        await gate.api(BROKEN)
+        assert gate.problem == BROKEN.detail
+        await gate.api(GONE)
+        assert gate.problem.startswith(GONE.detail)
+        await gate.file(MISSING)
+        assert gate.problem.startswith(GONE.detail)
+
+    play(story)
+
+
 # Through HTTP.
 
 

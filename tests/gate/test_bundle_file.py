@@ -99,6 +99,60 @@ def test_a_gate_waits_for_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
     follow(tmp_path / "bundle.json", story)
 
 
+def unmounted(path: Path) -> None:
+    # As the kubelet does it once an optional ConfigMap is gone: an empty folder takes the place of the other.
+    folder = path.parent / f"..{len(os.listdir(path.parent))}"
+    folder.mkdir()
+    link = path.parent / "..new"
+    link.symlink_to(folder.name)
+    link.replace(path.parent / "..data")
+    path.unlink(missing_ok=True)
+
+
+def removed(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+# How the file came to be missing; what is said where it never was there, and where it was.
+MISSING: list[tuple[Callable[[Path], None], Callable[[Path, bytes], None], str, str]] = [
+    (unmounted, by_symlink, "is not there, or holds no bundle", "is gone, or holds no bundle any more"),
+    (removed, by_rename, "cannot be read: No such file", "the bundle file is gone"),
+]
+
+
+@pytest.mark.parametrize(("lose", "make", "never", "once"), MISSING, ids=["mounted", "plain"])
+def test_a_file_that_is_missing_is_explained_by_what_is_there(
+    tmp_path: Path,
+    lose: Callable[[Path], None],
+    make: Callable[[Path, bytes], None],
+    never: str,
+    once: str,
+) -> None:
+    lose(tmp_path / "bundle.json")
+
+    async def story(following: Following) -> None:
+        await following.until(lambda: never in following.problem)
+        remedies = [following.remedy]
+        make(following.path, data(1))
+        await following.until(lambda: following.generation == 1)
+        lose(following.path)
+        await following.until(lambda: once in following.problem)
+        remedies.append(following.remedy)
+        # The pod has its gate, and its mount: who is told to label it looks in the wrong place.
+        assert not [each for each in remedies if "not injected" in each]
+        assert all(("ProtectedService" in each) is (lose is unmounted) for each in remedies)
+
+    follow(tmp_path / "bundle.json", story)
+
+
+def test_only_a_folder_that_no_one_mounted_suggests_a_pod_that_was_not_injected(tmp_path: Path) -> None:
+    async def story(following: Following) -> None:
+        await following.until(lambda: "cannot be read" in following.problem)
+        assert "not injected" in following.remedy
+
+    follow(tmp_path / "missing" / "bundle.json", story)
+
+
 BAD = [
     ("half of a file", data(2)[:-100], "not all of it"),
     ("an empty file", b"", "not all of it"),

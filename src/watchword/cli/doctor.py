@@ -147,8 +147,8 @@ def _is_worth_a_line(condition: Object) -> bool:
     if condition["type"] == "ReportOnly":
         # On, it lets everyone in, which someone has to know; off, the field is there to no effect.
         return True
-    # Ready says it already, with the same remedy.
-    is_said = condition["type"] == "Reachable" or condition["reason"] in _ASKED_FOR
+    # Ready says it already, with the same remedy; of pods without a gate `doctor_pods` gives the names.
+    is_said = condition["type"] in ("Reachable", "Gated") or condition["reason"] in _ASKED_FOR
     return condition["status"] == "False" and not is_said
 
 

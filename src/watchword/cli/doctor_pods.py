@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pods asked for and were given, for `watchword doctor`: through kubectl, with the reader's own rights.
 
-No condition says this: the operator sees neither pods' containers nor Deployments. A pod that asked for a
-gate and runs without one looks healthy to everything else.
+Conditions say only how many pods of a service have no gate: they name no pod, and the operator sees no
+Deployments. A pod that asked for a gate and runs without one looks healthy to everything else.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from typing import Final
+
+import msgspec
 
 from watchword.cli.failures import UnusableInput
 from watchword.cli.findings import Finding, Object, where_of
@@ -24,6 +26,7 @@ from watchword.injection.names import (
 )
 from watchword.trust.audience import DEFAULT_RESERVED, AudienceRules
 from watchword.trust.derived_audience import is_derived
+from watchword.trust.gate_coverage import PodContainer, has_gate
 
 _WORKLOADS: Final = "deployments,statefulsets,daemonsets,replicationcontrollers,cronjobs,jobs"
 # So many services are asked for their pods one by one, and so many pods are named.
@@ -48,10 +51,20 @@ def findings_of_pods(context: str | None, resources: list[Object]) -> Iterator[F
     except UnusableInput as problem:
         what = f"they cannot be looked at: {problem.message} Remedy: {problem.remedy}"
         yield Finding("pods", what, is_serious=False)
+        yield from _as_conditions_say(resources)
         return
     for pod in pods:
         yield from findings_of_pod(pod)
     yield from findings_of_stores(pods, resources)
+
+
+def _as_conditions_say(resources: Iterable[Object]) -> Iterator[Finding]:
+    """The same of pods without a gate for who may not see pods: how many, and no names."""
+    for each in resources:
+        for condition in (each.get("status") or {}).get("conditions") or ():
+            if (condition["type"], condition["status"]) == ("Gated", "False"):
+                said = f"Gated is False ({condition['reason']}): {condition.get('message', '')}"
+                yield Finding(where_of(each), said)
 
 
 def findings_of_audiences(resources: Iterable[Object]) -> Iterator[Finding]:
@@ -118,7 +131,7 @@ def findings_of_selected(pods: Iterable[Object], resources: Iterable[Object]) ->
         metadata = pod["metadata"]
         labels = metadata.get("labels") or {}
         is_over = _has_ended(pod) or metadata.get("deletionTimestamp")
-        if is_over or GATE_LABEL in labels or _gate_of(pod) is not None or _runs_gate(pod):
+        if is_over or GATE_LABEL in labels or _has_gate(pod):
             continue
         for each in services:
             wanted = _labels_of(each)
@@ -140,11 +153,11 @@ def _labels_of(service: Object) -> dict[str, str]:
     return found
 
 
-def _runs_gate(pod: Object) -> bool:
-    """Whether a container runs the gate under a name of its own."""
+def _has_gate(pod: Object) -> bool:
+    """Whether a container is a gate, by the rule of the condition Gated."""
     spec = pod["spec"]
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-    return any("sidecar" in [*(each.get("command") or ()), *(each.get("args") or ())] for each in containers)
+    return has_gate(msgspec.convert(containers, list[PodContainer]))
 
 
 def _selected(context: str | None, resources: Iterable[Object]) -> list[Object]:

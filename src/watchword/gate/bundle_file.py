@@ -21,6 +21,13 @@ _MOUNT = (
     "mount the service's bundle ConfigMap, or check --bundle; where Watchword's injection does that, this "
     "pod was not injected: it lacks the label watchword.dev/gate, or is older than it"
 )
+_MAKE = "put a bundle there, or check --bundle"
+_RESTORE = (
+    "restore the ProtectedService that it is made from, and see that the operator runs; what was made a "
+    "moment ago is mounted within two minutes"
+)
+# What a kubelet makes in each folder where it mounts a ConfigMap, also where there is none (`optional`).
+_KUBELETS_LINK = "..data"
 
 
 class SourceProblem(msgspec.Struct, frozen=True):
@@ -55,6 +62,7 @@ class FileSource:
     def __init__(self, path: str, poll_seconds: float = 0.5) -> None:
         """Watch a file."""
         self._path, self._poll_seconds = Path(path), poll_seconds
+        self._was_there = False
         # Where a whole ConfigMap is mounted, its newer forms lie next to the one that is named.
         is_mounted = self._path.name == PREVIOUS_ENTRY
         self._paths = (
@@ -96,12 +104,28 @@ class FileSource:
                     missing = error.strerror
             data = to_be_read(found)
             if data is None:
-                return SourceProblem(f"the bundle file cannot be read: {missing}", _MOUNT, is_there=False)
+                return self._missing(missing)
+            self._was_there = True
             return decode_bundle(data)
         except OSError as error:
             return SourceProblem(f"the bundle file cannot be read: {error.strerror}", _MOUNT)
         except BundleError as problem:
             return unusable("the bundle file is no usable bundle", problem)
+
+    def _missing(self, why: str | None) -> SourceProblem:
+        """What is missing, by what is there: a folder, a kubelet's mount, or a file that was there before."""
+        if self._path.with_name(_KUBELETS_LINK).is_symlink():
+            how = (
+                "is gone, or holds no bundle any more"
+                if self._was_there
+                else "is not there, or holds no bundle"
+            )
+            detail = f"the ConfigMap that is mounted at {self._path.parent} {how}"
+            return SourceProblem(detail, _RESTORE, is_there=False)
+        if self._was_there:
+            return SourceProblem("the bundle file is gone", _MAKE, is_there=False)
+        remedy = _MAKE if self._path.parent.is_dir() else _MOUNT
+        return SourceProblem(f"the bundle file cannot be read: {why}", remedy, is_there=False)
 
 
 def unusable(what: str, problem: BundleError) -> SourceProblem:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from watchword.gate.absence import Absence
+from watchword.gate.absence import API, Absence
 from watchword.gate.bundle_file import BundleSource, SourceProblem, unusable
 from watchword.gate.engine import Engine
 from watchword.gate.logs import LOGGER
@@ -80,7 +80,8 @@ class BundleUpdater:
         if self.absence.countdown is not None:
             return self.absence.countdown
         if self._problems:
-            return next(iter(self._problems.values()))
+            # What the API server says of the object explains what a mounted file lacks; not the other way.
+            return self._problems.get(API) or next(iter(self._problems.values()))
         return _NONE_YET if self._engine.active is None else None
 
     async def follow(self, source: BundleSource, origin: str = "", *, may_lag: bool = False) -> None:

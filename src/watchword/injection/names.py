@@ -7,6 +7,8 @@ A label's value holds no slash (Kubernetes, "Syntax and character set"), so a ca
 
 from typing import Final
 
+from watchword.trust import gate_coverage
+
 # On a Namespace: pods in it may be given a gate.
 NAMESPACE_LABEL: Final = "watchword.dev/injection"
 NAMESPACE_VALUE: Final = "enabled"
@@ -47,7 +49,7 @@ INJECTED_ANNOTATION: Final = "watchword.dev/injected"
 # Where on the gate's ops port the app's probes are answered.
 APP_PROBES_PATH: Final = "/app-probes"
 
-GATE_CONTAINER: Final = "watchword-gate"
+GATE_CONTAINER: Final = gate_coverage.GATE_CONTAINER
 BUNDLE_VOLUME: Final = "watchword-bundle"
 API_VOLUME: Final = "watchword-api-access"
 USAGE_VOLUME: Final = "watchword-usage"

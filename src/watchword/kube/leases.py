@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from watchword.kube.proxies import with_proxy_remedy
 from watchword.kube.requests import ApiClient, Response, UnavailableError
 
 # Shorter than the span between two attempts to renew and their deadline: one call that hangs is not the end.
@@ -146,7 +147,8 @@ class ApiLeases:
                 method, path, payload, timeout_seconds=REQUEST_SECONDS, max_bytes=_MAX_BYTES
             )
         except UnavailableError as away:
-            raise LeaseUnavailableError(f"the API server cannot be reached ({away})", _REACH) from None
+            remedy = with_proxy_remedy(_REACH, "the API server")
+            raise LeaseUnavailableError(f"the API server cannot be reached ({away})", remedy) from None
 
     def _parsed(self, answer: Response) -> Lease:
         if answer.status == 401:

@@ -36,6 +36,7 @@ from watchword.process.logs import LOGGER
 from watchword.trust.api.v1alpha1 import API_GROUP
 from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD
 from watchword.trust.desk_objects import DESK_LABEL
+from watchword.trust.gate_coverage import PodContainer, has_gate
 from watchword.trust.policy_coverage import PodGroup
 
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -283,9 +284,17 @@ class Informers:
 
     def _pod_changed(self, pod: Pod) -> None:
         self._pods_changed(self._pods.take(pod.uid, pod.group))
+        self._count_gates(pod)
 
     def _pod_gone(self, pod: Pod) -> None:
         self._pods_changed(self._pods.remove(pod.uid))
+        self._count_gates(pod)
+
+    def _count_gates(self, pod: Pod) -> None:
+        """Have services say again how many of their pods have no gate; else only a group's first is news."""
+        if not pod.group.has_gate:
+            for entry in self._cache.services_in(pod.group.namespace):
+                self._queues.statuses.add(entry.key)
 
     def _pods_changed(self, namespace: str | None) -> None:
         if namespace is not None:
@@ -414,6 +423,8 @@ class _OwnedMeta(FullMeta, frozen=True, rename="camel"):
 class _PodSpec(Part, frozen=True, rename="camel"):
     service_account_name: str = "default"
     host_network: bool = False
+    containers: list[PodContainer] | None = None
+    init_containers: list[PodContainer] | None = None
 
 
 class PodObject(Part, frozen=True):
@@ -456,7 +467,11 @@ def pod_keeper() -> Callable[[PodObject], Pod]:
     def keep(item: PodObject) -> Pod:
         metadata = item.metadata
         labels = tuple(sorted((metadata.labels or {}).items()))
-        group = PodGroup(metadata.namespace, item.spec.service_account_name, labels, item.spec.host_network)
+        spec = item.spec
+        is_gated = has_gate([*(spec.init_containers or ()), *(spec.containers or ())])
+        group = PodGroup(
+            metadata.namespace, spec.service_account_name, labels, spec.host_network, has_gate=is_gated
+        )
         return Pod(metadata.uid, pool.shared(group))
 
     return keep

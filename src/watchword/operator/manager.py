@@ -342,6 +342,8 @@ class Manager:
             self._queues.statuses.add(key)
         for namespace in namespaces:
             services = self._cache.services_in(namespace)
+            for entry in services:
+                self._queues.statuses.add(entry.key)
             # Whether they select the same pods may have changed.
             for entry in services if len(services) > 1 else ():
                 self._queues.services.add(entry.key.namespaced)

@@ -2,7 +2,7 @@
 """The pods that run here, kept as groups that no policy can tell apart.
 
 A cluster has tens of thousands of pods and far fewer Deployments: what is judged, and what is kept, is one
-entry for all pods of the same namespace, ServiceAccount and labels.
+entry for all pods of the same namespace, ServiceAccount and labels that all have a gate or all have none.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -85,6 +85,10 @@ class PodIndex:
     def in_namespace(self, namespace: str) -> Iterable[PodGroup]:
         """The pods of a namespace."""
         return self._by_namespace.get(namespace, ())
+
+    def counted_in(self, namespace: str) -> Iterator[tuple[PodGroup, int]]:
+        """The pods of a namespace, with how many there are of each group."""
+        return (self._groups[group] for group in self._by_namespace.get(namespace, ()))
 
     def admitted_by(self, peer: Peer, namespace: str) -> Iterable[PodGroup]:
         """The pods that a peer with selectors matches, in the policy of a service of this namespace."""

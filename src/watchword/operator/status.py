@@ -30,6 +30,7 @@ from watchword.trust.api.v1alpha1.status import (
     WorkloadStatus,
 )
 from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, ConditionType, ConditionValue, Verdict
+from watchword.trust.gate_coverage import gate_coverage
 from watchword.trust.issuers import Issuers
 from watchword.trust.key_rotation.held_keys import HeldKey, held_to_status
 from watchword.trust.policy_coverage import Pods, narrowness, reachability
@@ -264,7 +265,7 @@ class StatusWriter:
             if result is None:
                 return None
             shared = self._cache.shares_audience(entry.key.namespaced)
-            return service_status(entry, result, now, shares_audience=shared)
+            return service_status(entry, result, self._pods, now, shares_audience=shared)
         if service is not None and result is None:
             return None
         return workload_status(entry, result, self._pods, self._cache.labels_of, now)
@@ -305,13 +306,14 @@ def workload_status(
 
 
 def service_status(
-    entry: Entry, result: ServiceResult, now: float, *, shares_audience: bool = False
+    entry: Entry, result: ServiceResult, pods: Pods, now: float, *, shares_audience: bool = False
 ) -> ServiceStatus:
     """The status of a ProtectedService.
 
     Args:
         entry: the object.
         result: of its last reconcile.
+        pods: the pods that run here.
         now: seconds since the epoch.
         shares_audience: a service of another namespace declares an audience that this one declares.
     """
@@ -320,6 +322,7 @@ def service_status(
     values += [value for value in (result.published, result.policy) if value is not None]
     if result.service is not None:
         values.append(_distinctness(result, shares_audience))
+        values.append(gate_coverage(result.service, pods.counted_in(entry.key.namespace)))
         values += _desk_acceptance(result.service, result.desk_problem)
         values += _report_only(result.report_only)
     # In the bundle that gates read, and not in the one that was to be published.

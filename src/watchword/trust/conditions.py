@@ -31,6 +31,7 @@ class ConditionType(StrEnum):
     AUDIENCES_DISTINCT = "AudiencesDistinct"
     DESK_ACCEPTED = "DeskAccepted"
     REPORT_ONLY = "ReportOnly"
+    GATED = "Gated"
 
 
 class _Facts(NamedTuple):
@@ -47,6 +48,7 @@ _PUBLISHED, _POLICY = ConditionType.BUNDLE_PUBLISHED, ConditionType.POLICY_APPLI
 _REACHABLE, _NARROW = ConditionType.REACHABLE, ConditionType.PEERS_NARROW
 _DISTINCT, _DESK_ACCEPTED = ConditionType.AUDIENCES_DISTINCT, ConditionType.DESK_ACCEPTED
 _REPORT_ONLY = ConditionType.REPORT_ONLY
+_GATED = ConditionType.GATED
 
 
 def _problem(kinds: tuple[str, ...], reason: ProblemReason, meaning: str, remedy: str) -> _Facts:
@@ -453,6 +455,23 @@ class Verdict(Enum):
         "enforce.",
         "Write a time of the next 30 days.",
     )
+    # Gated.
+    PODS_HAVE_GATES = _Facts(
+        (SERVICE,), _GATED, "True", "PodsHaveGates", "Every pod that the service selects runs a gate.", ""
+    )
+    PODS_WITHOUT_GATE = _Facts(
+        (SERVICE,),
+        _GATED,
+        "False",
+        "PodsWithoutGate",
+        "The service selects pods that run no gate: their app answers every caller that the network lets "
+        "through.",
+        "Label their pod template watchword.dev/gate: enabled and make them again, or select only pods with "
+        "a gate; `watchword doctor` names them.",
+    )
+    NO_PODS_SELECTED = _Facts(
+        (SERVICE,), _GATED, "Unknown", "NoPods", "No pod that the service selects runs here now.", ""
+    )
     # Reachable.
     PEERS_MATCH = _Facts(
         (WORKLOAD,), _REACHABLE, "True", "PeersMatch", "A peer of the NetworkPolicy matches its pods.", ""
@@ -495,6 +514,15 @@ class Verdict(Enum):
         "Only addresses could match its pods, and those are not looked at: behind SNAT or a load balancer "
         "they are not the pods' own.",
         "Prefer namespaceSelector and podSelector for pods of this cluster.",
+    )
+    ON_HOST_NETWORK = _Facts(
+        (WORKLOAD,),
+        _REACHABLE,
+        "Unknown",
+        "HostNetwork",
+        "Its pods run on the host's network, which no selector matches: calls from the node of the gate's "
+        "own pod always arrive, and those from other nodes come from the node's address.",
+        "Add an ipBlock of the nodes to spec.from, so that calls from every node arrive.",
     )
     # PeersNarrow.
     ONLY_TRUSTED = _Facts(

@@ -22,19 +22,21 @@ _MOST_COUNTED: Final = 10
 
 
 class PodGroup(msgspec.Struct, frozen=True):
-    """Pods that no policy can tell apart.
+    """Pods that neither a policy nor what they run can tell apart.
 
     Attributes:
         namespace: where they run.
         service_account: the name of their ServiceAccount there.
         labels: their labels.
         host_network: they call with the node's address, which no selector matches.
+        has_gate: one of their containers is a gate.
     """
 
     namespace: str
     service_account: str
     labels: tuple[tuple[str, str], ...]
     host_network: bool = False
+    has_gate: bool = False
 
 
 class Pods(Protocol):
@@ -45,6 +47,9 @@ class Pods(Protocol):
 
     def admitted_by(self, peer: Peer, namespace: str) -> Iterable[PodGroup]:
         """The pods that a peer with selectors matches, in the policy of a service of this namespace."""
+
+    def counted_in(self, namespace: str) -> Iterable[tuple[PodGroup, int]]:
+        """The pods of a namespace, with how many there are of each group."""
 
 
 def admits(peer: Peer, namespace: str, pods: PodGroup, labels_of_namespace: Mapping[str, str]) -> bool:
@@ -106,10 +111,10 @@ def reachability(
         return Verdict.PEERS_MATCH.with_message()
     if any(peer.ip_block is not None for peer in known):
         return Verdict.BY_ADDRESS.with_message()
-    who = f"pods of the ServiceAccount {account.namespace}/{account.name}"
     if all(group.host_network for group in dropped):
-        detail = f"{who} run on the host's network, which no selector matches: their calls are dropped"
-        return Verdict.PODS_NOT_MATCHED.with_message(detail, "add an ipBlock of the nodes to spec.from")
+        # Kubernetes lets a node always reach its own pods; how other nodes arrive, each network decides.
+        return Verdict.ON_HOST_NETWORK.with_message()
+    who = f"pods of the ServiceAccount {account.namespace}/{account.name}"
     return Verdict.PODS_NOT_MATCHED.with_message(f"no peer matches {who}: their calls are dropped")
 
 

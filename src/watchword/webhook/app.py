@@ -6,7 +6,7 @@ no one could explain. Until then Kubernetes sends requests to the other replica.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
@@ -26,7 +26,6 @@ from watchword.injection.names import CALL_LABEL, CALLS_ANNOTATION
 from watchword.process.certificate_metrics import Validity, certificate_gauges
 from watchword.process.logs import LOGGER
 from watchword.webhook.caches import Caches
-from watchword.webhook.certificate_rotation import CertificateRotator
 from watchword.webhook.review import (
     MAX_REVIEW_BYTES,
     Outcome,
@@ -152,13 +151,23 @@ def webhook_app(webhook: Webhook) -> Starlette:
     return _plain(Route("/inject", webhook.serve, methods=["POST"]))
 
 
-def readiness(caches: Caches, certificate: CertificateRotator | None) -> tuple[int, Mapping[str, Any]]:
+class ServingState(Protocol):
+    """Whether the API server can ask (`CertificateRotator` or `ConfigurationCheck`)."""
+
+    is_configured: bool
+    problem: str | None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is a certificate to serve with."""
+
+
+def readiness(caches: Caches, state: ServingState) -> tuple[int, Mapping[str, Any]]:
     """The status and body of /readyz."""
-    is_served = certificate is None or (certificate.is_served and certificate.is_configured)
-    document: dict[str, Any] = {"ready": caches.is_warm and is_served}
+    document: dict[str, Any] = {"ready": caches.is_warm and state.is_served and state.is_configured}
     problems = [f"{each.resource}: {each.problem.detail}" for each in caches.watches if each.problem]
-    if certificate is not None and certificate.problem is not None:
-        problems.append(certificate.problem)
+    if state.problem is not None:
+        problems.append(state.problem)
     if problems:
         document["warning" if document["ready"] else "why"] = "; ".join(problems)
     elif not document["ready"]:

@@ -20,6 +20,7 @@ from watchword.kube.watch import Backoff
 from watchword.process.logs import LOGGER
 from watchword.process.tls import server_context, validity_of
 from watchword.webhook.certificates import Pair, flaw_of, make_pair, still_trusted, utc_now
+from watchword.webhook.configuration_check import CONFIGURATIONS, no_configuration
 
 CHECK_SECONDS: Final = 60.0
 # For each API server to see the new `caBundle` before it meets the new certificate.
@@ -27,7 +28,6 @@ SETTLE_SECONDS: Final = 10.0
 # The present one, the one before, and one that another replica is about to store.
 _MAX_TRUSTED: Final = 3
 _TIMEOUT_SECONDS: Final = 10.0
-_WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 class _RefusedError(Exception):
@@ -133,15 +133,12 @@ class CertificateRotator:
             # Another replica was faster: take what it stored.
 
     async def _trust(self, certificate: bytes) -> None:
-        path = f"{_WEBHOOKS}/{self._configuration}"
+        path = f"{CONFIGURATIONS}/{self._configuration}"
         while True:
             found = await self._call("GET", path, None, absent=404)
             self.is_configured = found is not None
             if found is None:
-                raise _RefusedError(
-                    f"there is no MutatingWebhookConfiguration {self._configuration}; install the chart's, "
-                    "or name yours with --configuration"
-                )
+                raise _RefusedError(no_configuration(self._configuration))
             changes: list[dict[str, Any]] = []
             for place, webhook in enumerate(found.get("webhooks") or []):
                 wanted = _bundle(webhook["clientConfig"].get("caBundle", ""), certificate)

@@ -21,10 +21,11 @@ from watchword.process.listening import CannotStartError, address_of, listen_on,
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
 from watchword.process.server import SignalFreeServer, bounded_server
-from watchword.process.tls import demand_client_certificates, given_certificate
+from watchword.process.tls import ReloadingCertificate, demand_client_certificates, given_certificate
 from watchword.webhook.app import Webhook, WebhookMetrics, readiness, webhook_app
 from watchword.webhook.caches import Caches
 from watchword.webhook.certificate_rotation import CertificateRotator
+from watchword.webhook.configuration_check import ConfigurationCheck
 from watchword.webhook.review import MAX_REVIEW_BYTES
 
 # Longer than the API server keeps an idle connection to a webhook.
@@ -119,23 +120,23 @@ async def _main(settings: WebhookSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with verified_client(Connection(settings.endpoint, agent="watchword-webhook")) as client:
-        certificate = given_certificate(
-            settings.tls_certificate, settings.tls_key, 5.0
-        ) or CertificateRotator(
-            client,
-            secret=NamespacedName(settings.namespace, settings.secret),
-            configuration=settings.configuration,
-            names=settings.names,
-        )
+        given = given_certificate(settings.tls_certificate, settings.tls_key, 5.0)
+        certificate: CertificateRotator | ReloadingCertificate
+        state: CertificateRotator | ConfigurationCheck
+        if given is None:
+            certificate = state = CertificateRotator(
+                client,
+                secret=NamespacedName(settings.namespace, settings.secret),
+                configuration=settings.configuration,
+                names=settings.names,
+            )
+        else:
+            certificate, state = given, ConfigurationCheck(client, settings.configuration)
         metrics.follow_certificate(lambda: certificate.validity)
         _demand_client_certificates(certificate.context, settings.client_ca)
-        work = [
-            asyncio.create_task(each)
-            for each in (
-                caches.run(),
-                certificate.run(),
-            )
-        ]
+        work = [asyncio.create_task(each) for each in (caches.run(), certificate.run())]
+        if given is not None:
+            work.append(asyncio.create_task(state.run()))
         webhook = _server(
             webhook_app(Webhook(caches, settings.injection, metrics)),
             REVIEW_BOUNDS,
@@ -143,9 +144,7 @@ async def _main(settings: WebhookSettings) -> None:
         )
         ops = _server(
             ops_app(
-                partial(
-                    readiness, caches, certificate if isinstance(certificate, CertificateRotator) else None
-                ),
+                partial(readiness, caches, state),
                 metrics.registry,
                 before_metrics=lambda: metrics.warm.set(caches.is_warm),
             ),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from testing.controlplane import ApiError
+from testing.controlplane import ApiError, wait_until
 from testing.operated import Operated, signed
 from testing.tokens import Signer
 
@@ -72,6 +72,52 @@ def test_drift_follows_the_pods(operated: Operated, place: str) -> None:
     operated.wait_for(workload, "Ready/Trusted", "Reachable/PeersMatch")
     operated.cluster.delete_pod(place, pod)
     operated.wait_for(workload, "Reachable/NoPods")
+
+
+@pytest.mark.brings_about(
+    "ProtectedService/Gated/NoPods",
+    "ProtectedService/Gated/PodsWithoutGate",
+    "ProtectedService/Gated/PodsHaveGates",
+    "ProtectedService/Event/PodsWithoutGate",
+)
+def test_a_pod_without_a_gate_does_not_go_unnoticed(operated: Operated, place: str) -> None:
+    service = operated.service(place)
+    operated.apply(service)
+    operated.wait_for(service, "Ready/BundleCurrent", "Gated/NoPods")
+    gated = {"name": "watchword-gate", "image": "registry.invalid/gate:1", "restartPolicy": "Always"}
+    first = operated.pod(place, "api", init_containers=[gated], app="api")
+    operated.wait_for(service, "Gated/PodsHaveGates")
+    # The very same labels: a Deployment from before the label, and one that another selector also meets.
+    bare = [operated.pod(place, "api", app="api") for _ in range(2)]
+    operated.pod(place, "api", app="other")
+
+    def says(text: str) -> None:
+        wait_until(
+            lambda: text in operated.condition(service, "Gated").get("message", ""),
+            what=f"Gated says {text!r}",
+            timeout_seconds=60,
+        )
+
+    says("2 pods that it selects have no gate")
+    operated.wait_for_event(service, "PodsWithoutGate", "Warning", "no gate")
+    # The second pod of a group is no news to policies; here it is.
+    operated.cluster.delete_pod(place, bare.pop())
+    says("1 pod that it selects has no gate")
+    operated.merge(f"/api/v1/namespaces/{place}/pods/{bare[0]}", {"metadata": {"labels": {"app": None}}})
+    operated.wait_for(service, "Gated/PodsHaveGates")
+    operated.cluster.delete_pod(place, first)
+    operated.wait_for(service, "Gated/NoPods")
+
+
+@pytest.mark.brings_about("TrustedWorkload/Reachable/HostNetwork")
+def test_a_caller_on_the_hosts_network_is_not_said_to_be_dropped(operated: Operated, place: str) -> None:
+    workload = operated.workload(place, **{"from": [OWN]})
+    operated.apply(operated.service(place), workload)
+    operated.pod(place, "atlas", host_network=True, app="atlas")
+    # Seen on a node with policies: the node reaches its own pods, whatever they say.
+    operated.wait_for(workload, "Ready/Trusted", "Reachable/HostNetwork")
+    operated.pod(place, "atlas", app="b")
+    operated.wait_for(workload, "Ready/CallsDropped", "Reachable/PodsNotMatched")
 
 
 @pytest.mark.brings_about("TrustedWorkload/Reachable/NoPolicy", "TrustedWorkload/Reachable/OtherCluster")

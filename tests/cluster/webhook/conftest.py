@@ -89,9 +89,14 @@ def installed(cluster: Cluster) -> Cluster:
 
 @contextmanager
 def running_webhook(
-    cluster: Cluster, folder: Path, port: int, *, name: str = "webhook"
+    cluster: Cluster,
+    folder: Path,
+    port: int,
+    *flags_given: str,
+    name: str = "webhook",
+    has_to_be_ready: bool = True,
 ) -> Iterator[RunningWebhook]:
-    """`watchword webhook` until the block ends; ready on entry."""
+    """`watchword webhook` until the block ends; ready on entry, or where that is not asked for, listening."""
     token, log = folder / f"{name}.token", folder / f"{name}.log"
     token.write_text(cluster.token(SYSTEM, CONFIGURATION, expiration_seconds=3600))
     command = [sys.executable, "-m", "watchword.cli.main", "webhook"]
@@ -104,7 +109,7 @@ def running_webhook(
         "--api-token-file": str(token),
         "--api-ca-file": str(cluster.authority),
     }
-    command += [part for pair in flags.items() for part in pair]
+    command += [part for pair in flags.items() for part in pair] + list(flags_given)
 
     def ops() -> str | None:
         for entry in log_lines(log, "listening"):
@@ -113,8 +118,8 @@ def running_webhook(
 
     def is_ready() -> bool:
         found = ops()
-        if found is None:
-            return False
+        if found is None or not has_to_be_ready:
+            return found is not None
         try:
             return httpx.get(f"{found}/readyz", trust_env=False, timeout=10).status_code == 200
         except httpx.TransportError:

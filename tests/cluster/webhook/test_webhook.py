@@ -21,10 +21,12 @@ from tests.cluster.webhook.conftest import CONFIGURATION, SYSTEM, RunningWebhook
 from tests.injection.pods import app_pod, caller_pod
 from watchword.kube.connection import Connection
 from watchword.kube.names import NamespacedName
-from watchword.kube.requests import ApiClient
+from watchword.kube.requests import ApiClient, UnavailableError
 from watchword.kube.watch import Endpoint
 from watchword.webhook.app import readiness
 from watchword.webhook.certificate_rotation import CertificateRotator
+from watchword.webhook.certificates import make_pair, utc_now
+from watchword.webhook.configuration_check import ConfigurationCheck
 from watchword.webhook.serve import WebhookSettings
 
 _numbers = itertools.count(1)
@@ -251,6 +253,75 @@ def test_with_the_webhook_away_only_those_who_asked_wait(
 
 def test_the_key_is_in_no_log(installed: Cluster, webhook: RunningWebhook) -> None:
     assert b"PRIVATE KEY" not in webhook.log.read_bytes()
+
+
+def test_with_a_certificate_of_others_it_is_not_ready_without_its_configuration_either(
+    installed: Cluster, webhook: RunningWebhook, tmp_path: Path, unused_port: int
+) -> None:
+    pair = make_pair(("localhost",), utc_now())
+    files = {
+        "--tls-cert": (tmp_path / "tls.crt", pair.certificate),
+        "--tls-key": (tmp_path / "tls.key", pair.key),
+    }
+    for path, content in files.values():
+        path.write_bytes(content)
+    flags = [text for flag, (path, _) in files.items() for text in (flag, str(path))]
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+    kept = installed.request("GET", path)
+    kept["metadata"] = {"name": CONFIGURATION}
+    installed.request("DELETE", path)
+    try:
+        with running_webhook(
+            installed, tmp_path, unused_port, *flags, name="given", has_to_be_ready=False
+        ) as given:
+
+            def says_why() -> bool:
+                found = given.ready()
+                return found.status_code == 503 and "no MutatingWebhookConfiguration" in found.json()["why"]
+
+            wait_until(says_why, what="/readyz says that the configuration is gone", timeout_seconds=60)
+            installed.apply(kept)
+            wait_until(lambda: given.ready().status_code == 200, what="ready again", timeout_seconds=120)
+            assert "warning" not in given.ready().json()
+    finally:
+        installed.apply(kept)
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "said"),
+    [
+        ([], 503, "not looked for yet"),
+        ([200], 200, ""),
+        ([404], 503, "there is no MutatingWebhookConfiguration watchword-webhook"),
+        # What cannot be seen changes nothing.
+        ([403], 200, "answers 403; let the webhook `get` it"),
+        ([200, 0], 200, "cannot be looked at"),
+        ([404, 403], 503, "answers 403"),
+        ([404, 0], 503, "cannot be looked at"),
+        ([404, 200], 200, ""),
+    ],
+)
+def test_only_an_answer_says_that_the_configuration_is_there_or_gone(
+    answers: list[int], status: int, said: str
+) -> None:
+    class Client:
+        async def request(self, *_: object, **__: object) -> SimpleNamespace:
+            answer = answers.pop(0)
+            if not answer:
+                raise UnavailableError("no answer")
+            return SimpleNamespace(status=answer)
+
+    async def look() -> tuple[int, dict[str, object]]:
+        check = ConfigurationCheck(Client(), CONFIGURATION)  # type: ignore[arg-type]  # as much of one as is asked
+        while answers:
+            await check.check()
+        warm = SimpleNamespace(is_warm=True, watches=[])
+        return readiness(warm, check)  # type: ignore[arg-type,return-value]  # caches that are warm
+
+    found, document = asyncio.run(look())
+    assert found == status
+    assert said in str(document.get("why", document.get("warning", "")))
+    assert bool(said) is (len(document) > 1)
 
 
 def test_without_its_configuration_it_is_not_ready_and_with_it_again_it_is(

@@ -15,7 +15,7 @@ import msgspec
 
 from watchword.cli.audience_options import offline_rules
 from watchword.cli.dev.issuer import DevelopmentIssuer
-from watchword.cli.failures import UnusableInput, say
+from watchword.cli.failures import UnusableInput, say, warn
 from watchword.cli.manifest_files import manifest_paths, read_folder
 from watchword.cli.service_choice import choose_service, say_problems
 from watchword.gate.bundle_file import SourceProblem
@@ -53,6 +53,12 @@ class FolderSource:
         """
         manifests, compilation = self.compile()
         say_problems((*manifests.problems, *compilation.problems))
+        for name in unpinned(manifests, self._issuers):
+            warn(
+                f"the ClusterTrustedIssuer {name} of the folder does not pin the key that this process signs "
+                "with, which is new at each start: it knows no token of the development issuer. Remedy: "
+                "remove the object, and this process pins its key itself, or run `watchword pin` again."
+            )
         return choose_service(compilation.bundles, self._service)
 
     async def bundles(self) -> AsyncIterator[Bundle | SourceProblem]:
@@ -128,6 +134,24 @@ class FolderSource:
             return tuple(states)
         except (OSError, UnusableInput) as error:
             return str(error)
+
+
+def unpinned(manifests: Manifests, issuers: tuple[DevelopmentIssuer, ...]) -> list[str]:
+    """The issuers of a folder that stand for a development issuer, and pin none of their keys.
+
+    Args:
+        manifests: the folder's, and those that were added to them.
+        issuers: what signs here.
+    """
+    kids = {each.kid for each in issuers}
+    names, urls = {each.name for each in issuers}, {each.url for each in issuers}
+    found = []
+    for each in manifests.resources.issuers:
+        inline = each.spec.keys.inline
+        pinned = {key.get("kid") for key in inline.get("keys", ())} if inline is not None else set()
+        if (each.metadata.name in names or each.spec.issuer in urls) and not pinned & kids:
+            found.append(each.metadata.name)
+    return found
 
 
 def bundle_of(bundle: Bundle, generation: int) -> Bundle:
