@@ -397,6 +397,37 @@ def test_a_desk_is_in_its_own_namespace_and_the_operator_keeps_its_keys_there_al
     ]
 
 
+def test_the_webhook_reads_desks_where_they_count_and_nowhere_else(helm: Helm) -> None:
+    objects = helm.template({"desk": {"enabled": True, "namespace": "desks"}})
+    [arguments] = [
+        each["spec"]["template"]["spec"]["containers"][0]["args"]
+        for each in objects
+        if (each["kind"], each["metadata"]["name"]) == ("Deployment", "watchword-webhook")
+    ]
+    assert "--desk-namespace=desks" in arguments
+    reading = [
+        (each["kind"], each["metadata"].get("namespace"), rule["verbs"])
+        for each in objects
+        for rule in each.get("rules") or ()
+        if "tokendesks" in rule.get("resources", ()) and each["metadata"]["name"] == "watchword-webhook"
+    ]
+    assert reading == [("Role", "desks", ["list", "watch"])]
+    [bound] = [
+        each
+        for each in objects
+        if each["kind"] == "RoleBinding"
+        and (each["metadata"]["name"], each["metadata"]["namespace"]) == ("watchword-webhook", "desks")
+    ]
+    assert bound["subjects"] == [
+        {"kind": "ServiceAccount", "name": "watchword-webhook", "namespace": NAMESPACE}
+    ]
+    # The label is answered everywhere, so that it is never passed over.
+    for values in ({}, {"desk": {"enabled": True}}):
+        [found] = [each for each in helm.template(values) if each["kind"] == "MutatingWebhookConfiguration"]
+        asked = [each["objectSelector"]["matchExpressions"][0]["key"] for each in found["webhooks"]]
+        assert asked == ["watchword.dev/gate", "watchword.dev/call", "watchword.dev/exchange"]
+
+
 def test_without_a_desk_nothing_of_it_is_installed(helm: Helm) -> None:
     kinds = [each for each in helm.template({}) if "desk" in each["metadata"]["name"]]
     assert {each["kind"] for each in kinds} == {"CustomResourceDefinition"}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def configuration(port: int) -> dict[str, Any]:
                 },
                 **common,
             }
-            for part in ("gate", "call")
+            for part in ("gate", "call", "exchange")
         ],
     }
 
@@ -89,13 +89,13 @@ def installed(cluster: Cluster) -> Cluster:
 
 @contextmanager
 def running_webhook(
-    cluster: Cluster, folder: Path, port: int, *, name: str = "webhook"
+    cluster: Cluster, folder: Path, port: int, *, name: str = "webhook", flags: Sequence[str] = ()
 ) -> Iterator[RunningWebhook]:
     """`watchword webhook` until the block ends; ready on entry."""
     token, log = folder / f"{name}.token", folder / f"{name}.log"
     token.write_text(cluster.token(SYSTEM, CONFIGURATION, expiration_seconds=3600))
     command = [sys.executable, "-m", "watchword.cli.main", "webhook"]
-    flags = {
+    given = {
         "--listen": f"127.0.0.1:{port}",
         "--ops-listen": "127.0.0.1:0",
         "--dns-name": "localhost",
@@ -104,7 +104,7 @@ def running_webhook(
         "--api-token-file": str(token),
         "--api-ca-file": str(cluster.authority),
     }
-    command += [part for pair in flags.items() for part in pair]
+    command += [*(part for pair in given.items() for part in pair), *flags]
 
     def ops() -> str | None:
         for entry in log_lines(log, "listening"):
