@@ -268,6 +268,7 @@ def test_flags_are_flags_of_the_commands(helm: Helm) -> None:
 
 
 def test_metrics_of_alerts_and_dashboard_exist() -> None:
+    from watchword.desk.metrics import DeskMetrics
     from watchword.gate.metrics import GateMetrics
     from watchword.operator.metrics import OperatorMetrics
     from watchword.webhook.app import WebhookMetrics
@@ -277,11 +278,11 @@ def test_metrics_of_alerts_and_dashboard_exist() -> None:
         each.follow_certificate(lambda: None)
     known = {
         sample
-        for registry in (gate.registry, OperatorMetrics().registry, webhook.registry)
+        for registry in (gate.registry, OperatorMetrics().registry, webhook.registry, DeskMetrics().registry)
         for family in registry.collect()
         for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
     }
-    for name in ("alerts.yaml", "alerts-webhook.yaml", "dashboard.json"):
+    for name in ("alerts.yaml", "alerts-webhook.yaml", "alerts-desk.yaml", "dashboard.json"):
         used = set(re.findall(r"watchword_[a-z_]+", (CHART / "files" / name).read_text()))
         assert used <= known, used - known
 
