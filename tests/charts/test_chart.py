@@ -192,7 +192,7 @@ def test_a_digest_wins_over_a_tag_for_every_container_and_every_gate(helm: Helm)
 def test_the_webhook_is_asked_only_for_pods_that_ask_and_fails_closed_for_them(rendered: Objects) -> None:
     found = named(rendered, "MutatingWebhookConfiguration", "watchword-webhook")["webhooks"]
     keys = [each["objectSelector"]["matchExpressions"][0]["key"] for each in found]
-    assert keys == ["watchword.dev/gate", "watchword.dev/call"]
+    assert keys == ["watchword.dev/gate", "watchword.dev/call", "watchword.dev/exchange"]
     assert {each["failurePolicy"] for each in found} == {"Fail"}
     assert {each["reinvocationPolicy"] for each in found} == {"IfNeeded"}
     for each in found:
