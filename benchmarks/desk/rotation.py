@@ -6,6 +6,7 @@ that is refused, by the desk or by the gate, is wrong. Prints how many there wer
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -39,6 +40,10 @@ class Rotation:
     def publish(self) -> None:
         """Write the keys and the bundles of now, and let the gate have them."""
         self.desk.write()
+        # A key of a folder signs some minutes after its file was made: here at once, the newest first.
+        made = time.time() - 7200
+        for place, path in enumerate(sorted((self.desk.folder / "config" / "keys").iterdir())):
+            os.utime(path, (made + place, made + place))
         self.policy = load(self.desk.source.bundles[0]).policy
 
     def rotate(self) -> None:
