@@ -133,7 +133,7 @@ class Caches:
         self._workloads = self._watch(WORKLOADS, _Workload, _trust)
         self._namespaces = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
         self._cluster = self._watch(CLUSTER, PartialObject, lambda each: each.metadata.uid)
-        # No other namespace's are read: whoever may make one elsewhere speaks for no desk.
+        # No other namespace's are read: a TokenDesk elsewhere speaks for no desk.
         self._desks_there = (
             msgspec.structs.replace(DESKS, namespace=desk_namespace) if desk_namespace else None
         )

@@ -11,7 +11,7 @@ from testing.controlplane.process import reserved_port
 from tests.cluster.webhook.conftest import CONFIGURATION, SYSTEM, RunningWebhook, running_webhook
 from tests.shipped import rights_of, user
 
-# What the chart gives it besides where there is a desk; tests/cluster/webhook/test_exchange.py needs all of it.
+# What the chart gives it besides where there is a desk; test_exchange.py, next to this, needs all of it.
 OF_DESKS = rights([{"apiGroups": ["watchword.dev"], "resources": ["tokendesks"], "verbs": ["list", "watch"]}])
 
 
