@@ -6,21 +6,26 @@ tokens has them flood somebody's API server. Here every address that a token or 
 listener's, which would gladly answer, and is never asked.
 """
 
+import base64
 import contextlib
 import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from testing import tokens
+from testing import manifests, tokens
 from testing.attacks.gate_process import Gate, read, running_gate
+from testing.desk import desk, desk_claims, desk_signer, desk_token, desk_world
 from testing.gate_process import issuer, service, workload, write_bundle
 from testing.tokens import Signer, signer
 from testing.unavailable import needed_program
+from watchword.trust import encode_bundle
 
 TIMES = 20
 EVENTS = "/api/internal/usage/events"
@@ -155,3 +160,95 @@ def test_the_gate_opens_no_connection_and_sends_no_packet_at_all(tmp_path: Path,
     # The one program that was started is the gate; whatever goes to an address says its family.
     assert len([each for each in calls if "execve" in each]) == 1
     assert [each for each in calls if "sa_family" in each] == []
+
+
+MANY, BATCH = 100_000, 200
+_DIGITS = 6
+
+
+def with_a_desk(folder: Path, listener: Listener) -> bytes:
+    """A bundle whose issuer and whose desk both live at the listener."""
+    where = desk(issuer=listener.url)
+    with_issuer = manifests.issuer(issuer=f"{listener.url}/issuer")
+    path = folder / "with-desk.json"
+    path.write_bytes(encode_bundle(desk_world(where, with_issuer).bundles[0]))
+    return path.read_bytes()
+
+
+def templates(listener: Listener) -> list[tuple[bytes, bytes, bytes]]:
+    """Hostile tokens as their parts, with a `jti` to be filled in: all say that they are of the listener.
+
+    Signed ones would each have to be signed: here the signature is another token's, and never holds.
+    """
+    url, jti = listener.url, "0" * _DIGITS
+    first, stranger = desk_signer(), Signer("wd-stranger", "ES256")
+    headers: list[dict[str, object]] = [
+        {"alg": "ES256", "typ": "at+jwt", "kid": first.kid},
+        {"alg": "ES256", "typ": "at+jwt", "kid": stranger.kid},
+        {"alg": "ES256", "typ": "at+jwt", "kid": "wd-unknown"},
+        {"alg": "ES256", "typ": "at+jwt", "kid": f"{url}/.well-known/jwks.json"},
+        {"alg": "ES256", "typ": "at+jwt", "kid": first.kid, "jku": f"{url}/.well-known/jwks.json"},
+        {"alg": "ES256", "typ": "at+jwt", "kid": first.kid, "x5u": f"{url}/x5u"},
+        {"alg": "ES256", "typ": "JWT", "kid": first.kid},
+        {"alg": "none", "typ": "at+jwt", "kid": first.kid},
+        {"alg": "RS256", "kid": signer().kid},
+        {"alg": "RS256", "kid": "unknown"},
+    ]
+    members: list[dict[str, object]] = [
+        {"iss": url, "jti": jti},
+        {"iss": url, "jti": jti, "introspection_endpoint": f"{url}/oauth2/introspect"},
+        {"iss": f"{url}/elsewhere", "jti": jti, "aud": f"{url}/oauth2/token"},
+        {"iss": f"{url}/issuer", "jti": jti, "sub": f"workload:{url}"},
+    ]
+    signature = desk_token().rpartition(b".")[2]
+    return [
+        (encoded(tokens.compact(header)), tokens.compact(desk_claims(**claims)), signature)
+        for header in headers
+        for claims in members
+    ]
+
+
+def next_status(answers: BinaryIO) -> int:
+    """The status of the next of several answers on one connection."""
+    status = answers.readline()
+    assert status.startswith(b"HTTP/1.1 "), status
+    length = 0
+    while (line := answers.readline().strip()) != b"":
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    answers.read(length)
+    return int(status.split()[1])
+
+
+def encoded(part: bytes) -> bytes:
+    return base64.urlsafe_b64encode(part).rstrip(b"=")
+
+
+def test_a_hundred_thousand_hostile_desk_tokens_make_the_gate_call_no_one(
+    tmp_path: Path, listener: Listener
+) -> None:
+    """The desk would answer each question about them, and is asked none."""
+    parts, before = templates(listener), listener.calls
+    statuses: Counter[int] = Counter()
+    marker = b'"' + b"0" * _DIGITS + b'"'
+    assert all(claims.count(marker) == 1 for _, claims, _ in parts)
+    with running_gate(tmp_path, with_a_desk(tmp_path, listener)) as gate, gate.connection() as link:
+        answers = link.makefile("rb")
+        for first in range(0, MANY, BATCH):
+            batch = []
+            for number in range(first, first + BATCH):
+                head, claims, signature = parts[number % len(parts)]
+                payload = encoded(claims.replace(marker, b'"%0*d"' % (_DIGITS, number)))
+                given = b".".join((head, payload, signature))
+                batch.append(
+                    b"GET /authz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + given + b"\r\n\r\n"
+                )
+            writer = threading.Thread(target=link.sendall, args=(b"".join(batch),))
+            writer.start()
+            for _ in batch:
+                statuses[next_status(answers)] += 1
+            writer.join()
+    assert statuses == {401: MANY}
+    assert listener.calls == before
+    socket.create_connection(("127.0.0.1", int(listener.url.rpartition(":")[2]))).close()
+    wait_for(lambda: listener.calls == before + 1)

@@ -24,6 +24,7 @@ Series = Mapping[str, str]
 OPERATOR = 'namespace="watchword-system", pod="operator-0"'
 STANDBY = 'namespace="watchword-system", pod="operator-1"'
 WEBHOOK = 'namespace="watchword-system", pod="webhook-0"'
+DESK = 'namespace="watchword-desk", pod="desk-0"'
 GATE = 'namespace="tuist", pod="server-0"'
 DAY = 86400
 # Values each minute, from second 0 of the epoch on.
@@ -55,6 +56,16 @@ WELL: Series = {
     f"watchword_certificate_begins_timestamp_seconds{{{GATE}}}": f"{-10 * DAY}x90",
     f"watchword_certificate_expires_timestamp_seconds{{{GATE}}}": f"{80 * DAY}x90",
     f"watchword_webhook_warm{{{WEBHOOK}}}": "1x90",
+    f"watchword_desk_targets{{{DESK}}}": "2x90",
+    f"watchword_desk_problems{{{DESK}}}": "0x90",
+    f"watchword_desk_store_failures_total{{{DESK}}}": "0x90",
+    f"watchword_desk_revocations_published_timestamp_seconds{{{DESK}}}": "0+60x90",
+    f"watchword_desk_audit_sequence{{{DESK}}}": "100+7x90",
+    f'watchword_desk_audit_head{{{DESK}, hash="a"}}': "100 _x90",
+    f'watchword_desk_audit_head{{{DESK}, hash="b"}}': "_ 107x89",
+    f'watchword_desk_answers_total{{{DESK}, endpoint="token", reason="ok"}}': "0+600x90",
+    f'watchword_desk_answers_total{{{DESK}, endpoint="token", reason="grant_not_covered"}}': "0+6x90",
+    f'watchword_desk_answers_total{{{DESK}, endpoint="token", reason="not_ready"}}': "0x90",
     f"watchword_webhook_certificate_begins_timestamp_seconds{{{WEBHOOK}}}": f"{-10 * DAY}x90",
     f"watchword_webhook_certificate_expires_timestamp_seconds{{{WEBHOOK}}}": f"{80 * DAY}x90",
 }
@@ -75,6 +86,12 @@ def but(**changes: str | None) -> dict[str, str]:
 
 def without(*prefixes: str) -> dict[str, str]:
     return {name: values for name, values in WELL.items() if not name.startswith(prefixes)}
+
+
+def desk_answers(**reasons: str) -> dict[str, str]:
+    """All is well, but the desk answers with these reasons."""
+    place = 'watchword_desk_answers_total{{{0}, endpoint="token", reason="{1}"}}'
+    return dict(WELL) | {place.format(DESK, reason): values for reason, values in reasons.items()}
 
 
 STALE = "1764200000000x90"
@@ -142,6 +159,34 @@ HEARD: list[tuple[str, str, dict[str, str]]] = [
     ("WatchwordWebhookDown", "caches that never warm", but(webhook_warm="0x90")),
     ("WatchwordWebhookDown", "no webhook that was ever scraped", without("watchword_webhook_")),
     ("WatchwordWebhookDown", "webhooks that are gone", but(webhook_warm=GONE)),
+    ("WatchwordDeskDown", "no desk that was ever scraped", without("watchword_desk_")),
+    ("WatchwordDeskDown", "a desk that is gone", but(desk_targets=GONE)),
+    ("WatchwordDeskNotReady", "no key that may sign", desk_answers(not_ready="0+1x90")),
+    ("WatchwordDeskNotReady", "an error of its own", desk_answers(internal_error="0+1x90")),
+    ("WatchwordDeskStoreAway", "a store that fails", but(desk_store_failures_total="0+1x90")),
+    (
+        "WatchwordDeskNotPublishing",
+        "a list that was written last at minute 10",
+        but(desk_revocations_published_timestamp_seconds="0+60x10 600x79"),
+    ),
+    (
+        "WatchwordDeskNotPublishing",
+        "a list that was never written",
+        but(desk_revocations_published_timestamp_seconds="0x90"),
+    ),
+    (
+        "WatchwordDeskRevocationsUnknown",
+        "a gate without a list",
+        {name.replace('"expired"', '"revocations_unknown"'): values for name, values in WELL.items()},
+    ),
+    ("WatchwordDeskAuditFellBack", "a log that was cut off", but(desk_audit_sequence="100+7x40 20+7x49")),
+    (
+        "WatchwordDeskAuditFellBack",
+        "one number with two hashes",
+        {**WELL, f'watchword_desk_audit_head{{{DESK}, hash="forged"}}': "_x50 107x40"},
+    ),
+    ("WatchwordDeskConfigurationLeftOut", "a client left out", but(desk_problems="1x90")),
+    ("WatchwordDeskRefusals", "a third is refused", desk_answers(grant_not_covered="0+300x90")),
     (
         "WatchwordWebhookCertificateEnds",
         "nine tenths are over",
@@ -164,6 +209,18 @@ SILENT: list[tuple[str, dict[str, str]]] = [
     ),
     ("a service that nobody calls", but(decisions_total="0x90")),
     ("report only that is over, and what it counted", but(would_refuse_total="0+1x90")),
+    (
+        "a desk that no one asks, whose list is old",
+        but(
+            desk_revocations_published_timestamp_seconds="0x90",
+            desk_audit_sequence="100x90",
+            desk_answers_total="0x90",
+        ),
+    ),
+    (
+        "a desk that starts again, and says 0 until it has read its log",
+        but(desk_audit_sequence="100+7x40 0x2 400+7x46"),
+    ),
     ("a restart of the operator", but(operator_terms_total="1x10 2x79")),
 ]
 
@@ -184,7 +241,7 @@ def rules_of(objects: Objects) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def rules(helm: Helm) -> dict[str, Any]:
     """What the chart gives the Prometheus operator."""
-    return rules_of(helm.template({"metrics": {"rules": True}}))
+    return rules_of(helm.template({"metrics": {"rules": True}, "desk": {"enabled": True}}))
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +341,26 @@ def test_without_the_webhook_no_alert_waits_for_it(helm: Helm) -> None:
     found = json.dumps(rules_of(helm.template({"metrics": {"rules": True}, "webhook": {"enabled": False}})))
     assert "WatchwordNoLeader" in found
     assert "watchword_webhook_" not in found
+
+
+def test_without_a_desk_no_alert_waits_for_it_and_with_one_it_is_scraped(helm: Helm) -> None:
+    without = helm.template({"metrics": {"rules": True, "podMonitor": True}})
+    assert "watchword_desk_" not in json.dumps(rules_of(without))
+    assert not [each for each in without if each["metadata"]["name"] == "watchword-desk"]
+
+    values = {"metrics": {"podMonitor": True}, "desk": {"enabled": True, "namespace": "desks"}}
+    objects = helm.template(values)
+    [monitor] = [
+        each["spec"]
+        for each in objects
+        if (each["kind"], each["metadata"]["name"]) == ("PodMonitor", "watchword-desk")
+    ]
+    [desk] = [
+        each["spec"]["template"]
+        for each in objects
+        if (each["kind"], each["metadata"]["name"]) == ("Deployment", "watchword-desk")
+    ]
+    assert monitor["namespaceSelector"] == {"matchNames": ["desks"]}
+    assert monitor["selector"]["matchLabels"].items() <= desk["metadata"]["labels"].items()
+    ports = {each["name"] for container in desk["spec"]["containers"] for each in container["ports"]}
+    assert {each["port"] for each in monitor["podMetricsEndpoints"]} <= ports

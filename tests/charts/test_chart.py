@@ -192,7 +192,7 @@ def test_a_digest_wins_over_a_tag_for_every_container_and_every_gate(helm: Helm)
 def test_the_webhook_is_asked_only_for_pods_that_ask_and_fails_closed_for_them(rendered: Objects) -> None:
     found = named(rendered, "MutatingWebhookConfiguration", "watchword-webhook")["webhooks"]
     keys = [each["objectSelector"]["matchExpressions"][0]["key"] for each in found]
-    assert keys == ["watchword.dev/gate", "watchword.dev/call"]
+    assert keys == ["watchword.dev/gate", "watchword.dev/call", "watchword.dev/exchange"]
     assert {each["failurePolicy"] for each in found} == {"Fail"}
     assert {each["reinvocationPolicy"] for each in found} == {"IfNeeded"}
     for each in found:
@@ -268,6 +268,7 @@ def test_flags_are_flags_of_the_commands(helm: Helm) -> None:
 
 
 def test_metrics_of_alerts_and_dashboard_exist() -> None:
+    from watchword.desk.metrics import DeskMetrics
     from watchword.gate.metrics import GateMetrics
     from watchword.operator.metrics import OperatorMetrics
     from watchword.webhook.app import WebhookMetrics
@@ -277,11 +278,11 @@ def test_metrics_of_alerts_and_dashboard_exist() -> None:
         each.follow_certificate(lambda: None)
     known = {
         sample
-        for registry in (gate.registry, OperatorMetrics().registry, webhook.registry)
+        for registry in (gate.registry, OperatorMetrics().registry, webhook.registry, DeskMetrics().registry)
         for family in registry.collect()
         for sample in (family.name, f"{family.name}_total", f"{family.name}_bucket")
     }
-    for name in ("alerts.yaml", "alerts-webhook.yaml", "dashboard.json"):
+    for name in ("alerts.yaml", "alerts-webhook.yaml", "alerts-desk.yaml", "dashboard.json"):
         used = set(re.findall(r"watchword_[a-z_]+", (CHART / "files" / name).read_text()))
         assert used <= known, used - known
 
@@ -395,6 +396,37 @@ def test_a_desk_is_in_its_own_namespace_and_the_operator_keeps_its_keys_there_al
     assert [rule["resourceNames"] for rule in own["rules"] if "patch" in rule["verbs"]] == [
         ["watchword-desk-main"]
     ]
+
+
+def test_the_webhook_reads_desks_where_they_count_and_nowhere_else(helm: Helm) -> None:
+    objects = helm.template({"desk": {"enabled": True, "namespace": "desks"}})
+    [arguments] = [
+        each["spec"]["template"]["spec"]["containers"][0]["args"]
+        for each in objects
+        if (each["kind"], each["metadata"]["name"]) == ("Deployment", "watchword-webhook")
+    ]
+    assert "--desk-namespace=desks" in arguments
+    reading = [
+        (each["kind"], each["metadata"].get("namespace"), rule["verbs"])
+        for each in objects
+        for rule in each.get("rules") or ()
+        if "tokendesks" in rule.get("resources", ()) and each["metadata"]["name"] == "watchword-webhook"
+    ]
+    assert reading == [("Role", "desks", ["list", "watch"])]
+    [bound] = [
+        each
+        for each in objects
+        if each["kind"] == "RoleBinding"
+        and (each["metadata"]["name"], each["metadata"]["namespace"]) == ("watchword-webhook", "desks")
+    ]
+    assert bound["subjects"] == [
+        {"kind": "ServiceAccount", "name": "watchword-webhook", "namespace": NAMESPACE}
+    ]
+    # The label is answered everywhere, so that it is never passed over.
+    for values in ({}, {"desk": {"enabled": True}}):
+        [found] = [each for each in helm.template(values) if each["kind"] == "MutatingWebhookConfiguration"]
+        asked = [each["objectSelector"]["matchExpressions"][0]["key"] for each in found["webhooks"]]
+        assert asked == ["watchword.dev/gate", "watchword.dev/call", "watchword.dev/exchange"]
 
 
 def test_without_a_desk_nothing_of_it_is_installed(helm: Helm) -> None:

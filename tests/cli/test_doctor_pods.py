@@ -9,6 +9,7 @@ import pytest
 
 from testing.manifests import URL, issuer, service, workload
 from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
+from tests.injection.test_exchange import desks, exchanging_pod
 from watchword.cli.doctor_pods import (
     findings_of_audiences,
     findings_of_pod,
@@ -30,6 +31,13 @@ def injected(pod: dict[str, Any], place: str = "tuist") -> dict[str, Any]:
     return found.pod
 
 
+def given_to_exchange() -> dict[str, Any]:
+    found = inject(exchanging_pod(), "atlas-production", desks(), SETTINGS)
+    assert isinstance(found, Injected)
+    found.pod["metadata"]["namespace"] = "atlas-production"
+    return found.pod
+
+
 @pytest.mark.parametrize(
     ("pod", "said"),
     [
@@ -37,6 +45,8 @@ def injected(pod: dict[str, Any], place: str = "tuist") -> dict[str, Any]:
         (caller_pod(), "asks for a token and has none"),
         (injected(app_pod()), ""),
         (injected(caller_pod(), "atlas-production"), ""),
+        (exchanging_pod(), "asks for a token to exchange and has none"),
+        (given_to_exchange(), ""),
         (app_pod(status={"phase": "Succeeded"}), ""),
     ],
 )

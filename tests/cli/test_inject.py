@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testing.manifests import issuer, service, workload
+from testing.manifests import issuer, service, token_desk, workload
 from tests.injection.pods import CLUSTER_ID, app_pod, caller_pod, own_audience
+from tests.injection.test_exchange import AUDIENCE, exchanging_pod, sources_of
 from watchword.cli.main import watchword
 from watchword.cli.pod_templates import pod_templates, unanswered
 
@@ -146,6 +147,32 @@ def holding(kind: str, version: str, path: tuple[str, ...], template: Any) -> di
     for member in reversed(path):
         inner = {member: inner}
     return {"apiVersion": version, "kind": kind, "metadata": {"name": "app", "namespace": "tuist"}} | inner
+
+
+def test_a_pod_that_exchanges_gets_a_token_for_the_desk_of_the_manifests(services: Path) -> None:
+    without = run(services, exchanging_pod())
+    assert (without.exit_code, without.stdout) == (1, "")
+    assert "DeskNotFound" in without.stderr
+
+    desk = token_desk("desk", "watchword-desk", issuer="https://desk.example.com")
+    (services / "desk.yaml").write_text(json.dumps(desk))
+    given = run(services, exchanging_pod())
+    assert given.exit_code == 0, given.output
+    [pod] = yaml.safe_load_all(given.stdout)
+    assert [each["audience"] for each in sources_of(pod)] == [AUDIENCE]
+    assert run(services, pod).stdout == given.stdout
+
+    unknown = run(services, exchanging_pod(), flags=("-n", "tuist"))
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "--cluster-id" in unknown.stderr
+
+
+def test_the_label_that_exchanges_where_no_pod_has_it_is_refused(services: Path) -> None:
+    document = deployment(app_pod())
+    document["metadata"]["labels"] = {"watchword.dev/exchange": "watchword-desk.desk"}
+    result = run(services, document)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "metadata.labels[watchword.dev/exchange]: no pod that this object makes" in result.stderr
 
 
 def template_of(pod: dict[str, Any]) -> dict[str, Any]:

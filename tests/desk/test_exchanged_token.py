@@ -360,3 +360,50 @@ def test_a_loop_goes_on_while_a_thread_exchanges(desk: RunningDesk, subject: Tok
         # What a thread does for as long as an exchange takes keeps no one from what is at hand.
         tokens.reject("another")
         assert asyncio.run(tokens.token_async()) == token
+
+
+def test_in_a_pod_with_the_label_nothing_else_is_named(
+    desk: RunningDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "desk-token"
+    path.write_text(subject_token())
+    monkeypatch.setenv("WATCHWORD_DESK", f"{desk.url}/")
+    monkeypatch.setenv("WATCHWORD_DESK_TOKEN_FILE", str(path))
+    assert claims_of(ExchangedToken(None, TARGET, **CACHED).token())["aud"] == TARGET_AUDIENCE
+    assert claims_of(ExchangedToken(desk.url, TARGET, **CACHED).token())["aud"] == TARGET_AUDIENCE
+
+
+def test_a_token_that_was_injected_for_one_desk_is_sent_to_no_other_one(
+    desk: RunningDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "desk-token"
+    path.write_text(subject_token())
+    monkeypatch.setenv("WATCHWORD_DESK_TOKEN_FILE", str(path))
+    monkeypatch.setenv("WATCHWORD_TOKEN_FILE", str(tmp_path / "none"))
+    for named in ("https://desk.example.com", f"{desk.url}0", "not a URL", ""):
+        monkeypatch.setenv("WATCHWORD_DESK", named)
+        # The file of services' tokens is looked for, and is not there: nothing is sent.
+        with pytest.raises(TokenFileMissing) as missing:
+            ExchangedToken(desk.url, TARGET, **CACHED).token()
+        assert str(tmp_path / "none") in str(missing.value)
+    assert issued(desk) == 0
+
+
+@pytest.mark.parametrize("named", [None, "", "/", "desk.example.com", "https://desk.example.com/path"])
+def test_no_desk_is_said_with_what_names_one(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if named is None:
+        monkeypatch.delenv("WATCHWORD_DESK", raising=False)
+    else:
+        monkeypatch.setenv("WATCHWORD_DESK", named)
+    with pytest.raises(ValueError, match="origin is" if named and named != "/" else "watchword.dev/exchange"):
+        ExchangedToken(None, TARGET, **CACHED)
+
+
+def test_a_desk_token_file_that_is_missing_says_which_label_mounts_it(
+    desk: RunningDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHWORD_DESK", desk.url)
+    monkeypatch.setenv("WATCHWORD_DESK_TOKEN_FILE", str(tmp_path / "none" / "token"))
+    with pytest.raises(TokenFileMissing) as missing:
+        ExchangedToken(None, TARGET, **CACHED).token()
+    assert "watchword.dev/exchange" in str(missing.value)

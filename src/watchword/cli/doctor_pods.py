@@ -17,6 +17,8 @@ from watchword.cli.kubectl import run_kubectl
 from watchword.cli.pod_templates import unanswered
 from watchword.injection.names import (
     CALL_LABEL,
+    DESK_TOKEN_VOLUME,
+    EXCHANGE_LABEL,
     GATE_CONTAINER,
     GATE_LABEL,
     PER_REPLICA_ANNOTATION,
@@ -47,7 +49,12 @@ def findings_of_pods(context: str | None, resources: list[Object]) -> Iterator[F
         for each in _read(context, _WORKLOADS):
             yield from findings_of_workload(each)
         yield from findings_of_selected(_selected(context, resources), resources)
-        pods = [*_read(context, "pods", GATE_LABEL), *_read(context, "pods", f"!{GATE_LABEL},{CALL_LABEL}")]
+        asking = (
+            GATE_LABEL,
+            f"!{GATE_LABEL},{CALL_LABEL}",
+            f"!{GATE_LABEL},!{CALL_LABEL},{EXCHANGE_LABEL}",
+        )
+        pods = [pod for each in asking for pod in _read(context, "pods", each)]
     except UnusableInput as problem:
         what = f"they cannot be looked at: {problem.message} Remedy: {problem.remedy}"
         yield Finding("pods", what, is_serious=False)
@@ -102,14 +109,16 @@ def findings_of_workload(document: Object) -> Iterator[Finding]:
 
 def findings_of_pod(pod: Object) -> Iterator[Finding]:
     """A pod that asked and has not what it asked for, or a token that was made by an earlier release."""
-    labels, spec = pod["metadata"].get("labels") or {}, pod["spec"]
+    labels = pod["metadata"].get("labels") or {}
     if _has_ended(pod):
         return
     if GATE_LABEL in labels and _gate_of(pod) is None:
         yield Finding(where_of(pod), f"it asks for a gate and runs without one. {_REMEDY}")
+    if EXCHANGE_LABEL in labels and _volume_of(pod, DESK_TOKEN_VOLUME) is None:
+        yield Finding(where_of(pod), f"it asks for a token to exchange and has none. {_REMEDY}")
     if CALL_LABEL not in labels:
         return
-    volume = next((each for each in spec.get("volumes") or () if each["name"] == TOKEN_VOLUME), None)
+    volume = _volume_of(pod, TOKEN_VOLUME)
     if volume is None:
         yield Finding(where_of(pod), f"it asks for a token and has none. {_REMEDY}")
         return
@@ -205,6 +214,10 @@ def findings_of_stores(pods: Iterable[Object], resources: Iterable[Object]) -> I
 def _has_ended(pod: Object) -> bool:
     """Whether no container of a pod will run again (Kubernetes, "Pod phase")."""
     return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def _volume_of(pod: Object, name: str) -> Object | None:
+    return next((each for each in pod["spec"].get("volumes") or () if each["name"] == name), None)
 
 
 def _gate_of(pod: Object) -> Object | None:

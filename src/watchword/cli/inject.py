@@ -40,9 +40,10 @@ def command(
     """Print the manifests in FILE (- for stdin) with the gate or the tokens that their pods ask for.
 
     A pod, or the pod template of an object of any kind, asks by label: `watchword.dev/gate: enabled` for the
-    gate of the ProtectedService that selects it; `watchword.dev/call: NAMESPACE.SERVICE` for a token, which
-    needs --cluster-id. Other objects, and pods without these labels, are printed as they are. A label where
-    no pod would have it is an error: nothing that asks is left unprotected in silence.
+    gate of the ProtectedService that selects it; `watchword.dev/call: NAMESPACE.SERVICE` for a token, and
+    `watchword.dev/exchange: NAMESPACE.DESK` for one to exchange; both need --cluster-id. Other objects, and
+    pods without these labels, are printed as they are. A label where no pod would have it is an error:
+    nothing that asks is left unprotected in silence.
 
     \b
     Examples:
@@ -80,7 +81,7 @@ class _RefusedError(Exception):
 def _world_of(resources: Resources, cluster_id: str) -> World:
     """What manifests say. Every namespace takes part: the command was typed."""
     names = {each.metadata.namespace for each in resources.services}
-    return World.of(resources.services, resources.workloads, names, cluster_id)
+    return World.of(resources.services, resources.workloads, names, cluster_id, desks=resources.desks)
 
 
 def _injected(document: Object, namespace: str, world: World, settings: InjectionSettings) -> Object:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from watchword.injection.names import CALL_LABEL, CALLS_ANNOTATION, GATE_LABEL
+from watchword.injection.names import CALL_LABEL, CALLS_ANNOTATION, EXCHANGE_LABEL, GATE_LABEL
 
 Object = dict[str, Any]
-_ASKS: Final = (GATE_LABEL, CALL_LABEL)
+_ASKS: Final = (GATE_LABEL, CALL_LABEL, EXCHANGE_LABEL)
 # Kinds of Kubernetes that make pods. One of them with a label and no template asks in vain.
 _MAKE_PODS: Final = frozenset(
     {

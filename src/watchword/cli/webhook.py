@@ -199,6 +199,13 @@ class UserId(click.ParamType[int | None]):
     help="PEM file of CAs: answer only clients with a certificate of theirs, which the API server shows when "
     "its AdmissionConfiguration says so.  [default: answer every client]",
 )
+@option(
+    "--desk-namespace",
+    metavar="NS",
+    default="",
+    help="The namespace in which TokenDesks count; pods may ask for tokens for them.  "
+    "[default: there are no desks]",
+)
 @option("--api-server", metavar="URL", help="The API server.  [default: the pod's own cluster]")
 @option(
     "--api-token-file",
@@ -236,6 +243,7 @@ def command(
     tls_cert: str | None,
     tls_key: str | None,
     client_ca: str | None,
+    desk_namespace: str,
     api_server: str | None,
     api_token_file: str | None,
     api_ca_file: str | None,
@@ -274,6 +282,7 @@ def command(
         tls_certificate=tls_cert,
         tls_key=tls_key,
         client_ca=client_ca,
+        desk_namespace=desk_namespace,
         listen=str(listen),
         ops_listen=str(ops_listen),
         log_level=log_level.upper(),

@@ -22,7 +22,10 @@ from watchword.client.errors import (
 )
 from watchword.client.exchanged_token import ExchangedToken, TokenCache
 from watchword.client.token_file import (
+    DEFAULT_DESK_TOKEN_FILE,
     DEFAULT_TOKEN_FILE,
+    DESK_TOKEN_FILE_VARIABLE,
+    DESK_VARIABLE,
     MAX_TOKEN_FILE_BYTES,
     TOKEN_FILE_VARIABLE,
     TokenFile,
@@ -30,7 +33,10 @@ from watchword.client.token_file import (
 )
 
 __all__ = [
+    "DEFAULT_DESK_TOKEN_FILE",
     "DEFAULT_TOKEN_FILE",
+    "DESK_TOKEN_FILE_VARIABLE",
+    "DESK_VARIABLE",
     "MAX_TOKEN_FILE_BYTES",
     "TOKEN_FILE_VARIABLE",
     "DeskRefused",

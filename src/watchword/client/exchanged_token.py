@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ import httpx
 from watchword.client.errors import DeskRefused, DeskUnreachable
 from watchword.client.origin import Origin
 from watchword.client.refusals import presentable
-from watchword.client.token_file import TokenFile, TokenSource
+from watchword.client.token_file import DESK_VARIABLE, TokenFile, TokenSource
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
@@ -56,26 +57,27 @@ class ExchangedToken:
     the target and never a token.
 
     Args:
-        desk: the desk's URL, such as `https://desk.example.com`.
+        desk: the desk's URL, such as `https://desk.example.com`; None: the one of the label
+            `watchword.dev/exchange`, which WATCHWORD_DESK names.
         audience: the service: `namespace/name`, or its derived audience.
         purpose: what the token is for; only routes of that purpose take it. None: no purpose.
         project: the project that it is for; None: none. A project is one of an account.
         account: the account that it is for; None: none.
         scope: what it may do: scopes, or one text with a space between two.
         subject: where the pod's own token comes from, whose audience is the desk; by default
-            `TokenFile.default()`.
+            `TokenFile.of_desk()` for the desk that WATCHWORD_DESK names, else `TokenFile.default()`.
         cache: where tokens are kept beyond this process; by default nowhere.
         verify: as httpx takes it: True, or an `ssl.SSLContext` for a CA of one's own.
         clock: seconds since the epoch.
 
     Raises:
-        ValueError: the desk is no URL, or no scope is named.
+        ValueError: the desk is no URL, or none is named; or no scope is.
         TypeError: `subject` is no token source.
     """
 
     def __init__(
         self,
-        desk: str,
+        desk: str | None,
         audience: str,
         purpose: str | None = None,
         project: str | None = None,
@@ -87,14 +89,14 @@ class ExchangedToken:
         verify: Any = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        Origin.parse(desk.rstrip("/"))
-        self._desk, self._audience = desk.rstrip("/"), audience
+        self._desk, injected = _desk_of(desk)
+        self._audience = audience
         scopes = scope.split() if isinstance(scope, str) else list(scope)
         if not scopes:
             raise ValueError("scope names at least one scope, such as cache:read.")
         self._scope = " ".join(sorted(scopes))
         self._account, self._project, self._purpose = account, project, purpose
-        self._subject = TokenFile.default() if subject is None else subject
+        self._subject = injected if subject is None else subject
         if not callable(getattr(self._subject, "token", None)):
             raise TypeError(f"subject is a source such as TokenFile(path), not {type(subject).__name__}.")
         self._cache, self._verify, self._clock = cache, verify, clock
@@ -283,6 +285,30 @@ def revoke_token(desk: str, token: str, *, verify: Any = True) -> None:
             raise _unreachable(desk, error) from None
     if response.status_code != 200:
         raise _refused(desk, response, content, token)
+
+
+def _desk_of(given: str | None) -> tuple[str, TokenFile]:
+    """A desk's URL, and the file of the token that this pod has for it.
+
+    A token that was injected for one desk is sent to no other one.
+    """
+    named = os.environ.get(DESK_VARIABLE, "").rstrip("/")
+    desk = named if given is None else given.rstrip("/")
+    if not desk:
+        raise ValueError(
+            f"No desk is named: {DESK_VARIABLE} is not set. Give the desk's URL, or label the pod "
+            "watchword.dev/exchange: NAMESPACE.DESK."
+        )
+    origin = Origin.parse(desk)
+    is_injected = bool(named) and (given is None or _is_origin(named, origin))
+    return desk, TokenFile.of_desk() if is_injected else TokenFile.default()
+
+
+def _is_origin(text: str, origin: Origin) -> bool:
+    try:
+        return Origin.parse(text) == origin
+    except ValueError:
+        return False
 
 
 def _owner_of(subject: str) -> list[str]:

@@ -26,6 +26,9 @@ from watchword.client.errors import (
 
 DEFAULT_TOKEN_FILE: Final = "/var/run/secrets/watchword.dev/token"  # noqa: S105 - a path, not a secret
 TOKEN_FILE_VARIABLE: Final = "WATCHWORD_TOKEN_FILE"  # noqa: S105 - a name, not a secret
+DEFAULT_DESK_TOKEN_FILE: Final = "/var/run/secrets/desk.watchword.dev/token"  # noqa: S105 - as above
+DESK_TOKEN_FILE_VARIABLE: Final = "WATCHWORD_DESK_TOKEN_FILE"  # noqa: S105 - as above
+DESK_VARIABLE: Final = "WATCHWORD_DESK"
 # The longest token that a gate reads (docs/reference/reasons.md, check 3).
 MAX_TOKEN_FILE_BYTES: Final = 8192
 
@@ -38,11 +41,13 @@ _LOOKS_LIKE_A_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-
 
 _MOUNT: Final = (
     "Mount a projected token there: a volume with projected.sources[].serviceAccountToken, whose audience is "
-    "one of the called service's audiences and whose path is the file's name."
+    "one of the called service's audiences (of a token to exchange: the desk's status.audience) and whose "
+    "path is the file's name."
 )
 _INJECTION: Final = (
     "Where Watchword's injection does that for you, this pod was not injected: it lacks the label "
-    "watchword.dev/call, or was created before the label or the webhook was there; create it again."
+    "watchword.dev/call (of a token to exchange: watchword.dev/exchange), or was created before the label or "
+    "the webhook was there; create it again."
 )
 
 _Version = tuple[int, int, int, int, int]
@@ -103,6 +108,17 @@ class TokenFile:
             ValueError: the variable is set, but not to a path (see TokenFile); nor is the empty text one.
         """
         return cls(environ.get(TOKEN_FILE_VARIABLE, DEFAULT_TOKEN_FILE), clock=clock)
+
+    @classmethod
+    def of_desk(
+        cls, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.time
+    ) -> "TokenFile":
+        """The file named by WATCHWORD_DESK_TOKEN_FILE, else /var/run/secrets/desk.watchword.dev/token.
+
+        Raises:
+            ValueError: the variable is set, but not to a path (see TokenFile); nor is the empty text one.
+        """
+        return cls(environ.get(DESK_TOKEN_FILE_VARIABLE, DEFAULT_DESK_TOKEN_FILE), clock=clock)
 
     def __repr__(self) -> str:
         """The path, never the token."""

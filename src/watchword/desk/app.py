@@ -95,7 +95,7 @@ class DeskApp:
                 extra={"error_type": type(error).__name__, "request_id": facts.request_id},
             )
             answer = refusal_answer(refuse(DeskReason.INTERNAL_ERROR), facts.request_id)
-        self._desk.metrics.answers.labels(name, answer.reason).inc()
+        self._desk.metrics.answered(name, answer.reason)
         await send_answer(send, answer, facts.request_id, head_only=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, facts: RequestFacts) -> tuple[str, Answer]:

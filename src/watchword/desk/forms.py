@@ -9,6 +9,7 @@ checked as one thing and acted on as another.
 import re
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -20,9 +21,23 @@ MAX_PARAMETERS: Final = 32
 _MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 # RFC 8693, section 2.1: of all parameters only these two may be sent several times.
 _REPEATABLE: Final = frozenset({"audience", "resource"})
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_BYTES: Final = {b"%02x" % each: bytes((each,)) for each in range(256)}
+# As callers write them; any other spelling of one, or another name, is decoded.
+_NAMES: Final = {
+    name.encode(): name
+    for name in (
+        *(
+            "grant_type",
+            "subject_token",
+            "subject_token_type",
+            "requested_token_type",
+            "audience",
+            "resource",
+        ),
+        *("scope", "account", "project", "purpose", "authorization_details", "token", "token_type_hint"),
+        *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
+    )
+}
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -75,7 +90,7 @@ def parse_form(body: bytes, content_types: Sequence[bytes]) -> Form | DeskRefusa
         return refuse(DeskReason.MALFORMED_FORM, f"The form has more than {MAX_PARAMETERS} parameters.")
     for part in body.split(b"&"):
         name_part, equals, value_part = part.partition(b"=")
-        name, value = _decoded(name_part), _decoded(value_part)
+        name, value = _NAMES.get(name_part) or _decoded(name_part), _decoded(value_part)
         if not equals or not name or value is None:
             return refuse(DeskReason.MALFORMED_FORM)
         values.setdefault(name, []).append(value)
@@ -104,14 +119,10 @@ def _decoded(part: bytes) -> str | None:
     if b"%" in raw:
         if _BROKEN_ESCAPE.search(raw):
             return None
-        raw = _ESCAPE.sub(_byte_of, raw)
+        raw = unquote_to_bytes(raw)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return None
     # Line breaks between the members of JSON are the only ones that someone could mean, and no one has to.
     return text if text.isprintable() else None
-
-
-def _byte_of(escape: re.Match[bytes]) -> bytes:
-    return _BYTES[escape[1].lower()]

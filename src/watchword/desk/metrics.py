@@ -10,6 +10,8 @@ class DeskMetrics:
     """The desk's metrics in a registry of their own."""
 
     def __init__(self) -> None:
+        # The library checks the labels' values each time; these are few and always the same.
+        self._answers: dict[tuple[str, str], Counter] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
         self.answers = Counter(
@@ -58,6 +60,13 @@ class DeskMetrics:
             "When the list of revocations was last handed on, in seconds since the epoch; 0: never.",
             registry=self.registry,
         )
+
+    def answered(self, endpoint: str, reason: str) -> None:
+        """Count an answer; both are words of the desk's own, of which there are few."""
+        counter = self._answers.get((endpoint, reason))
+        if counter is None:
+            counter = self._answers[endpoint, reason] = self.answers.labels(endpoint, reason)
+        counter.inc()
 
     def head(self, head: Head) -> None:
         """Note the newest entry of the audit log."""

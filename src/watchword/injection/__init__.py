@@ -5,12 +5,13 @@ The webhook, `watchword inject` and the docs' snippet are made by this one piece
 same whichever way it came to be. A pod that cannot be injected correctly is refused, never half done.
 """
 
-from watchword.injection.facts import ServiceFacts, World
+from watchword.injection.facts import DeskFacts, ServiceFacts, World
 from watchword.injection.pod import Injected, NothingAsked, inject
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
 
 __all__ = [
+    "DeskFacts",
     "Injected",
     "InjectionRefusal",
     "InjectionSettings",

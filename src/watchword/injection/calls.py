@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The token of a caller: which services a pod wants to call, and the projected volume that lets it.
+"""The tokens of a caller: which services a pod wants to call, and with which audiences.
 
 One token is for one service: its audience is computed from where that service is, never read from an object,
 so that no callee can have its callers' tokens made for someone else.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -78,37 +77,37 @@ def calls_of(
     return found
 
 
-def token_volume(calls: list[Call]) -> dict[str, Any]:
-    """The projected volume (Kubernetes, "Projected volumes"): one audience a source."""
-    sources = [
-        {
-            "serviceAccountToken": {
-                "audience": call.audience,
-                "expirationSeconds": call.seconds,
-                "path": call.path,
-            }
-        }
-        for call in calls
-    ]
-    return {"name": names.TOKEN_VOLUME, "projected": {"defaultMode": 0o444, "sources": sources}}
+def cluster_unknown(field: str, place: Place) -> InjectionRefusal:
+    """Why no token can be minted where it is not known which cluster this is."""
+    detail = f"the audience of {place[0]}/{place[1]} has the cluster's id in it, which is not known"
+    remedy = "give --cluster-id (`kubectl get namespace kube-system -o jsonpath={.metadata.uid}`)"
+    return InjectionRefusal(RefusalCode.CLUSTER_UNKNOWN, field, detail, remedy)
+
+
+def audience_unpublished(field: str, place: Place, said: str, remedy: str) -> InjectionRefusal:
+    """Why no token can be minted for what is not known to accept its derived audience.
+
+    Args:
+        field: the field that names it.
+        place: its namespace and name.
+        said: its `status.audience`.
+        remedy: what would be right.
+    """
+    detail = f"status.audience of {place[0]}/{place[1]} is " + (f"{said[:256]!a}" if said else "empty")
+    return InjectionRefusal(RefusalCode.AUDIENCE_NOT_PUBLISHED, field, detail, remedy)
 
 
 def _unpublished(field: str, place: Place, service: ServiceFacts, world: World) -> InjectionRefusal | None:
     """Why no token can be minted for a service: its gates are not known to accept the derived audience."""
-    namespace, name = place
     if not world.cluster_id:
-        detail = f"the audience of {namespace}/{name} has the cluster's id in it, which is not known"
-        remedy = "give --cluster-id (`kubectl get namespace kube-system -o jsonpath={.metadata.uid}`)"
-        return InjectionRefusal(RefusalCode.CLUSTER_UNKNOWN, field, detail, remedy)
+        return cluster_unknown(field, place)
     if service.published_audience in (None, world.audience_of(place)):
         return None
-    said = service.published_audience
-    detail = f"status.audience of {namespace}/{name} is " + (f"{said[:256]!a}" if said else "empty")
     remedy = (
         f"wait for the operator, or see why it does not publish the service: its gates must accept "
         f"{world.audience_of(place)} before a token is minted for it"
     )
-    return InjectionRefusal(RefusalCode.AUDIENCE_NOT_PUBLISHED, field, detail, remedy)
+    return audience_unpublished(field, place, service.published_audience or "", remedy)
 
 
 def _asked(labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[tuple[str, Place | None]]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What injection looks things up in: the services, who is trusted, and which namespaces take part.
+"""What injection looks things up in: the services and desks, who is trusted, which namespaces take part.
 
-Only what injection needs of a service is kept, so that a ProtectedService with fields of a newer release is
-still known to a webhook of an older one.
+Only what injection needs of them is kept, so that a ProtectedService with fields of a newer release is still
+known to a webhook of an older one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from watchword.trust import ProtectedService, TrustedWorkload
-from watchword.trust.derived_audience import derived_audience
+from watchword.trust.api.v1alpha1 import TokenDesk
+from watchword.trust.derived_audience import derived_audience, desk_audience
 
 Place = tuple[str, str]
 Trust = tuple[str, str, str, str]
@@ -58,6 +59,28 @@ class ServiceFacts(msgspec.Struct, frozen=True):
         )
 
 
+class DeskFacts(msgspec.Struct, frozen=True):
+    """A TokenDesk, as far as pods are concerned.
+
+    Attributes:
+        namespace: its namespace.
+        name: its name.
+        issuer: its URL, where it answers.
+        published_audience: `status.audience`, which it has where it counts; None: read offline, where there
+            is no status. It is compared with the derived audience and never minted.
+    """
+
+    namespace: str
+    name: str
+    issuer: str
+    published_audience: str | None = None
+
+    @classmethod
+    def of(cls, desk: TokenDesk) -> "DeskFacts":
+        """What matters of a whole resource."""
+        return cls(desk.metadata.namespace, desk.metadata.name, desk.spec.issuer)
+
+
 def trust_of(workload: TrustedWorkload) -> Trust:
     """Whom a workload trusts for which service, as `World.trusted` has it."""
     spec = workload.spec
@@ -73,12 +96,14 @@ class World(msgspec.Struct, frozen=True):
         enabled_namespaces: namespaces whose pods may be given a gate.
         trusted: (namespace, service, ServiceAccount's namespace, its name) of each TrustedWorkload.
         cluster_id: the UID of the `kube-system` Namespace; empty: not known, and no token can be minted.
+        desks: the TokenDesks where they count, by namespace and name.
     """
 
     services: Mapping[Place, ServiceFacts]
     enabled_namespaces: frozenset[str] = frozenset()
     trusted: frozenset[Trust] = frozenset()
     cluster_id: str = ""
+    desks: Mapping[Place, DeskFacts] = {}
 
     @classmethod
     def of(
@@ -87,14 +112,17 @@ class World(msgspec.Struct, frozen=True):
         workloads: Iterable[TrustedWorkload],
         enabled_namespaces: Iterable[str],
         cluster_id: str = "",
+        desks: Iterable[TokenDesk] = (),
     ) -> "World":
         """What whole resources say."""
         facts = [ServiceFacts.of(each) for each in services]
+        of_desks = [DeskFacts.of(each) for each in desks]
         return cls(
             services={(each.namespace, each.name): each for each in facts},
             enabled_namespaces=frozenset(enabled_namespaces),
             trusted=frozenset(map(trust_of, workloads)),
             cluster_id=cluster_id,
+            desks={(each.namespace, each.name): each for each in of_desks},
         )
 
     def audience_of(self, place: Place) -> str:
@@ -104,6 +132,14 @@ class World(msgspec.Struct, frozen=True):
             ValueError: the cluster is not known.
         """
         return derived_audience(self.cluster_id, *place)
+
+    def desk_audience_of(self, place: Place) -> str:
+        """The audience that tokens for a desk are minted with: computed, whatever its object says.
+
+        Raises:
+            ValueError: the cluster is not known.
+        """
+        return desk_audience(self.cluster_id, *place)
 
     def selecting(self, namespace: str, labels: Mapping[str, str]) -> list[ServiceFacts]:
         """The services of a namespace that select a pod with these labels, by name."""

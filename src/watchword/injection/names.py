@@ -2,7 +2,8 @@
 """The labels, annotations, paths and names of injection: what people type, and what appears in their pods.
 
 A label's value holds no slash (Kubernetes, "Syntax and character set"), so a called service is written
-`NAMESPACE.SERVICE`: a namespace's name has no dot, which makes the first one the border.
+`NAMESPACE.SERVICE`, and a desk `NAMESPACE.DESK`: a namespace's name has no dot, which makes the first one the
+border.
 """
 
 from typing import Final
@@ -21,6 +22,8 @@ CALL_LABEL: Final = "watchword.dev/call"
 CALL_BY_ANNOTATION: Final = "enabled"
 # On a pod with CALL_LABEL: further services, as NAMESPACE/SERVICE, separated by commas.
 CALLS_ANNOTATION: Final = "watchword.dev/calls"
+# On a pod: give it a token for this TokenDesk, which it exchanges for narrower ones.
+EXCHANGE_LABEL: Final = "watchword.dev/exchange"
 # On a pod with GATE_LABEL.
 MODE_ANNOTATION: Final = "watchword.dev/gate-mode"
 # On a pod with a gate: what the app speaks, `http` (HTTP/1.1, the default) or `h2c` (HTTP/2 alone: gRPC).
@@ -55,6 +58,7 @@ API_VOLUME: Final = "watchword-api-access"
 USAGE_VOLUME: Final = "watchword-usage"
 TLS_VOLUME: Final = "watchword-tls"
 TOKEN_VOLUME: Final = "watchword-token"  # noqa: S105 - a volume's name
+DESK_TOKEN_VOLUME: Final = "watchword-desk-token"  # noqa: S105 - a volume's name
 
 BUNDLE_FOLDER: Final = "/var/run/watchword/bundle"
 USAGE_FOLDER: Final = "/var/run/watchword/usage"
@@ -64,6 +68,11 @@ API_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_FOLDER: Final = "/var/run/secrets/watchword.dev"  # noqa: S105 - a path
 TOKEN_FILE: Final = "token"  # noqa: S105 - a file's name
 TOKEN_VARIABLE: Final = "WATCHWORD_TOKEN_FILE"  # noqa: S105 - a variable's name
+# A folder next to that one: a volume cannot be mounted inside of another one that is read-only.
+DESK_TOKEN_FOLDER: Final = "/var/run/secrets/desk.watchword.dev"  # noqa: S105 - a path
+DESK_TOKEN_VARIABLE: Final = "WATCHWORD_DESK_TOKEN_FILE"  # noqa: S105 - a variable's name
+# Where the desk answers.
+DESK_VARIABLE: Final = "WATCHWORD_DESK"
 # kubelet's floor for a projected token (Kubernetes, ServiceAccountTokenProjection.expirationSeconds).
 MIN_TOKEN_SECONDS: Final = 600
 TOKEN_SECONDS: Final = 3600

@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pod: what it asks for by its labels, and the pod that it becomes.
 
-The pod's own containers stay as they were, but for the token's mount and its variable in a caller. A second
+The pod's own containers stay as they were, but for a token's mount and its variables. A second
 pass over a pod that was injected changes nothing, because admission may call a webhook twice.
 """
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from watchword.injection import names
 from watchword.injection.app_probes import app_probes
-from watchword.injection.calls import Call, calls_of, token_volume
+from watchword.injection.calls import Call, calls_of
+from watchword.injection.exchanges import exchange_of
 from watchword.injection.facts import ServiceFacts, World
 from watchword.injection.gate_container import is_proxying, sidecar, sidecar_volumes
 from watchword.injection.gate_resources import gate_resources
 from watchword.injection.pod_form import PodShape
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 from watchword.injection.settings import InjectionSettings
+from watchword.injection.token_mounts import mount_of_calls, mount_of_exchange, taken_volumes
 from watchword.trust.names import is_object_name
 
 Pod = dict[str, Any]
-_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+# What a pod may be given, by what says so afterwards, and the label that asks for it.
+_LABELS: Final = {"gate": names.GATE_LABEL, "token": names.CALL_LABEL, "exchange": names.EXCHANGE_LABEL}
 
 
 class Injected(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ def inject(
     Args:
         pod: a Pod object, or a pod template with `metadata` and `spec`.
         namespace: where it is created; what the object itself says is not looked at.
-        world: the services to look in.
+        world: the services and desks to look in.
         settings: how gates are injected here.
         replicas: how many pods like this one its owner asks for; None: only what the pod itself tells of it.
     """
@@ -60,27 +63,19 @@ def inject(
         detail = f"it is not a pod: {error}"
         return InjectionRefusal(RefusalCode.NOT_A_POD, "pod", detail, "send a v1 Pod")
     labels, annotations = shape.metadata.labels or {}, shape.metadata.annotations or {}
-    for name in (names.GATE_LABEL, names.CALL_LABEL):
-        if name in annotations and name not in labels:
-            detail = "it is an annotation, which no admission webhook is asked by"
-            remedy = f"write {name} under metadata.labels of the pod"
-            field = f"metadata.annotations[{name}]"
-            return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
-    if names.CALLS_ANNOTATION in annotations and names.CALL_LABEL not in labels:
-        detail = "without the label no admission webhook is asked, and no token is made"
-        remedy = f"label the pod {names.CALL_LABEL}: {names.CALL_BY_ANNOTATION}, or NAMESPACE.SERVICE"
-        field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
-        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    misplaced = _misplaced(labels, annotations)
+    if misplaced is not None:
+        return misplaced
     # The annotation alone is the author's word: only what is there was injected.
     said = set(annotations.get(names.INJECTED_ANNOTATION, "").split(","))
-    done = {
-        part
-        for part, is_there in (("gate", shape.has_gate()), ("token", shape.has_volume(names.TOKEN_VOLUME)))
-        if part in said and is_there
+    there = {
+        "gate": shape.has_gate(),
+        "token": shape.has_volume(names.TOKEN_VOLUME),
+        "exchange": shape.has_volume(names.DESK_TOKEN_VOLUME),
     }
-    wants_gate = names.GATE_LABEL in labels and "gate" not in done
-    wants_token = names.CALL_LABEL in labels and "token" not in done
-    if not wants_gate and not wants_token:
+    done = {part for part, is_there in there.items() if part in said and is_there}
+    wanted = {part for part, label in _LABELS.items() if label in labels} - done
+    if not wanted:
         return NothingAsked()
     other_os = shape.field_of_other_os()
     if other_os is not None:
@@ -88,7 +83,7 @@ def inject(
         return InjectionRefusal(RefusalCode.NOT_LINUX, other_os, detail, "remove Watchword's labels")
     after = copy.deepcopy(pod)
     warnings: list[str] = []
-    if wants_gate:
+    if "gate" in wanted:
         added = _add_gate(after, shape, namespace, world, settings)
         if isinstance(added, InjectionRefusal):
             return added
@@ -99,18 +94,56 @@ def inject(
         if apart is not None:
             return apart
         warnings += _unbound(protected, shape.spec.service_account_name)
-        done.add("gate")
-    if wants_token:
+    if wanted - {"gate"}:
+        of_tokens = _add_tokens(after, shape, namespace, world, wanted)
+        if isinstance(of_tokens, InjectionRefusal):
+            return of_tokens
+        warnings += of_tokens
+    given = after["metadata"].get("annotations") or {}
+    after["metadata"]["annotations"] = {**given, names.INJECTED_ANNOTATION: ",".join(sorted(done | wanted))}
+    return Injected(after, tuple(warnings))
+
+
+def _misplaced(labels: Mapping[str, str], annotations: Mapping[str, str]) -> InjectionRefusal | None:
+    """Why an annotation asks for nothing: no admission webhook is asked by one."""
+    for name in _LABELS.values():
+        if name in annotations and name not in labels:
+            detail = "it is an annotation, which no admission webhook is asked by"
+            remedy = f"write {name} under metadata.labels of the pod"
+            field = f"metadata.annotations[{name}]"
+            return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    if names.CALLS_ANNOTATION in annotations and names.CALL_LABEL not in labels:
+        detail = "without the label no admission webhook is asked, and no token is made"
+        remedy = f"label the pod {names.CALL_LABEL}: {names.CALL_BY_ANNOTATION}, or NAMESPACE.SERVICE"
+        field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
+        return InjectionRefusal(RefusalCode.BAD_LABEL, field, detail, remedy)
+    return None
+
+
+def _add_tokens(
+    pod: Pod, shape: PodShape, namespace: str, world: World, wanted: set[str]
+) -> list[str] | InjectionRefusal:
+    """Add the tokens that are wanted; returns what the pod's author should know."""
+    labels, annotations = shape.metadata.labels or {}, shape.metadata.annotations or {}
+    account = shape.spec.service_account_name or "default"
+    warnings: list[str] = []
+    if "token" in wanted:
         calls = calls_of(labels, annotations, world)
-        refusal = calls if isinstance(calls, InjectionRefusal) else _add_token(after, shape, calls)
+        if isinstance(calls, InjectionRefusal):
+            return calls
+        refusal = mount_of_calls(calls).add_to(pod, shape)
         if refusal is not None:
             return refusal
-        assert not isinstance(calls, InjectionRefusal)  # noqa: S101 - for the type checker: just returned
-        warnings += _untrusted(calls, namespace, shape.spec.service_account_name, world)
-        done.add("token")
-    given = after["metadata"].get("annotations") or {}
-    after["metadata"]["annotations"] = {**given, names.INJECTED_ANNOTATION: ",".join(sorted(done))}
-    return Injected(after, tuple(warnings))
+        warnings += _untrusted(calls, namespace, account, world)
+    if "exchange" in wanted:
+        exchange = exchange_of(labels, world)
+        if isinstance(exchange, InjectionRefusal):
+            return exchange
+        refusal = mount_of_exchange(exchange).add_to(pod, shape)
+        if refusal is not None:
+            return refusal
+        warnings += _trusted_by_none(namespace, account, world)
+    return warnings
 
 
 def _add_gate(
@@ -210,42 +243,7 @@ def _taken(
                 remedy = "let the container listen on spec.upstreamPort of its ProtectedService"
                 field = f"{path}.ports[{place}].containerPort"
                 return InjectionRefusal(RefusalCode.PORT_TAKEN, field, detail, remedy)
-    return _taken_volumes(shape, {volume["name"] for volume in volumes})
-
-
-def _taken_volumes(shape: PodShape, ours: set[str]) -> InjectionRefusal | None:
-    for place, volume in enumerate(shape.spec.volumes or ()):
-        if volume.name in ours:
-            detail = f"a volume is called {volume.name} already"
-            field = f"spec.volumes[{place}].name"
-            return InjectionRefusal(RefusalCode.NAME_TAKEN, field, detail, "give it another name")
-    return None
-
-
-def _add_token(pod: Pod, shape: PodShape, calls: list[Call]) -> InjectionRefusal | None:
-    taken = _taken_volumes(shape, {names.TOKEN_VOLUME})
-    if taken is not None:
-        return taken
-    for path, container in shape.containers():
-        for place, mount in enumerate(container.volume_mounts or ()):
-            if mount.mount_path.rstrip("/") == names.TOKEN_FOLDER:
-                detail = f"something is mounted at {names.TOKEN_FOLDER} already"
-                field = f"{path}.volumeMounts[{place}].mountPath"
-                remedy = f"mount it elsewhere, or remove the label {names.CALL_LABEL}"
-                return InjectionRefusal(RefusalCode.PATH_TAKEN, field, detail, remedy)
-    pod["spec"]["volumes"] = [*(pod["spec"].get("volumes") or []), token_volume(calls)]
-    added = {"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_FOLDER, "readOnly": True}
-    variable = {"name": names.TOKEN_VARIABLE, "value": f"{names.TOKEN_FOLDER}/{names.TOKEN_FILE}"}
-    for field in _CONTAINERS:
-        for container in pod["spec"].get(field) or []:
-            if container["name"] == names.GATE_CONTAINER:
-                continue
-            container["volumeMounts"] = [*(container.get("volumeMounts") or []), added]
-            given = container.get("env") or []
-            # What the author wrote stands: the SDK then reads the file that it names.
-            if not any(each["name"] == names.TOKEN_VARIABLE for each in given):
-                container["env"] = [*given, variable]
-    return None
+    return taken_volumes(shape, {volume["name"] for volume in volumes})
 
 
 def _usage_apart(
@@ -282,11 +280,18 @@ def _unbound(service: ServiceFacts, account: str | None) -> Iterator[str]:
         )
 
 
-def _untrusted(calls: list[Call], namespace: str, account: str | None, world: World) -> Iterator[str]:
-    account = account or "default"
+def _untrusted(calls: list[Call], namespace: str, account: str, world: World) -> Iterator[str]:
     for call in calls:
         if (*call.place, namespace, account) not in world.trusted:
             yield (
                 f"{call.place[0]}/{call.place[1]} trusts no workload {namespace}/{account} yet: "
                 "its gate will answer 403 unknown_workload until a TrustedWorkload says so."
             )
+
+
+def _trusted_by_none(namespace: str, account: str, world: World) -> Iterator[str]:
+    if not any((where, name) == (namespace, account) for _, _, where, name in world.trusted):
+        yield (
+            f"no service trusts the workload {namespace}/{account} yet: the desk will answer "
+            "target_unavailable until a TrustedWorkload says so."
+        )

@@ -12,6 +12,8 @@ from watchword.injection.names import (
     CALL_BY_ANNOTATION,
     CALL_LABEL,
     CALLS_ANNOTATION,
+    DESK_TOKEN_VOLUME,
+    EXCHANGE_LABEL,
     GATE_CONTAINER,
     GATE_LABEL,
     TOKEN_VOLUME,
@@ -20,8 +22,8 @@ from watchword.injection.names import (
 Spec = dict[str, Any]
 PODS_POLICY: Final = "pods.injection.watchword.dev"
 WORKLOADS_POLICY: Final = "workloads.injection.watchword.dev"
-_ASKS: Final = f"['{GATE_LABEL}', '{CALL_LABEL}']"
-_ASKS_IN_VAIN: Final = f"['{GATE_LABEL}', '{CALL_LABEL}', '{CALLS_ANNOTATION}']"
+_ASKS: Final = f"['{GATE_LABEL}', '{CALL_LABEL}', '{EXCHANGE_LABEL}']"
+_ASKS_IN_VAIN: Final = f"['{GATE_LABEL}', '{CALL_LABEL}', '{EXCHANGE_LABEL}', '{CALLS_ANNOTATION}']"
 _WRITES: Final = ["CREATE", "UPDATE"]
 # Argo's Rollout is the one kind of others that has its template where Kubernetes' own have it.
 _WORKLOADS: Final = (
@@ -60,22 +62,19 @@ def pods_policy_spec() -> Spec:
                 "messageExpression": _message(GATE_LABEL, "a gate", "it would run unprotected"),
                 "reason": "Invalid",
             },
-            {
-                "expression": (
-                    f"!({labels}'{CALL_LABEL}' in object.metadata.labels) || (has(object.spec.volumes) "
-                    f"&& object.spec.volumes.exists(each, each.name == '{TOKEN_VOLUME}'))"
-                ),
-                "messageExpression": _message(CALL_LABEL, "a token", "its calls would be refused"),
-                "reason": "Invalid",
-            },
+            _demand(CALL_LABEL, TOKEN_VOLUME, "a token", "its calls would be refused"),
+            _demand(
+                EXCHANGE_LABEL, DESK_TOKEN_VOLUME, "a token to exchange", "it would have none for its desk"
+            ),
             {
                 "expression": (
                     f"{_ASKS}.all(name, !(has(object.metadata.annotations) && name in "
                     f"object.metadata.annotations) || ({labels}name in object.metadata.labels))"
                 ),
                 "message": (
-                    f"metadata.annotations: {GATE_LABEL} and {CALL_LABEL} are labels; as annotations they "
-                    "ask for nothing. Remedy: write them under metadata.labels of the pod template."
+                    f"metadata.annotations: {GATE_LABEL}, {CALL_LABEL} and {EXCHANGE_LABEL} are labels; as "
+                    "annotations they ask for nothing. Remedy: write them under metadata.labels of the pod "
+                    "template."
                 ),
                 "reason": "Invalid",
             },
@@ -134,13 +133,25 @@ def workloads_policy_spec() -> Spec:
                     f"{_ASKS}.all(name, !{asks_now} || {new} || ({is_update} && {asked_before} && !{old}))"
                 ),
                 "message": (
-                    f"metadata.labels: {GATE_LABEL} or {CALL_LABEL} is on this object and not on the pods "
-                    "that it makes, which would be given nothing. Remedy: write it under "
+                    f"metadata.labels: {GATE_LABEL}, {CALL_LABEL} or {EXCHANGE_LABEL} is on this object and "
+                    "not on the pods that it makes, which would be given nothing. Remedy: write it under "
                     "metadata.labels of the pod template, or remove it."
                 ),
                 "reason": "Invalid",
             }
         ],
+    }
+
+
+def _demand(label: str, volume: str, what: str, consequence: str) -> dict[str, Any]:
+    """A pod with a label has the volume of what it asks for."""
+    return {
+        "expression": (
+            f"!(has(object.metadata.labels) && '{label}' in object.metadata.labels) || "
+            f"(has(object.spec.volumes) && object.spec.volumes.exists(each, each.name == '{volume}'))"
+        ),
+        "messageExpression": _message(label, what, consequence),
+        "reason": "Invalid",
     }
 
 

@@ -14,6 +14,7 @@ class RefusalCode(StrEnum):
     NO_SERVICE = "NoService"
     SEVERAL_SERVICES = "SeveralServices"
     SERVICE_NOT_FOUND = "ServiceNotFound"
+    DESK_NOT_FOUND = "DeskNotFound"
     AUDIENCE_NOT_PUBLISHED = "AudienceNotPublished"
     CLUSTER_UNKNOWN = "ClusterUnknown"
     SEVERAL_REPLICAS = "SeveralReplicas"

@@ -41,6 +41,7 @@ _WANTING: Final = frozenset(
         RefusalCode.NAMESPACE_NOT_ENABLED,
         RefusalCode.NO_SERVICE,
         RefusalCode.SERVICE_NOT_FOUND,
+        RefusalCode.DESK_NOT_FOUND,
         RefusalCode.LIFETIME_TOO_SHORT,
         RefusalCode.AUDIENCE_NOT_PUBLISHED,
         RefusalCode.SEVERAL_SERVICES,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the webhook knows of the cluster, kept by four watches, and one look more before it says no.
+"""What the webhook knows of the cluster, kept by its watches, and one look more before it says no.
 
 A service that was made in the same second may not be in the caches yet. A yes needs none of that; only a no
 for want of something is worth asking the API server about, within a bound.
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from watchword.injection import ServiceFacts, World
+from watchword.injection import DeskFacts, ServiceFacts, World
 from watchword.injection.facts import Trust
 from watchword.injection.names import NAMESPACE_LABEL, NAMESPACE_VALUE
 from watchword.kube.watch import Endpoint, ObjectMeta, Part, PartialObject, Removed, Resource, Upserted, Watch
@@ -70,6 +70,16 @@ class _Workload(Part, frozen=True):
     spec: _WorkloadSpec
 
 
+class _DeskSpec(Part, frozen=True):
+    issuer: str
+
+
+class _Desk(Part, frozen=True):
+    metadata: ObjectMeta
+    spec: _DeskSpec
+    status: _Status = _Status()
+
+
 def _facts(service: _Service) -> ServiceFacts:
     spec = service.spec
     return ServiceFacts(
@@ -85,6 +95,11 @@ def _facts(service: _Service) -> ServiceFacts:
     )
 
 
+def _desk_facts(desk: _Desk) -> DeskFacts:
+    metadata = desk.metadata
+    return DeskFacts(metadata.namespace, metadata.name, desk.spec.issuer, desk.status.audience)
+
+
 def _trust(workload: _Workload) -> Trust:
     spec, account = workload.spec, workload.spec.service_account
     return workload.metadata.namespace, spec.service_ref.name, account.namespace, account.name
@@ -92,6 +107,7 @@ def _trust(workload: _Workload) -> Trust:
 
 SERVICES: Final = Resource(group=API_GROUP, version=_VERSION, plural="protectedservices")
 WORKLOADS: Final = Resource(group=API_GROUP, version=_VERSION, plural="trustedworkloads")
+DESKS: Final = Resource(group=API_GROUP, version=_VERSION, plural="tokendesks")
 NAMESPACES: Final = Resource(
     plural="namespaces", label_selector=f"{NAMESPACE_LABEL}={NAMESPACE_VALUE}", metadata_only=True
 )
@@ -100,23 +116,37 @@ CLUSTER: Final = Resource(plural="namespaces", field_selector="metadata.name=kub
 
 
 class Caches:
-    """The cluster as four watches show it. Belongs to one event loop."""
+    """The cluster as its watches show it. Belongs to one event loop."""
 
-    def __init__(self, endpoint: Endpoint, window_seconds: float = 120.0) -> None:
-        """Read from an API server."""
+    def __init__(
+        self, endpoint: Endpoint, window_seconds: float = 120.0, *, desk_namespace: str = ""
+    ) -> None:
+        """Read from an API server.
+
+        Args:
+            endpoint: the API server.
+            window_seconds: how long one watch request lasts.
+            desk_namespace: the one namespace in which TokenDesks count, and are read; empty: there are none.
+        """
         self._endpoint, self._window_seconds = endpoint, window_seconds
         self._services = self._watch(SERVICES, _Service, _facts)
         self._workloads = self._watch(WORKLOADS, _Workload, _trust)
         self._namespaces = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
         self._cluster = self._watch(CLUSTER, PartialObject, lambda each: each.metadata.uid)
+        # No other namespace's are read: a TokenDesk elsewhere speaks for no desk.
+        self._desks_there = (
+            msgspec.structs.replace(DESKS, namespace=desk_namespace) if desk_namespace else None
+        )
+        self._desks = None if self._desks_there is None else self._desk_watch(self._desks_there)
         # Made again only after something changed: 10,000 workloads are many for each pod.
         self._world: World | None = None
         self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     @property
     def watches(self) -> tuple[Watch[Any], ...]:
-        """All four, for readiness and metrics."""
-        return self._services, self._workloads, self._namespaces, self._cluster
+        """All of them, for readiness and metrics."""
+        of_desks = () if self._desks is None else (self._desks,)
+        return self._services, self._workloads, self._namespaces, self._cluster, *of_desks
 
     @property
     def is_warm(self) -> bool:
@@ -137,6 +167,7 @@ class Caches:
                 enabled_namespaces=frozenset(self._namespaces.known.values()),
                 trusted=frozenset(self._workloads.known.values()),
                 cluster_id=self._cluster_id,
+                desks=_by_place(self._desks),
             )
         return self._world
 
@@ -145,7 +176,7 @@ class Caches:
         await asyncio.gather(*(self._keep(each) for each in self.watches))
 
     async def look_again(self, namespaces: frozenset[str]) -> World:
-        """What is known, with the services of these namespaces, and who takes part, as they are this moment.
+        """What is known, with these namespaces' services, who takes part, and the desks, as they are now.
 
         Where the API server does not answer in time, what is known already.
         """
@@ -154,9 +185,11 @@ class Caches:
             for each in sorted(namespaces)
         ]
         participants = self._watch(NAMESPACES, PartialObject, lambda each: each.metadata.name)
+        desks = None if self._desks_there is None else self._desk_watch(self._desks_there)
+        others_too = (participants,) if desks is None else (participants, desks)
         try:
             async with asyncio.timeout(LOOK_SECONDS), self._looks:
-                await asyncio.gather(*(_list_once(each) for each in (*looked, participants)))
+                await asyncio.gather(*(_list_once(each) for each in (*looked, *others_too)))
         except TimeoutError:
             LOGGER.warning("a second look took too long; the caches decide")
             return self.world
@@ -168,7 +201,11 @@ class Caches:
             enabled_namespaces=frozenset(participants.known.values()),
             trusted=known.trusted,
             cluster_id=known.cluster_id,
+            desks=_by_place(desks),
         )
+
+    def _desk_watch(self, resource: Resource) -> Watch[Any]:
+        return self._watch(resource, _Desk, _desk_facts)
 
     def _watch(self, resource: Resource, kind: type[Any], keep: Any) -> Watch[Any]:
         return Watch(self._endpoint, resource, kind, keep, window_seconds=self._window_seconds)
@@ -177,6 +214,11 @@ class Caches:
         async for event in watch.events():
             if isinstance(event, Upserted | Removed):
                 self._world = None
+
+
+def _by_place(desks: Watch[Any] | None) -> dict[tuple[str, str], DeskFacts]:
+    found: Iterable[DeskFacts] = () if desks is None else desks.known.values()
+    return {(each.namespace, each.name): each for each in found}
 
 
 async def _list_once(watch: Watch[Any]) -> None:

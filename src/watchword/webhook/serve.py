@@ -66,6 +66,7 @@ class WebhookSettings:
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics.
         injection: how gates are injected.
         log_level: DEBUG, INFO, WARNING or ERROR.
+        desk_namespace: the one namespace in which TokenDesks count; empty: there are no desks.
         watch_window_seconds: how long one watch request lasts before it is made again.
         stop_seconds: how long it still answers after it was told to stop: endpoints take a while to follow.
     """
@@ -83,6 +84,7 @@ class WebhookSettings:
     ops_listen: str = "127.0.0.1:9090"
     injection: InjectionSettings = field(default_factory=InjectionSettings)
     log_level: str = "INFO"
+    desk_namespace: str = ""
     watch_window_seconds: float = 120.0
     stop_seconds: float = 5.0
 
@@ -111,7 +113,7 @@ def run(settings: WebhookSettings) -> int:
 
 async def _main(settings: WebhookSettings) -> None:
     metrics = WebhookMetrics()
-    caches = Caches(settings.endpoint, settings.watch_window_seconds)
+    caches = Caches(settings.endpoint, settings.watch_window_seconds, desk_namespace=settings.desk_namespace)
     listener, ops_listener = (
         listen_on("--listen", settings.listen),
         listen_on("--ops-listen", settings.ops_listen),

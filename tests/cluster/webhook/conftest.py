@@ -71,7 +71,7 @@ def configuration(port: int) -> dict[str, Any]:
                 },
                 **common,
             }
-            for part in ("gate", "call")
+            for part in ("gate", "call", "exchange")
         ],
     }
 
@@ -92,7 +92,7 @@ def running_webhook(
     cluster: Cluster,
     folder: Path,
     port: int,
-    *flags_given: str,
+    *flags: str,
     name: str = "webhook",
     has_to_be_ready: bool = True,
 ) -> Iterator[RunningWebhook]:
@@ -100,7 +100,7 @@ def running_webhook(
     token, log = folder / f"{name}.token", folder / f"{name}.log"
     token.write_text(cluster.token(SYSTEM, CONFIGURATION, expiration_seconds=3600))
     command = [sys.executable, "-m", "watchword.cli.main", "webhook"]
-    flags = {
+    given = {
         "--listen": f"127.0.0.1:{port}",
         "--ops-listen": "127.0.0.1:0",
         "--dns-name": "localhost",
@@ -109,7 +109,7 @@ def running_webhook(
         "--api-token-file": str(token),
         "--api-ca-file": str(cluster.authority),
     }
-    command += [part for pair in flags.items() for part in pair] + list(flags_given)
+    command += [*(part for pair in given.items() for part in pair), *flags]
 
     def ops() -> str | None:
         for entry in log_lines(log, "listening"):

@@ -18,11 +18,12 @@ from testing.controlplane.api import ApiError
 from testing.controlplane.process import wait_until
 from tests.cluster.webhook.conftest import SYSTEM
 from tests.injection.pods import SETTINGS, app_pod, caller_pod, world
+from tests.injection.test_exchange import desks, exchanging_pod
 from tests.shipped import injection_policies
 from watchword.injection import Injected, inject
 
 _numbers = itertools.count(1)
-GATE, CALL = "watchword.dev/gate", "watchword.dev/call"
+GATE, CALL, EXCHANGE = "watchword.dev/gate", "watchword.dev/call", "watchword.dev/exchange"
 WORKLOADS = {
     "Deployment": ("apps/v1", "deployments"),
     "ReplicaSet": ("apps/v1", "replicasets"),
@@ -100,7 +101,9 @@ def workload(
 
 
 @pytest.mark.parametrize("where", ["default", "kube-system", SYSTEM])
-@pytest.mark.parametrize("pod", [app_pod(), caller_pod()], ids=["gate", "token"])
+@pytest.mark.parametrize(
+    "pod", [app_pod(), caller_pod(), exchanging_pod()], ids=["gate", "token", "exchange"]
+)
 def test_a_pod_that_was_given_nothing_is_refused_everywhere(
     guarded: Cluster, where: str, pod: dict[str, Any]
 ) -> None:
@@ -111,8 +114,12 @@ def test_a_pod_that_was_given_nothing_is_refused_everywhere(
 
 
 def test_an_injected_pod_and_one_that_does_not_ask_are_stored(guarded: Cluster) -> None:
-    for pod, place in ((app_pod(), "tuist"), (caller_pod(), "atlas-production")):
-        found = inject(pod, place, world(), SETTINGS)
+    for pod, place in (
+        (app_pod(), "tuist"),
+        (caller_pod(), "atlas-production"),
+        (exchanging_pod(), "atlas-production"),
+    ):
+        found = inject(pod, place, desks(), SETTINGS)
         assert isinstance(found, Injected)
         assert refused(guarded, "default", found.pod) is None
     plain = app_pod()
@@ -120,7 +127,7 @@ def test_an_injected_pod_and_one_that_does_not_ask_are_stored(guarded: Cluster) 
     assert refused(guarded, "kube-system", plain) is None
 
 
-@pytest.mark.parametrize("name", [GATE, CALL])
+@pytest.mark.parametrize("name", [GATE, CALL, EXCHANGE])
 def test_a_label_written_as_an_annotation_is_refused(guarded: Cluster, name: str) -> None:
     pod = app_pod(metadata__annotations={name: "enabled"})
     del pod["metadata"]["labels"][GATE]
@@ -156,7 +163,7 @@ def test_a_running_pod_cannot_be_labelled_into_a_promise_but_can_be_changed_othe
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-@pytest.mark.parametrize("name", [GATE, CALL])
+@pytest.mark.parametrize("name", [GATE, CALL, EXCHANGE])
 def test_a_label_on_what_makes_pods_and_not_on_its_pods_is_refused(
     guarded: Cluster, kind: str, name: str
 ) -> None:

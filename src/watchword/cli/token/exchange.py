@@ -28,7 +28,13 @@ class _Given:
 
 
 @click.command("exchange")
-@option("--desk", required=True, metavar="URL", help="The desk, such as https://desk.example.com.")
+@option(
+    "--desk",
+    required=True,
+    metavar="URL",
+    help="The desk, such as https://desk.example.com. In a pod with the label watchword.dev/exchange the "
+    "variable is set.",
+)
 @option("--audience", required=True, metavar="NS/NAME", help="The service, or its own audience.")
 @option("--scope", required=True, metavar="SCOPES", help="What it may do; several with a space between.")
 @option("--account", metavar="NAME", help="The account that it is for.")
