@@ -129,7 +129,7 @@ def test_a_namespace_with_a_quota_takes_a_gate_that_was_told_of_it(
     done = injected("pod-octal-mode.yaml", tmp_path)
     pod = yaml.safe_load(done.stdout)
     pod["metadata"]["namespace"] = place
-    limited = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}}
+    limited = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "144Mi"}}
     pod["spec"]["containers"][0]["resources"] = limited
     asked = {"parameters": {"dryRun": "All"}}
     pods = f"/api/v1/namespaces/{place}/pods"

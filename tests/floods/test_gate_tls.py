@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floods of a gate's port that speaks TLS, where every connection costs more from the start.
 
-The floods are those of the plain port, behind a handshake each. Here the bound is the container's limit less
-an eighth, and not a fifth: what the loop and OpenSSL hold of a read is free a turn of the loop after its
-connection was closed, so a burst that comes in one turn takes more than the server's budget counts.
+The floods are those of the plain port, behind a handshake each. What the loop and OpenSSL hold of a read is
+free a turn of the loop after its connection was closed, so a burst that comes in one turn takes more than the
+server's budget counts.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tests.floods.report import endure
 from tests.floods.test_gate import EVENTS, address_of, decided_call, heads, proxied_call
 from tests.gate.certificates import certificate, write_pair
 from tests.gate.proxy.conftest import bearer
-from tests.memory import limit_of
+from tests.memory import bound_of
 
 Shape = Callable[[], Iterator[bytes]]
 # A handshake takes both sides a millisecond; so many are more than a gate may hold.
 MOST = 600
-BOUND = limit_of("gate") * 7 // 8
+BOUND = bound_of("gate")
 LARGE = b"GET /app/acme/large HTTP/1.1\r\nHost: gate\r\n%s\r\n\r\n"
 
 

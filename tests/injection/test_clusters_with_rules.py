@@ -67,13 +67,13 @@ PINNED = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "2", "mem
 def test_as_shipped_a_gate_has_no_limit_of_cpu() -> None:
     assert gate(app_pod())["resources"] == {
         "requests": {"cpu": "10m", "memory": "64Mi"},
-        "limits": {"memory": "128Mi"},
+        "limits": {"memory": "144Mi"},
     }
 
 
 def test_a_quota_on_limits_is_met_by_a_setting_or_by_an_annotation() -> None:
     settings = msgspec.structs.replace(SETTINGS, cpu_limit="500m")
-    assert gate(app_pod(), settings)["resources"]["limits"] == {"cpu": "500m", "memory": "128Mi"}
+    assert gate(app_pod(), settings)["resources"]["limits"] == {"cpu": "500m", "memory": "144Mi"}
     pod = annotated(cpu="50m", cpu_limit="200m", memory="96Mi", memory_limit="256Mi")
     assert gate(pod, settings)["resources"] == {
         "requests": {"cpu": "50m", "memory": "96Mi"},
@@ -114,7 +114,7 @@ def test_a_choice_that_no_pod_can_have_is_refused(annotations: dict[str, str], r
 def test_a_guaranteed_pod_stays_guaranteed_and_its_author_is_told(given: tuple[Json, ...]) -> None:
     pod = with_resources(*given)
     found = gate(pod)["resources"]
-    assert found["requests"] == found["limits"] == {"cpu": "100m", "memory": "128Mi"}
+    assert found["requests"] == found["limits"] == {"cpu": "100m", "memory": "144Mi"}
     assert "stays so" in warnings(pod)
 
 
@@ -153,7 +153,7 @@ def test_a_gate_shares_the_resources_of_a_pod_that_has_its_own() -> None:
     assert gate(pod)["resources"] == {"requests": {"cpu": "10m"}}
     assert "shares its memory" in warnings(pod)
     pod = with_resources(None, resources={})
-    assert gate(pod)["resources"]["limits"] == {"memory": "128Mi"}
+    assert gate(pod)["resources"]["limits"] == {"memory": "144Mi"}
 
 
 def test_the_gates_image_is_pulled_with_the_secrets_that_were_named() -> None:

@@ -44,7 +44,7 @@
     {{- toYaml .resources | nindent 4 }}
     {{- else }}
     requests: {cpu: 10m, memory: 64Mi}
-    limits: {memory: 128Mi}
+    limits: {memory: 144Mi}
     {{- end }}
   securityContext:
     allowPrivilegeEscalation: false

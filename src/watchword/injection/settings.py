@@ -34,7 +34,7 @@ class InjectionSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_limit: str = ""
     guaranteed_cpu: str = "100m"
     memory_request: str = "64Mi"
-    memory_limit: str = "128Mi"
+    memory_limit: str = "144Mi"
     log_level: str = "info"
     trace_endpoint: str = ""
     trace_sample_ratio: str = "0"

@@ -98,7 +98,7 @@ def injected(pod: Json, settings: InjectionSettings = SETTINGS) -> Json:
     return found.pod
 
 
-LIMITED = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}}
+LIMITED = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "144Mi"}}
 
 
 def app_with(resources: Json, /, **spec: Any) -> Json:
