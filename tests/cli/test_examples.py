@@ -30,6 +30,8 @@ ELSEWHERE = {
     "webhook": "a process that stays: tests/cluster/webhook",
     "dev": "a process that stays: tests/cli/test_processes.py",
     "desk": "a process that stays: tests/desk",
+    "console": "a process that stays: tests/console/test_command.py",
+    "report": "reads the audit log of a gate: tests/cli/test_report_only.py",
     "audit": "reads the log of a desk: tests/desk",
     "drain": "for a gate in its container: tests/gate/test_draining.py",
     "approve": "asks a cluster: tests/cluster/keys/test_approve.py",
