@@ -72,10 +72,7 @@ def who_can(source: Source, service: NamespacedName, scope: str, account: str) -
     words = ["watchword", "who-can", *asked, f"--service={service}"]
     if not source.is_cluster:
         return shlex.join([*words, f"--manifests={source.folder}"])
-    # It has no --kubeconfig: kubectl finds it by its variable.
-    context = [each for each in source.flags if each.startswith("--context=")]
-    file = next((each.partition("=")[2] for each in source.flags if each.startswith("--kubeconfig=")), "")
-    return (f"KUBECONFIG={shlex.quote(file)} " if file else "") + shlex.join([*words, *context])
+    return _with_kubeconfig(source, words)
 
 
 def explanation(source: Source, service: NamespacedName) -> str:
@@ -83,8 +80,19 @@ def explanation(source: Source, service: NamespacedName) -> str:
     if not source.is_cluster:
         words = ["watchword", "verify", "token.txt", f"--manifests={source.folder}", f"--service={service}"]
         return shlex.join(words)
+    return _with_kubeconfig(source, ["watchword", "explain", "token.txt", f"--service={service}"])
+
+
+def apply(source: Source, file: str = "-") -> str:
+    """The command that applies a file; `-`: what follows it as a here document."""
+    return command(source, "kubectl", "apply", "--server-side", "-f", file)
+
+
+def _with_kubeconfig(source: Source, words: list[str]) -> str:
+    """A command that has no --kubeconfig: kubectl finds the file by its variable."""
     context = [each for each in source.flags if each.startswith("--context=")]
-    return shlex.join(["watchword", "explain", "token.txt", f"--service={service}", *context])
+    file = next((each.partition("=")[2] for each in source.flags if each.startswith("--kubeconfig=")), "")
+    return (f"KUBECONFIG={shlex.quote(file)} " if file else "") + shlex.join([*words, *context])
 
 
 def _in_folder(source: Source, item: Item) -> list[Command]:
