@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -118,6 +118,27 @@ def test_a_path_that_is_judged_does_not_leave_its_here_document(tmp_path: Path) 
                 for line in commands_in(answer.text):
                     words_run(line, tmp_path)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "query", ["scope=--manifests=/x", "scope=a:read&account=-o", "scope=-h&account=--help"]
+)
+def test_a_link_makes_no_option_of_what_it_asks_for(tmp_path: Path, query: str) -> None:
+    asked = [value for _, value in parse_qsl(query)]
+    sources = (
+        Answers(
+            [seen(service("tuist", "api")), seen(ATLAS)], {"tuist/api": compiled(ATLAS)}, kubeconfig="/k"
+        ),
+        FolderSource(str(tmp_path)),
+    )
+    write_manifests(tmp_path, [service("tuist", "api"), ATLAS])
+    for source in sources:
+        with console_of(source) as console:
+            lines = commands_in(console.page(f"/services/tuist/api?{query}"))
+        [line] = [each for each in lines if "who-can" in each]
+        [call] = words_run(line, tmp_path)
+        assert call[call.index("--") + 1 :] == asked
+        assert "--service=tuist/api" in call[: call.index("--")]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ def test_lists_and_overview_name_services_that_let_more_in() -> None:
             assert "Pods without a gate" in text, path
 
 
+def test_refusals_of_a_service_that_only_reports_say_that_they_are_few_for_that_reason() -> None:
+    source = Answers([seen(API)], {"tuist/api": reporting(compiled(), 3600)})
+    assert "Only reports" in page_of(source, "/refusals?service=tuist/api")
+
+
 def test_the_time_for_reporting_is_told_of_a_folder_too(tmp_path: Path) -> None:
     until = rfc3339(time.time() + 3600)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tuist"}}

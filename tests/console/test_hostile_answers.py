@@ -14,6 +14,8 @@ from testing.controlplane import wait_until
 from tests.console.manifests import SERVICE
 from tests.console.running import Console, console_of
 from tests.console.test_pages import shown, stream_of
+from watchword.cli.failures import UnusableInput
+from watchword.console.cluster import ClusterSource
 from watchword.console.folder_source import FolderSource
 from watchword.console.gates import decisions_of, refusals_of
 from watchword.console.rendering import visible
@@ -60,6 +62,35 @@ def test_an_ops_url_that_speaks_no_http_is_a_gap(folder: Path) -> None:
         with console_of(FolderSource(str(folder), ops_urls=(url,))) as console:
             assert "gives no metrics" in shown(console.page(f"/refusals?service={SERVICE}"))
         thread.join(60)
+
+
+def test_a_gate_that_answers_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of the service's labels answers as long as it likes; the API server passes it on."""
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\nexec yes watchword_decisions_total\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    source = ClusterSource(None, None, ())
+    with pytest.raises(UnusableInput, match="more than 4194304 bytes"):
+        source.get("/api/v1/namespaces/tuist/pods/api-0:9090/proxy/metrics")
+
+
+def test_an_answer_of_a_gate_that_fits_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "kubectl"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = "/api/v1/namespaces/tuist/pods/api-0:9090/proxy/metrics"
+    for script, said in (
+        ("head -c 4194304 /dev/zero", None),
+        ("echo no >&2; exit 1", "no"),
+        ("exit 3", "with 3"),
+    ):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        if said is None:
+            assert len(ClusterSource(None, None, ()).get(path)) == 4194304
+        else:
+            with pytest.raises(UnusableInput, match=said):
+                ClusterSource(None, None, ()).get(path)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any, Final
 from watchword.cli.failures import UnusableInput
 from watchword.cli.kubectl import run_kubectl
 from watchword.cli.live import bundle_of
-from watchword.console.gates import read_gates
+from watchword.console.gates import MAX_METRICS_BYTES, read_gates
 from watchword.console.model import Gap, Item
 from watchword.console.source import ISSUER, PLURALS, Gates, Read, item_of
 from watchword.identity import is_namespace_name
@@ -119,7 +119,11 @@ class ClusterSource:
         """
         with self._counting:
             self.calls += 1
-        return run_kubectl("get", f"--raw={path}", context=self._context, kubeconfig=self._kubeconfig)
+        # What a pod answers is as long as the pod likes; the API server passes it on.
+        bound = MAX_METRICS_BYTES if "/proxy/" in path else None
+        return run_kubectl(
+            "get", f"--raw={path}", context=self._context, kubeconfig=self._kubeconfig, max_bytes=bound
+        )
 
     def _list(self, kind: str, plural: str, gaps: list[Gap]) -> list[dict[str, Any]]:
         is_namespaced = kind != ISSUER

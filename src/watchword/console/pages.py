@@ -245,8 +245,11 @@ class Pages:
         asked = query["service"] or (str(names[0]) if len(names) == 1 else "")
         namespace, _, name = asked.partition("/")
         item = shot.services.get(NamespacedName(namespace, name))
-        gates = Gates()
+        gates, exposures = Gates(), []
         if item is not None and item.service is not None:
+            bundle = await asyncio.to_thread(self._source.bundle, item.name)
+            known = None if isinstance(bundle, Gap) else bundle
+            exposures = exposures_of(item, known, time.time())
             labels = item.service.spec.selector.match_labels
             gates = await asyncio.to_thread(self._source.gates, item.name, labels)
         reasons, callers = _tables(gates, query)
@@ -264,6 +267,7 @@ class Pages:
             callers=callers[:200],
             caller_number=len(callers),
             more_gaps=gates.gaps,
+            exposures=[each for each in exposures if each.tone == "bad"],
         )
 
     def _page(self, request: Request, template: str, shot: Snapshot, query: Query, **values: Any) -> Response:
