@@ -15,7 +15,7 @@ from tests.console.answers import Answers
 from tests.console.manifests import objects, service, workload, write_manifests
 from tests.console.running import console_of
 from tests.console.test_callers import ATLAS, compiled, live, one
-from tests.console.test_pages import shown
+from tests.console.test_pages import row, shown
 from watchword.console.folder_source import FolderSource
 from watchword.trust import Bundle, seal
 from watchword.trust.timestamps import rfc3339
@@ -143,6 +143,16 @@ def test_what_may_not_be_listed_is_not_said_to_be_none(plural: str, path: str, w
     assert wrong in page_of(Answers([]), path)
 
 
+def test_a_number_and_a_list_that_may_be_larger_are_not_said_to_be_whole() -> None:
+    desk = next(each for each in objects() if each["kind"] == "TokenDesk")
+    with console_of(Answers([seen(API), seen(desk)], forbidden=("trustedworkloads",))) as console:
+        assert row(console.page("/services"), "tuist/api").startswith("tuist/api Ready not known")
+    with console_of(Answers([seen(desk)], forbidden=("protectedservices",))) as console:
+        assert "accepted nowhere" not in shown(console.page("/desks"))
+    with console_of(Answers([seen(desk)])) as console:
+        assert "accepted nowhere" in shown(console.page("/desks"))
+
+
 def test_routes_are_those_of_the_bundle_and_a_difference_is_told() -> None:
     source = Answers([seen(API)], {"tuist/api": compiled(routes=PUBLIC)})
     text = page_of(source)
@@ -195,7 +205,7 @@ def test_a_filter_for_what_is_well_leaves_out_what_is_off() -> None:
     assert "tuist/off" in page_of(source, "/workloads?state=not-ready")
     with console_of(source) as console:
         for path in ("/workloads", "/services", "/issuers"):
-            assert console.get(f"{path}?state=raedy").status == 400
+            assert console.get(f"{path}?state=unwell").status == 400
 
 
 def test_the_end_of_a_trust_counts_in_the_bundle() -> None:
