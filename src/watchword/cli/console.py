@@ -77,7 +77,7 @@ def command(
     Exit codes: 0 stopped by a signal; 2 wrong usage, or it cannot start.
     """
     try:
-        from watchword.console.cluster import ClusterSource
+        from watchword.console.cluster import ClusterSource, pinned
         from watchword.console.folder_source import FolderSource
         from watchword.console.serve import run_console
     except ModuleNotFoundError as missing:
@@ -101,7 +101,7 @@ def command(
         for name in namespaces:
             if not is_namespace_name(name):
                 raise click.UsageError(f"--namespace {name!a} is no namespace's name; say for example tuist.")
-        source = ClusterSource(context, kubeconfig, namespaces)
+        source = ClusterSource(*pinned(context, kubeconfig), namespaces)
     # What cannot be read at all is said here, and not by the first page.
     source.read()
     try:

@@ -11,7 +11,7 @@ import msgspec
 
 from watchword.console.model import Item, State, Tone
 from watchword.kube.names import NamespacedName
-from watchword.trust import EVERY, Bundle
+from watchword.trust import EVERY, Bundle, TrustedWorkload
 from watchword.trust.api.v1alpha1.rules import parse_time
 from watchword.trust.bundle import BundleWorkload
 
@@ -118,22 +118,35 @@ def _in_bundle(bundle: Bundle, declared: Mapping[NamespacedName, Item], now: flo
             state = State("No grants", "plain", "It is known to /authz, and every route refuses it.")
         else:
             state = State("May call", "good")
-        state = _with_edit(state, item, row, grants)
+        state = _with_edit(state, item, row, issuer.name, grants)
         account = f"{row.namespace}/{row.service_account}"
         named = purposes.get(row.name, ())
         yield Caller(name, issuer.name, account, grants, named, state, item is not None)
 
 
-def _with_edit(state: State, item: Item | None, row: BundleWorkload, grants: tuple[GrantRow, ...]) -> State:
+def _with_edit(
+    state: State, item: Item | None, row: BundleWorkload, issuer: str, grants: tuple[GrantRow, ...]
+) -> State:
     """Say where the gates run on something else than the TrustedWorkload has by now."""
     if item is None or item.workload is None:
         said = "No TrustedWorkload is read for it, and the gates still run on it."
-    elif _differ(grants_of(item), grants) or item.workload.spec.suspend != row.suspended:
+    elif _differ(grants_of(item), grants) or _names_another(item.workload, row, issuer):
         said = "The TrustedWorkload says otherwise: an edit is on its way to the gates."
     else:
         return state
     tone: Tone = "bad" if state.tone == "bad" else "warn"
     return State(state.word, tone, f"{state.detail} {said}".strip())
+
+
+def _names_another(workload: TrustedWorkload, row: BundleWorkload, issuer: str) -> bool:
+    """Whether a TrustedWorkload names another caller than the bundle has, or trusts it for another time."""
+    spec = workload.spec
+    ends = None if spec.expires is None else parse_time(spec.expires)
+    account = spec.service_account
+    return (
+        (spec.issuer_ref.name, account.namespace, account.name, spec.suspend)
+        != (issuer, row.namespace, row.service_account, row.suspended)
+    ) or ends != row.expires_at
 
 
 def _differ(one: tuple[GrantRow, ...], other: tuple[GrantRow, ...]) -> bool:

@@ -69,13 +69,13 @@ def revocation(source: Source, issuer: str, thumbprint: str) -> str:
 def who_can(source: Source, service: NamespacedName, scope: str, account: str) -> str:
     """The command that asks the gates' own rule who may do something at a service."""
     asked = [scope or "SCOPE", *([account] if account else [])]
-    words = ["watchword", "who-can", *asked, f"--service={service}"]
+    if any(each.startswith("-") for each in asked):
+        # They come out of the page's address: who wrote a link must not choose an option.
+        asked.insert(0, "--")
+    words = ["watchword", "who-can", f"--service={service}"]
     if not source.is_cluster:
-        return shlex.join([*words, f"--manifests={source.folder}"])
-    # It has no --kubeconfig: kubectl finds it by its variable.
-    context = [each for each in source.flags if each.startswith("--context=")]
-    file = next((each.partition("=")[2] for each in source.flags if each.startswith("--kubeconfig=")), "")
-    return (f"KUBECONFIG={shlex.quote(file)} " if file else "") + shlex.join([*words, *context])
+        return shlex.join([*words, f"--manifests={source.folder}", *asked])
+    return _with_kubeconfig(source, words, *asked)
 
 
 def explanation(source: Source, service: NamespacedName) -> str:
@@ -83,8 +83,19 @@ def explanation(source: Source, service: NamespacedName) -> str:
     if not source.is_cluster:
         words = ["watchword", "verify", "token.txt", f"--manifests={source.folder}", f"--service={service}"]
         return shlex.join(words)
+    return _with_kubeconfig(source, ["watchword", "explain", "token.txt", f"--service={service}"])
+
+
+def apply(source: Source, file: str = "-") -> str:
+    """The command that applies a file; `-`: what follows it as a here document."""
+    return command(source, "kubectl", "apply", "--server-side", "-f", file)
+
+
+def _with_kubeconfig(source: Source, words: list[str], *arguments: str) -> str:
+    """A command that has no --kubeconfig: kubectl finds the file by its variable."""
     context = [each for each in source.flags if each.startswith("--context=")]
-    return shlex.join(["watchword", "explain", "token.txt", f"--service={service}", *context])
+    file = next((each.partition("=")[2] for each in source.flags if each.startswith("--kubeconfig=")), "")
+    return (f"KUBECONFIG={shlex.quote(file)} " if file else "") + shlex.join([*words, *context, *arguments])
 
 
 def _in_folder(source: Source, item: Item) -> list[Command]:

@@ -6,7 +6,9 @@ that the operator runs. A gate at an ops URL can be asked all the same, such as 
 """
 
 import hashlib
+import http.client
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -38,6 +40,8 @@ from watchword.trust import Bundle, Problem, Ruleset, compile_resources, load
 from watchword.trust.api.v1alpha1 import Resource
 
 _TIMEOUT_SECONDS: Final = 5.0
+# Where a service has a time at which it begins or ends to report, the folder is compiled again after this.
+_TIMED_SECONDS: Final = 60.0
 
 
 class _Compiled(msgspec.Struct, frozen=True):
@@ -47,6 +51,11 @@ class _Compiled(msgspec.Struct, frozen=True):
     shown: Mapping[NamespacedName, Bundle]
     exact: Mapping[NamespacedName, Bundle]
     read: Read
+    changes_at: float | None = None
+
+    def is_old(self, now: float) -> bool:
+        """Whether time alone may have changed it: a time to report that was too far off is near enough."""
+        return self.changes_at is not None and now >= self.changes_at
 
 
 class FolderSource:
@@ -63,7 +72,8 @@ class FolderSource:
         ops_urls: tuple[str, ...] = (),
     ) -> None:
         """Read a folder as if applied to a cluster of this id, with keys of issuers that it does not hold."""
-        self.folder, self.title = folder, f"folder {folder}"
+        # A name that begins with a hyphen would be an option of the commands that pages show.
+        self.folder, self.title = f"./{folder}" if folder.startswith("-") else folder, f"folder {folder}"
         self._cluster_id, self._keys, self._ops_urls = cluster_id, dict(keys or {}), ops_urls
         self._compiled: _Compiled | None = None
         self._reading = threading.Lock()
@@ -72,7 +82,7 @@ class FolderSource:
         """Read and compile the folder, if it changed; see `Source`."""
         with self._reading:
             now = _digest(dict(read_folder(Path(self.folder))))
-            if self._compiled is None or self._compiled.digest != now:
+            if self._compiled is None or self._compiled.digest != now or self._compiled.is_old(time.time()):
                 found = open_folder(self.folder)
                 self._compiled = self._compile(found, _digest(found.files))
             return self._compiled.read
@@ -101,7 +111,7 @@ class FolderSource:
                 # The scheme was checked as the flag was read.
                 with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
                     decisions = decisions_of(answer.read(MAX_METRICS_BYTES + 1))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 why = f"{url}/metrics gives no metrics of a gate ({type(error).__name__})"
                 gaps.append(
                     Gap(f"counters of {url}", why, "See that the gate runs, and what --ops-listen is.")
@@ -123,18 +133,21 @@ class FolderSource:
 
     def _compile(self, found: Folder, digest: str) -> _Compiled:
         refuse_unused_keys(self._keys, {each.metadata.name for each in found.resources.issuers})
+        now = time.time()
+        is_timed = any(each.spec.report_only_until is not None for each in found.resources.services)
         rules = offline_rules(self._cluster_id or "offline")
         complete = stand_in(found.resources, self._keys)
-        shown = compile_resources(complete.resources, keys=complete.keys, audiences=rules)
+        shown = compile_resources(complete.resources, keys=complete.keys, audiences=rules, now=now)
         # A token is never judged by an audience that was made up here, as `watchword verify` has it.
         judged_by = offline_rules(self._cluster_id)
-        exact = compile_resources(found.resources, keys=self._keys, audiences=judged_by)
+        exact = compile_resources(found.resources, keys=self._keys, audiences=judged_by, now=now)
         problems = (*found.problems, *found.named(shown.problems))
         return _Compiled(
             digest,
             {NamespacedName(each.service.namespace, each.service.name): each for each in shown.bundles},
             {NamespacedName(each.service.namespace, each.service.name): each for each in exact.bundles},
             Read(_items(found, problems), _gaps(problems, complete.unread), digest),
+            now + _TIMED_SECONDS if is_timed else None,
         )
 
 
@@ -170,7 +183,7 @@ def _items(found: Folder, problems: tuple[Problem, ...]) -> Mapping[str, Mapping
 
 def _gaps(problems: tuple[Problem, ...], unread: tuple[str, ...]) -> tuple[Gap, ...]:
     of_files = tuple(
-        Gap(f"the file {each.name}", each.detail, f"{each.remedy}.")
+        Gap(f"the file {each.name}", each.detail, f"{each.remedy}.", "*")
         for each in problems
         if each.kind == "File"
     )

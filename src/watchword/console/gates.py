@@ -26,6 +26,8 @@ LOG_LINES: Final = 1000
 LOG_BYTES: Final = 512 * 1024
 MAX_METRICS_BYTES: Final = 4 * 2**20
 _OPS_PORT: Final = 9090
+# Beyond it no float counts by ones, and no gate has come there.
+_MAX_COUNT: Final = 2.0**53
 _TOGETHER: Final = 4
 _FORBIDDEN: Final = "(Forbidden)"
 _LISTEN: Final = re.compile(r"--ops-listen=.*:([0-9]{1,5})")
@@ -110,7 +112,7 @@ def decisions_of(metrics: bytes) -> dict[str, int]:
         is_gate = True
         for sample in family.samples:
             reason = sample.labels.get("reason", "")
-            if sample.name == "watchword_decisions_total" and sample.value > 0:
+            if sample.name == "watchword_decisions_total" and 0 < sample.value < _MAX_COUNT:
                 found[reason] = found.get(reason, 0) + int(sample.value)
     if not is_gate:
         raise ValueError("no watchword_decisions")
@@ -122,12 +124,12 @@ def refusals_of(log: bytes) -> Iterable[Refused]:
     for line in log.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(entry, dict) or entry.get("outcome") != "refused":
             continue
         at = entry.get("time")
-        if not isinstance(at, int | float):
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < _MAX_COUNT:
             continue
         texts = {name: entry[name] for name in entry if isinstance(entry[name], str)}
         yield Refused(

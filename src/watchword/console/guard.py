@@ -87,6 +87,8 @@ class Guard:
             return self._refuse(421, "Another host", "This console answers under its own name only.")
         if any(each != self._origin for each in origins):
             return self._refuse(403, "Another page", "The request comes from a page of another origin.")
+        if _is_embedded(scope):
+            return self._refuse(403, "Another page", "A page of another origin may lead here, not embed it.")
         method, path = scope["method"], scope["path"]
         if method not in {"GET", "HEAD", "POST"}:
             return self._refuse(405, "Another method", "The console only shows: it takes GET, HEAD and POST.")
@@ -140,6 +142,16 @@ def _here(scope: "Scope") -> str:
     if not path.startswith(b"/") or path.startswith((b"//", b"/\\")) or scope["method"] == "POST":
         return "/"
     return (path.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+
+
+def _is_embedded(scope: "Scope") -> bool:
+    """Whether a browser says that a page of another origin asks, and not to go there.
+
+    A GET without Origin, as of an image, comes with the cookie from another port of the same name: cookies
+    ignore ports, and so does what a browser takes for the same site.
+    """
+    sites, modes = _values(scope, b"sec-fetch-site"), _values(scope, b"sec-fetch-mode")
+    return any(each not in {b"same-origin", b"none"} for each in sites) and modes != [b"navigate"]
 
 
 def _values(scope: "Scope", name: bytes) -> list[bytes]:

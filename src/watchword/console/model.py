@@ -59,11 +59,13 @@ class Gap(msgspec.Struct, frozen=True):
         what: what is missing on the page.
         why: what the reader, or the cluster, lacks.
         remedy: what would help.
+        kind: of which objects there may be more than are shown; `*`: of any; empty: of none.
     """
 
     what: str
     why: str
     remedy: str
+    kind: str = ""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -163,6 +165,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     def service_names(self) -> list[NamespacedName]:
         """The services that can be asked about: those that are valid."""
         return [name for name, item in self.services.items() if item.service is not None]
+
+    def lacks(self, kind: str) -> bool:
+        """Whether there may be objects of a kind that were not read: then none is no answer."""
+        return any(each.kind in (kind, "*") for each in self.gaps)
 
     def workloads_of(self, service: NamespacedName) -> list[Item]:
         """The TrustedWorkloads that name a service; those that are not valid are in no service."""

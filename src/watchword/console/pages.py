@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, Response
 
 from watchword.console import commands
 from watchword.console.callers import Caller, callers_of, declared_caller, holds
-from watchword.console.filters import Query, matches, page_of, read_query
+from watchword.console.exposure import exposures_of, routes_of
+from watchword.console.filters import BadQueryError, Query, matches, page_of, read_query
 from watchword.console.keys import key_source, keys_of_desk, keys_of_issuer, overdue, waiting_keys
-from watchword.console.model import Gap, Item, Items, Snapshot
+from watchword.console.model import Gap, Item, Items, Snapshot, State
 from watchword.console.snapshots import Snapshots
 from watchword.console.source import Gates, Source
 from watchword.identity import is_namespace_name, is_service_account_name
@@ -39,7 +40,14 @@ class Pages:
         shot = await self._snapshots.current()
         waiting = [(item, keys) for item in shot.issuers.values() if (keys := waiting_keys(item))]
         kinds = (shot.services, shot.issuers, shot.desks, shot.clients, shot.workloads)
-        ill = [each for items in kinds for each in items.values() if each.state.tone in {"warn", "bad"}]
+        now = time.time()
+        ill = [
+            (each, state)
+            for items in kinds
+            for each in items.values()
+            for state in (each.state, *(exposures_of(each, None, now) if each.service is not None else ()))
+            if state.tone == "bad" or (state is each.state and state.tone == "warn")
+        ]
         return self._page(
             request,
             "overview.html",
@@ -56,13 +64,14 @@ class Pages:
 
     async def services(self, request: Request) -> Response:
         """All services."""
-        query = read_query(request.scope["query_string"], ("q", "namespace", "state", "page"))
+        query = _listing(request, ("q", "namespace", "state", "page"))
         shot = await self._snapshots.current()
         declared: dict[NamespacedName, int] = {}
         for each in shot.workloads.values():
             if each.workload is not None:
                 place = NamespacedName(each.name.namespace, each.workload.spec.service_ref.name)
                 declared[place] = declared.get(place, 0) + 1
+        now = time.time()
         rows = [
             each
             for each in _filtered(shot.services, query)
@@ -76,6 +85,7 @@ class Pages:
             page=page_of(rows, query),
             total=len(shot.services),
             declared=declared,
+            exposures=lambda item: exposures_of(item, None, now),
         )
 
     async def service(self, request: Request) -> Response:
@@ -85,10 +95,9 @@ class Pages:
         shot = await self._snapshots.current()
         item = _named(shot.services, request, "ProtectedService")
         bundle = await asyncio.to_thread(self._source.bundle, item.name)
-        gap = bundle if isinstance(bundle, Gap) else None
-        callers = callers_of(
-            None if isinstance(bundle, Gap) else bundle, shot.workloads_of(item.name), time.time()
-        )
+        gap, known = (bundle, None) if isinstance(bundle, Gap) else (None, bundle)
+        now = time.time()
+        callers = callers_of(known, shot.workloads_of(item.name), now)
         rows = [each for each in callers if _is_asked_for(each, query)]
         spec = item.service.spec if item.service is not None else None
         return self._page(
@@ -98,13 +107,15 @@ class Pages:
             query,
             item=item,
             spec=spec,
-            bundle=None if isinstance(bundle, Gap) else bundle,
+            bundle=known,
+            exposures=exposures_of(item, known, now),
             page=page_of(rows, query),
             total=len(callers),
             may_call=sum(each.state.word == "May call" for each in callers),
             states=sorted({each.state.word for each in callers}),
             issuers=sorted({each.issuer for each in callers if each.issuer}),
-            routes=page_of(spec.routes if spec is not None else (), query, "routes"),
+            routes=page_of(routes_of(item, known), query, "routes"),
+            is_other_routes=spec is not None and spec.routes != routes_of(item, known),
             commands=commands.commands_of(self._source, item),
             who_can=commands.who_can(self._source, item.name, query["scope"], query["account"]),
             more_gaps=[gap] if gap is not None else [],
@@ -112,15 +123,17 @@ class Pages:
 
     async def workloads(self, request: Request) -> Response:
         """All TrustedWorkloads, as they are declared."""
-        allowed = ("q", "namespace", "service", "issuer", "scope", "account", "state", "page")
-        query = read_query(request.scope["query_string"], allowed)
+        query = _listing(
+            request, ("q", "namespace", "service", "issuer", "scope", "account", "state", "page")
+        )
         shot = await self._snapshots.current()
         now = time.time()
         rows = [
             (item, caller)
-            for item in _filtered(shot.workloads, query)
+            for item in shot.workloads.values()
             for caller in [declared_caller(item, now, is_bundle_known=False)]
-            if _is_asked_for(caller, Query({name: query[name] for name in query if name != "state"}))
+            if _fits(item, caller.state, query)
+            and _is_asked_for(caller, Query({name: query[name] for name in query if name != "state"}))
             and query["service"] in ("", _service_of(item))
         ]
         issuers = sorted(
@@ -156,7 +169,7 @@ class Pages:
 
     async def issuers(self, request: Request) -> Response:
         """All issuers, those with keys that wait first."""
-        query = read_query(request.scope["query_string"], ("q", "state", "page"))
+        query = _listing(request, ("q", "state", "page"))
         shot = await self._snapshots.current()
         rows = [
             each
@@ -232,8 +245,11 @@ class Pages:
         asked = query["service"] or (str(names[0]) if len(names) == 1 else "")
         namespace, _, name = asked.partition("/")
         item = shot.services.get(NamespacedName(namespace, name))
-        gates = Gates()
+        gates, exposures = Gates(), []
         if item is not None and item.service is not None:
+            bundle = await asyncio.to_thread(self._source.bundle, item.name)
+            known = None if isinstance(bundle, Gap) else bundle
+            exposures = exposures_of(item, known, time.time())
             labels = item.service.spec.selector.match_labels
             gates = await asyncio.to_thread(self._source.gates, item.name, labels)
         reasons, callers = _tables(gates, query)
@@ -251,6 +267,7 @@ class Pages:
             callers=callers[:200],
             caller_number=len(callers),
             more_gaps=gates.gaps,
+            exposures=[each for each in exposures if each.tone == "bad"],
         )
 
     def _page(self, request: Request, template: str, shot: Snapshot, query: Query, **values: Any) -> Response:
@@ -258,6 +275,8 @@ class Pages:
         text = self._render(
             template,
             source=self._source,
+            apply=commands.apply(self._source),
+            apply_file=lambda name: commands.apply(self._source, name),
             shot=shot,
             query=query,
             path=request.url.path,
@@ -267,15 +286,30 @@ class Pages:
         return HTMLResponse(text)
 
 
+def _listing(request: Request, allowed: tuple[str, ...]) -> Query:
+    """The query of a list that is filtered by a state.
+
+    Raises:
+        BadQueryError: it is not a query of this page, or asks for a state that there is not.
+    """
+    query = read_query(request.scope["query_string"], allowed)
+    if query["state"] not in ("", *STATES):
+        detail = f"{query['state'][:40]!a} is no state"
+        raise BadQueryError("state", detail, f"Use one of {', '.join(STATES)}.")
+    return query
+
+
 def _filtered(items: Items, query: Query) -> Iterable[Item]:
     """The objects of a namespace and a state, where the query names these."""
-    namespace, state = query["namespace"], query["state"]
-    for name, item in items.items():
-        if namespace and name.namespace != namespace:
-            continue
-        if state and (item.state.tone in {"warn", "bad"}) != (state == "not-ready"):
-            continue
-        yield item
+    return (item for item in items.values() if _fits(item, item.state, query))
+
+
+def _fits(item: Item, state: State, query: Query) -> bool:
+    """Whether an object in this state is in the namespace, and is well or not, as the query asks."""
+    asked = query["state"]
+    if query["namespace"] not in ("", item.name.namespace):
+        return False
+    return not asked or (state.tone in {"warn", "bad"}) == (asked == "not-ready")
 
 
 def _is_asked_for(caller: Caller, query: Query) -> bool:

@@ -6,6 +6,7 @@ its own, such as those that turn the direction of writing and make one name look
 """
 
 import datetime
+import re
 from functools import partial
 from importlib import resources
 from typing import Any, Final
@@ -22,6 +23,11 @@ STATIC: Final = {
     "icon.svg": "image/svg+xml",
 }
 MAX_NAMES: Final = 5
+# Letters and marks that have no shape though Python prints them: what Unicode has as
+# Default_Ignorable_Code_Point (DerivedCoreProperties.txt) beyond class Cf, and the blank of Braille.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 
 
 def visible(value: Any) -> Any:
@@ -30,7 +36,13 @@ def visible(value: Any) -> Any:
         value = str(value)
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in value)
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join(each if _is_seen(each) or each == "\n" else ascii(each)[1:-1] for each in value)
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not _UNSEEN.match(character)
 
 
 def moment(seconds: float | None) -> str:

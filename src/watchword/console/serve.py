@@ -84,7 +84,8 @@ async def _run(source: Source, port: int, *, opens_browser: bool) -> None:
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise CannotStartError(
-            f"the link's file cannot be written: {why}. Remedy: set TMPDIR to a folder that you may write"
+            f"the link's file cannot be written: {why}. Remedy: set XDG_RUNTIME_DIR, or else TMPDIR, to a "
+            "folder of yours"
         ) from None
     try:
         app = console_app(source, session, f"{session.host}:{taken}", file.remove)

@@ -6,10 +6,12 @@ the file's name has no secret among its arguments, where every user of the machi
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
 import secrets
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -97,10 +99,13 @@ class LinkFile:
         Raises:
             OSError: it cannot be written.
         """
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        is_there = runtime is not None and Path(runtime).is_dir()
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        # A relative one is invalid (XDG Base Directory Specification), and no `file:` URL could name it.
+        is_there = Path(runtime).is_absolute() and Path(runtime).is_dir()
+        parent = Path(runtime if is_there else tempfile.gettempdir())
+        _refuse_folder_of_others(parent)
         # `mkdtemp` makes the folder with mode 0700, under a name that was not there.
-        self._folder = Path(tempfile.mkdtemp(prefix="watchword-console-", dir=runtime if is_there else None))
+        self._folder = Path(tempfile.mkdtemp(prefix="watchword-console-", dir=parent))
         self.path = self._folder / "open.html"
         with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(_PAGE.format(url=url))
@@ -110,6 +115,18 @@ class LinkFile:
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
             self._folder.rmdir()
+
+
+def _refuse_folder_of_others(folder: Path) -> None:
+    """Refuse a folder in which another user could put a page of theirs in the place of ours.
+
+    Raises:
+        OSError: there is such a user; or the folder cannot be looked at.
+    """
+    found = folder.stat()
+    is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    if is_open or found.st_uid not in {0, os.geteuid()}:
+        raise PermissionError(errno.EPERM, f"{str(folder)!a} is a folder that another user may change")
 
 
 def _digest(text: str) -> bytes:

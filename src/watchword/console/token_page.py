@@ -19,13 +19,16 @@ from watchword.cli.report import Report, RequestLine, report_on
 from watchword.cli.report_text import desk_facts_of, facts_of
 from watchword.cli.token_input import MAX_TOKEN_FILE_BYTES
 from watchword.console import commands
+from watchword.console.exposure import reports_until
 from watchword.console.filters import MAX_VALUE, BadQueryError, Query, read_query
 from watchword.console.model import Gap
 from watchword.console.snapshots import Snapshots
 from watchword.console.source import Source
+from watchword.gate.report_only import may_pass
 from watchword.identity import Identity
 from watchword.kube.names import NamespacedName
 from watchword.trust import Ruleset, held_grants
+from watchword.trust.timestamps import rfc3339
 
 # Percent-encoding may make three bytes of one.
 MAX_BODY_BYTES: Final = 3 * MAX_TOKEN_FILE_BYTES + 4096
@@ -85,6 +88,7 @@ class TokenPage:
         text = self._render(
             "token.html",
             source=self._source,
+            apply=commands.apply(self._source),
             shot=shot,
             query=query,
             path="/token",
@@ -147,12 +151,15 @@ def _shown(report: Report, ruleset: Ruleset, now: float) -> dict[str, Any]:
         "narrowing": report.narrowing,
         "permitted_by": report.permitted_by,
         "is_public": report.is_public,
+        "passes_until": "",
     }
     if isinstance(decision, Identity):
         return found | {
             "workload": decision.workload,
             "grants": [shown_grant(each) for each in held_grants(decision)],
         }
+    if reports_until(ruleset.report_only_until, now) and may_pass(decision):
+        found["passes_until"] = rfc3339(ruleset.report_only_until or 0.0)
     missing = report.trusted_workload
     return found | {
         "reason": decision.reason.code,

@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.console.running import Console, active_elements, console_of
 from tests.console.test_pages import row, shown
 from watchword.cli.failures import UnusableInput
 from watchword.console.cluster import ClusterSource
+from watchword.trust.timestamps import rfc3339
 
 READ = {"apiGroups": ["watchword.dev"], "resources": ["*"], "verbs": ["get", "list"]}
 PAGES = ("/", "/services", "/workloads", "/issuers", "/refusals", "/token", "/desks")
@@ -83,6 +85,32 @@ def test_the_command_that_a_page_shows_makes_the_change(place: Place) -> None:
         [delete] = [each for each in shown_commands if " delete " in each]
         run(delete)
         eventually(console, f"/services/{place.name}", "No one may call it yet")
+
+
+def test_a_service_that_only_reports_is_shown_as_letting_everyone_in(place: Place) -> None:
+    label = {"watchword.dev/report-only": "allowed"}
+    metadata = {"name": place.namespace, "labels": label}
+    place.operated.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    until = rfc3339(time.time() + 24 * 3600)
+    spec = {**place.service["spec"], "reportOnlyUntil": until}
+    place.operated.apply({**place.service, "spec": spec})
+    with console_of(place.admin()) as console:
+        page = eventually(console, f"/services/{place.name}", f"Until {until}")
+        assert "Only reports" in shown(page)
+        for path in ("/", "/services"):
+            eventually(console, path, "Only reports")
+        token = place.operated.cluster.token(place.namespace, "atlas")
+        answer = console.post("/token", {"service": place.name, "token": token})
+        assert "Passes all the same" in shown(answer.text)
+        assert f"only report until {until}" in shown(answer.text)
+    place.operated.apply({**place.service, "spec": place.service["spec"]})
+    with console_of(place.admin()) as console:
+        eventually(console, f"/services/{place.name}", "1 workload may call")
+        wait_until(
+            lambda: "Only reports" not in console.page(f"/services/{place.name}"),
+            what="the service enforces again",
+            timeout_seconds=120,
+        )
 
 
 def test_a_key_that_waits_is_shown_with_the_command_that_approves_it(place: Place) -> None:
