@@ -250,7 +250,7 @@ def test_a_job_that_calls_completes_when_its_calls_are_done(labelled: Labelled) 
 
 
 def terminated(pod: Json, statuses: str, container: str) -> Json:
-    """How the first and only run of a container ended: exit code, and times in RFC 3339, which sort as text."""
+    """How a container ended that ran once: exit code, and times in RFC 3339, which sort as text."""
     [status] = [each for each in pod["status"][statuses] if each["name"] == container]
     assert status["restartCount"] == 0, status
     found: Json = status["state"]["terminated"]
