@@ -39,6 +39,7 @@ def call(client: httpx.Client, url: str) -> tuple[str, dict[str, Any]]:
     reason = answer.headers.get("X-Watchword-Reason")
     return reason or f"status {answer.status_code}", {
         "status": answer.status_code,
+        "decision_id": answer.headers.get("X-Watchword-Decision-Id"),
         "detail": answer.text[:500],
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from testing.controlplane import wait_until
 from testing.controlplane.api import ApiError
+from testing.node.pods import pod_spec
 from tests.e2e.stage import GATE_PORT, SERVICE, Stage, projects
 
 Json = dict[str, Any]
@@ -63,6 +64,43 @@ class Labelled(Stage):
                 "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec},
             },
         }
+
+    def job(self, name: str, pod: Json) -> Json:
+        """A Job that runs the pod of a manifest once, with its labels, and never a second time."""
+        template = {"metadata": {"labels": pod["metadata"]["labels"]}, "spec": pod["spec"]}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"namespace": self.namespace, "name": name},
+            "spec": {"backoffLimit": 0, "template": template},
+        }
+
+    def gated_once(self, code: int) -> Json:
+        """A Pod with the gate's label, whose app ends at once with this exit code."""
+        app = self.app()
+        app["command"] = ["/usr/bin/python3.11", "-Ic", f"raise SystemExit({code})"]
+        spec = pod_spec(app, restartPolicy="Never", serviceAccountName="server")
+        return {"metadata": {"labels": {"app": SERVICE, "watchword.dev/gate": "enabled"}}, "spec": spec}
+
+    def end_of_job(self, name: str) -> tuple[str, Json]:
+        """Wait until a Job has ended: the condition that says how, and its one Pod as it is then."""
+        path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{name}"
+        selector = f"batch.kubernetes.io/job-name={name}"
+
+        def ends() -> list[str]:
+            conditions = self.node.cluster.request("GET", path)["status"].get("conditions", [])
+            by_type = {each["type"] for each in conditions if each["status"] == "True"}
+            return sorted(by_type & {"Complete", "Failed"})
+
+        try:
+            wait_until(lambda: ends() != [], what=f"the Job {name} ended", timeout_seconds=180.0)
+        except TimeoutError as slow:
+            pods = self.node.pods(self.namespace, selector)
+            shown = [self.node.describe(self.namespace, each["metadata"]["name"]) for each in pods]
+            raise TimeoutError("\n".join([str(slow), *(shown or ["it has no pod"])])) from None
+        [end] = ends()
+        [pod] = self.node.pods(self.namespace, selector)
+        return end, pod
 
     def address(self) -> Json:
         """A Service in front of the gates."""

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import textwrap
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,8 @@ from tests.image.fixtures import Images
 
 ROOT = Path(__file__).parents[2]
 NAMESPACES = ("reports", "tuist", "watchword-system")
-_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# In a step of a list a block is indented.
+_BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _SLOWER = 4
 _KIND = """\
 echo "$*" >> {folder}/kind-was-told
@@ -38,7 +40,7 @@ esac"""
 
 def blocks_of(text: str) -> list[str]:
     """The blocks of commands of a page, in order."""
-    return _BLOCK.findall(text)
+    return [textwrap.dedent(block) for _, block in _BLOCK.findall(text)]
 
 
 def reader_environment(folder: Path, node: Node, helm: Helm, images: Images) -> dict[str, str]:

@@ -27,6 +27,7 @@ __all__ = ["helm"]
 SYSTEM = "watchword-system"
 RELEASE = "watchword"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{RELEASE}-operator"
+GATE = "watchword-gate"
 Json = dict[str, Any]
 
 
@@ -68,13 +69,19 @@ def run(helm: Helm, node: Node, *arguments: str) -> str:
 
 
 @pytest.fixture
-def labelled(installed: Node, images: Images, pod_namespace: str, tmp_path: Path) -> Labelled:
-    """A service of one replica behind an injected gate, and nobody trusted."""
+def prepared(installed: Node, images: Images, pod_namespace: str, tmp_path: Path) -> Labelled:
+    """A service without a pod, and no caller trusted."""
     stage = Labelled(installed, images, pod_namespace, tmp_path)
     stage.prepare()
-    installed.apply(stage.server(), stage.address())
-    installed.wait_for_rollout(pod_namespace, "server")
     return stage
+
+
+@pytest.fixture
+def labelled(prepared: Labelled) -> Labelled:
+    """The same with one replica behind an injected gate."""
+    prepared.node.apply(prepared.server(), prepared.address())
+    prepared.node.wait_for_rollout(prepared.namespace, "server")
+    return prepared
 
 
 def test_helm_test_says_that_operator_and_webhook_are_ready(helm: Helm, installed: Node) -> None:
@@ -213,6 +220,41 @@ def test_a_pod_that_cannot_be_injected_is_refused_with_the_sentence_that_says_wh
     pod["metadata"]["labels"]["watchword.dev/call"] = "nowhere.none"
     with pytest.raises(ApiError, match=r"there is no ProtectedService none in the namespace nowhere"):
         labelled.node.cluster.request("POST", f"/api/v1/namespaces/{labelled.namespace}/pods", pod)
+
+
+@pytest.mark.parametrize(("code", "end"), [(0, "Complete"), (1, "Failed")])
+def test_a_job_behind_a_gate_ends_as_its_app_does(prepared: Labelled, code: int, end: str) -> None:
+    prepared.node.apply(prepared.job("batch", prepared.gated_once(code)))
+
+    ended, pod = prepared.end_of_job("batch")
+
+    assert ended == end
+    app, gate = terminated(pod, "containerStatuses", "app"), terminated(pod, "initContainerStatuses", GATE)
+    assert app["exitCode"] == code
+    # Told to end, and not killed: 137 would be the end of its grace period.
+    assert gate["exitCode"] == 0, prepared.node.describe(prepared.namespace, pod["metadata"]["name"])
+    assert gate["startedAt"] <= app["startedAt"] <= app["finishedAt"] <= gate["finishedAt"]
+
+
+def test_a_job_that_calls_completes_when_its_calls_are_done(labelled: Labelled) -> None:
+    labelled.trust_now("atlas")
+    calling = labelled.caller("atlas", labelled.url(), "--calls=3", account="atlas")
+    labelled.node.apply(labelled.job("batch", calling))
+
+    ended, pod = labelled.end_of_job("batch")
+
+    assert ended == "Complete"
+    assert [each["outcome"] for each in labelled.said(pod["metadata"]["name"], "answer")] == ["ok"]
+    assert labelled.said(pod["metadata"]["name"], "ended")[0]["counts"] == {"ok": 3}
+    assert terminated(pod, "containerStatuses", "caller")["exitCode"] == 0
+
+
+def terminated(pod: Json, statuses: str, container: str) -> Json:
+    """How a container ended that ran once: exit code, and times in RFC 3339, which sort as text."""
+    [status] = [each for each in pod["status"][statuses] if each["name"] == container]
+    assert status["restartCount"] == 0, status
+    found: Json = status["state"]["terminated"]
+    return found
 
 
 def names_of_pods(stage: Stage) -> set[str]:
