@@ -15,7 +15,7 @@ import msgspec
 
 from watchword.gate.authz_request import TOKEN_PLACE, Credential
 from watchword.gate.proxy.headers import UnfitHeaderError
-from watchword.identity import Identity, Refusal, is_signed, verify
+from watchword.identity import Policy, Refusal, is_for_service, is_signed
 from watchword.trust.ruleset import AUTHORIZATION
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def withheld_token(credential: Credential | Refusal) -> bytes:
 
 
 def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """The names that the service lets through; not Authorization where it holds a token that this gate takes.
+    """The names that the service lets through; not Authorization where it holds a token for this gate.
 
-    A token for something else, such as one that the app itself checks, stays the app's.
+    A token for something else, such as one that the app itself checks, stays the app's. One for this gate
+    that it does not take now it may take a moment later: when it is valid, or its workload trusted.
 
     Args:
         engine: it decided on the request in this turn of the loop.
@@ -55,13 +56,11 @@ def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> 
     passed, active = engine.pass_headers, engine.active
     if AUTHORIZATION not in passed or active is None:
         return passed
-    policy, now = active.ruleset.policy, engine.clock()
+    policy = active.ruleset.policy
     for name, value in headers:
         if name == AUTHORIZATION:
             found = list(_tokens_in(value))
-            if len(found) > _MAX_TOKENS or any(
-                isinstance(verify(each, policy, now), Identity) for each in found
-            ):
+            if len(found) > _MAX_TOKENS or any(is_for_service(each, policy) for each in found):
                 return passed - {AUTHORIZATION}
     return passed
 
@@ -105,13 +104,20 @@ def reported_headers(
         return Reported(passed, withheld_token(credential))
     policy = active.ruleset.policy
     if not engine.reads_authorization:
-        token = withheld_token(credential)
-        return Reported(passed, token if is_signed(token, policy) else b"", _pool(values))
+        # Whatever is wrong with the header, its copies are the caller's token.
+        shown = [value for name, value in headers if name == engine.token_header]
+        signed = _signed_in([token for value in shown for token in _tokens_in(value)], policy)
+        return Reported(passed, signed, _pool(values))
     found = list(_tokens_in(values[0])) if values else []
-    signed = next((each for each in found[:_MAX_TOKENS] if is_signed(each, policy)), b"")
+    signed = _signed_in(found, policy)
     if signed or len(found) > _MAX_TOKENS:
         return Reported(passed, signed)
     return Reported(passed | {AUTHORIZATION}, b"", _pool(values))
+
+
+def _signed_in(found: list[bytes], policy: Policy) -> bytes:
+    """The first token that a known key signed; nothing where there is none."""
+    return next((each for each in found[:_MAX_TOKENS] if is_signed(each, policy)), b"")
 
 
 def _pool(authorization: list[bytes]) -> bytes:
