@@ -133,7 +133,7 @@ def test_a_clock_that_is_set_right_takes_nothing_of_its_time(ahead: float) -> No
 
 
 def test_an_older_bundle_does_not_bring_back_what_a_later_one_has_ended() -> None:
-    # A clock is behind, and the older bundle follows: the kubelet brings it after the API server told of both.
+    # A clock is behind, and the older bundle follows: the kubelet brings it after the API server did.
     gate = Gate(now=NOW - DAY)
     gate.engine.adopt(enforcing(generation=int((UNTIL + 5) * 1000)))
     assert not gate.reports()

@@ -8,7 +8,6 @@ clients put their token into both.
 
 import re
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -71,12 +70,10 @@ class Reported(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         passed: names in lower case that the service, or report only, lets through.
         token: what no header may carry on; or nothing.
-        pool: names the connections to the app that may serve it.
     """
 
     passed: frozenset[bytes]
     token: bytes
-    pool: bytes = REPORTED_POOL
 
 
 def reported_headers(
@@ -107,12 +104,12 @@ def reported_headers(
         # Whatever is wrong with the header, its copies are the caller's token.
         shown = [value for name, value in headers if name == engine.token_header]
         signed = _signed_in([token for value in shown for token in _tokens_in(value)], policy)
-        return Reported(passed, signed, _pool(values))
+        return Reported(passed, signed)
     found = list(_tokens_in(values[0])) if values else []
     signed = _signed_in(found, policy)
     if signed or len(found) > _MAX_TOKENS:
         return Reported(passed, signed)
-    return Reported(passed | {AUTHORIZATION}, b"", _pool(values))
+    return Reported(passed | {AUTHORIZATION}, b"")
 
 
 def _signed_in(found: list[bytes], policy: Policy) -> bytes:
@@ -120,12 +117,19 @@ def _signed_in(found: list[bytes], policy: Policy) -> bytes:
     return next((each for each in found[:_MAX_TOKENS] if is_signed(each, policy)), b"")
 
 
-def _pool(authorization: list[bytes]) -> bytes:
-    """Those of one credential, where the scheme signs a connection in and not a request (RFC 4559)."""
-    for value in authorization:
-        if _SIGNS_CONNECTIONS_IN.match(value):
-            return REPORTED_POOL + sha256(value).digest()
-    return REPORTED_POOL
+def sign_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The Authorization that signs a whole connection to the app in, and not a request (RFC 4559).
+
+    Whose it is has that connection for itself: the app takes all that follows on it for the same user's.
+
+    Args:
+        headers: those that go on to the app, names in lower case.
+
+    Returns:
+        Its value; nothing where there is none.
+    """
+    values = (value for name, value in headers if name == AUTHORIZATION)
+    return next((value for value in values if _SIGNS_CONNECTIONS_IN.match(value)), b"")
 
 
 def _tokens_in(value: bytes) -> Iterator[bytes]:
