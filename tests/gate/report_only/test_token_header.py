@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -57,6 +58,7 @@ def test_a_token_for_the_service_in_authorization_stays_here(run: Run, name: str
             bearer(signed),
             b"Authorization: " + signed,
             b"Authorization: Basic x, Bearer " + signed,
+            b"Authorization: Basic " + b64encode(b"token:" + signed),
         ):
             got = await reported(gate.transport, request(line), b"missing_credential")
             assert shown(got, b"authorization") == []

@@ -7,7 +7,9 @@ clients put their token into both.
 """
 
 import re
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -30,6 +32,7 @@ _PARTS: Final = 3
 # them, as they would without a gate.
 REPORTED_POOL: Final = b"reported"
 _SIGNS_CONNECTIONS_IN: Final = re.compile(rb"[ \t]*(?:negotiate|ntlm)\b", re.IGNORECASE)
+_BASIC: Final = re.compile(rb"[ \t]*basic[ \t]+([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 # So many of them are looked at; a value with more is not the app's either.
 _MAX_TOKENS: Final = 4
 
@@ -133,7 +136,15 @@ def sign_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def _tokens_in(value: bytes) -> Iterator[bytes]:
-    """What may be compact JWSs in a header's value, in order."""
+    """What may be compact JWSs in a header's value, or in the Basic credentials there, in order."""
+    yield from _tokens_of(value)
+    if (basic := _BASIC.match(value)) is not None:
+        # Some clients send a token as a password (RFC 7617).
+        with suppress(ValueError):
+            yield from _tokens_of(a2b_base64(basic[1] + b"=="))
+
+
+def _tokens_of(value: bytes) -> Iterator[bytes]:
     for word in _WORDS.findall(value):
         parts = word.split(b".")
         for place in range(len(parts) - _PARTS + 1):
