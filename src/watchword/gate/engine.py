@@ -137,10 +137,12 @@ class Engine:
         self.long_connections.decide_again()
 
     def _report_only_of(self, ruleset: Ruleset) -> ReportOnly | None:
+        # A generation is the milliseconds of the operator's clock. It counts for the bundles that follow as
+        # well: where a clock is behind, an older one may.
+        made = ruleset.generation / 1000
+        self._latest_time.note(made)
         if ruleset.report_only_until is None:
             return None
-        # A generation is the milliseconds of the operator's clock.
-        made = ruleset.generation / 1000
         report_only = ReportOnly(ruleset.report_only_until, made, self._latest_time)
         if not report_only.is_on():
             effect = "its end has passed, or is more than 30 days ahead: everything is enforced"

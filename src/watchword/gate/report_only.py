@@ -29,23 +29,38 @@ NEVER_PASSED: Final = frozenset(
 
 
 class LatestTime:
-    """The time, which never goes back while the process lives, though its clock may."""
+    """The time, which never goes back while the process lives, though its clock or its bundle may."""
 
-    __slots__ = ("_at", "_clock", "_latest", "_monotonic")
+    __slots__ = ("_at", "_clock", "_clock_at", "_latest", "_monotonic", "_told")
 
     def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         """Tell the time by a clock (seconds since the epoch) and by one that only goes forward."""
         self._clock, self._monotonic = clock, monotonic
-        self._latest, self._at = clock(), monotonic()
+        self._latest = self._clock_at = self._told = clock()
+        self._at = monotonic()
 
     def now(self) -> float:
-        """The later of the clock, and of the latest time that it told plus what has passed since."""
+        """The later of the clock, and of the latest time that was known plus what has passed since."""
         clock, monotonic = self._clock(), self._monotonic()
-        reckoned = self._latest + max(monotonic - self._at, 0.0)
-        if clock > reckoned:
-            self._latest, self._at = clock, monotonic
-            return clock
-        return reckoned
+        passed = max(monotonic - self._at, 0.0)
+        if clock > self._latest + passed:
+            self._latest, self._clock_at, self._at = clock, clock, monotonic
+            now = clock
+        elif clock > self._latest + passed - _SKEW_SECONDS:
+            # It is right by now, maybe because it was set: that step is no time that has passed.
+            now = self._latest + passed
+        else:
+            # It is behind. By how much it went on counts as well: the other one stands still while a machine
+            # is suspended.
+            now = self._latest + max(passed, clock - self._clock_at)
+        self._told = max(self._told, now)
+        return self._told
+
+    def note(self, known: float) -> None:
+        """Go on from a time that has been reached for certain, where that is later; in seconds."""
+        if known > self.now():
+            self._latest = self._told = known
+            self._clock_at, self._at = self._clock(), self._monotonic()
 
 
 class ReportOnly:
@@ -55,7 +70,7 @@ class ReportOnly:
         until: its end, in seconds since the epoch.
     """
 
-    __slots__ = ("_ahead", "_has_ended", "_time", "until")
+    __slots__ = ("_has_ended", "_time", "until")
 
     def __init__(self, until: float, bundle_time: float, time: LatestTime) -> None:
         """Report until a time, if that is at most 30 days ahead.
@@ -66,16 +81,15 @@ class ReportOnly:
             time: tells the time.
         """
         self.until, self._time = until, time
-        now = time.now()
         # A bundle that was made later than it is by the clock: the clock is behind by so much at least.
-        self._ahead = max(bundle_time - now, 0.0)
-        self._has_ended = not 0 < self._left(now) <= MAX_REPORT_ONLY_SECONDS + _SKEW_SECONDS
+        time.note(bundle_time)
+        self._has_ended = not 0 < self._left() <= MAX_REPORT_ONLY_SECONDS + _SKEW_SECONDS
 
     def seconds_left(self) -> float:
         """How long it goes on; 0: it is over, or never was."""
         if self._has_ended:
             return 0.0
-        left = self._left(self._time.now())
+        left = self._left()
         if left <= 0:
             self._has_ended = True
             LOGGER.warning(
@@ -88,8 +102,8 @@ class ReportOnly:
         """Whether requests that would be refused pass by now."""
         return self.seconds_left() > 0
 
-    def _left(self, now: float) -> float:
-        return self.until - (now + self._ahead)
+    def _left(self) -> float:
+        return self.until - self._time.now()
 
 
 def may_pass(refusal: Refusal) -> bool:

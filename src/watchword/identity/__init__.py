@@ -33,7 +33,15 @@ from watchword.identity.subject import (
     is_service_account_name,
     parse_subject,
 )
-from watchword.identity.verify import Examination, Examined, Outcome, examine, is_signed, verify
+from watchword.identity.verify import (
+    Examination,
+    Examined,
+    Outcome,
+    examine,
+    is_for_service,
+    is_signed,
+    verify,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -66,6 +74,7 @@ __all__ = [
     "VerifiedClaims",
     "Workload",
     "examine",
+    "is_for_service",
     "is_namespace_name",
     "is_service_account_name",
     "is_signed",

@@ -23,7 +23,7 @@ from watchword.identity.reasons import Proven, Refusal
 Run = Callable[[Attempt, Policy], Refusal | None]
 _RUNS = tuple((check.number, check.run) for check in CHECKS)
 _DESK_RUNS = tuple((check.number, check.run_for_desk or check.run) for check in CHECKS)
-_SIGNATURE_CHECK = 6
+_SIGNATURE_CHECK, _AUDIENCE_CHECK = 6, 9
 # Before it, a token may be anyone's; the workload's own state is all that it looks at.
 _WORKLOAD_CHECK = 15
 # A name of Kubernetes has at most 253 characters; an issuer may sign longer ones.
@@ -63,12 +63,29 @@ def is_signed(token: bytes, policy: Policy) -> bool:
         token: the token's bytes.
         policy: what holds the keys.
     """
+    return _passes(token, policy, _SIGNATURE_CHECK)
+
+
+def is_for_service(token: bytes, policy: Policy) -> bool:
+    """Whether a key that the policy knows signed a token for the service (checks 3 to 9).
+
+    Its times and its workload do not matter: it may be valid, or trusted, a moment later.
+
+    Args:
+        token: the token's bytes.
+        policy: what holds the keys and the audiences.
+    """
+    return _passes(token, policy, _AUDIENCE_CHECK)
+
+
+def _passes(token: bytes, policy: Policy, last: int) -> bool:
+    """Whether a token passes the checks up to the last one, none of which looks at a time."""
     unverified = parse_compact(token)
     if isinstance(unverified, Refusal):
         return False
     attempt = Attempt(unverified, 0.0)
     runs = _RUNS if "typ" not in unverified.header else _runs(unverified)
-    return all(run(attempt, policy) is None for number, run in runs if number <= _SIGNATURE_CHECK)
+    return all(run(attempt, policy) is None for number, run in runs if number <= last)
 
 
 def _runs(token: UnverifiedToken) -> tuple[tuple[int, Run], ...]:

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from testing.manifests import compiled, issuer, service, workload
+from tests.gate.fast_path.ways import come_to_rest
+from tests.gate.proxy.in_process import Gates, in_process, quiet
 from tests.gate.proxy.scripted import Scene, read_until, scene
 from tests.gate.proxy.test_passing_on import status_of
 from tests.gate.proxy.test_routes import ROUTES, ask, script
 from tests.gate.proxy.test_tunnel import UPGRADE
 from watchword.gate.long_connections import MAX_STRANGERS
+from watchword.gate.proxy.upstream import MAX_IDLE_OF_STRANGERS
+from watchword.trust import load
 
 STREAM = b"GET /stream HTTP/1.1\r\nHost: gate\r\n\r\n"
 SOCKET = b"\r\n".join([b"GET /socket HTTP/1.1", b"Host: gate", *UPGRADE, b"", b""])
@@ -64,3 +69,24 @@ def test_what_is_refused_or_over_counts_no_more(place: Scene) -> None:
     for _ in range(MAX_STRANGERS + 8):
         assert status_of(ask(place, b"PUT /healthz HTTP/1.1")) == 401
     assert status_of(ask(place, b"GET /healthz HTTP/1.1")) == 200
+
+
+def test_strangers_who_sign_connections_to_the_app_in_keep_no_more_of_them() -> None:
+    public = {"path": "/healthz", "methods": ["GET"], "public": True}
+    spec = {"token": {"header": "X-Watchword-Token"}, "routes": [public]}
+    rules = load(compiled(issuer(), service(**spec), workload()).bundles[0])
+
+    async def work(gates: Gates) -> None:
+        gate, before = gates(True, given=rules), len(gates.links)
+        for number in range(MAX_IDLE_OF_STRANGERS + 8):
+            transport = gate.another()
+            sign_in = b"Authorization: Negotiate %d" % number
+            transport.arrive(b"GET /healthz HTTP/1.1\r\nHost: gate\r\n%b\r\n\r\n" % sign_in)
+            await quiet(transport)
+            assert bytes(transport.written).startswith(b"HTTP/1.1 200 ")
+            # What was closed is seen by the app in a turn of its own.
+            await come_to_rest()
+            assert len(gates.links) - before <= MAX_IDLE_OF_STRANGERS
+
+    with in_process() as run:
+        run(work)

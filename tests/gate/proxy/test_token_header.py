@@ -13,6 +13,8 @@ import pytest
 from testing import tokens
 from testing.gate_process import write_bundle
 from testing.manifests import compiled, issuer, service, workload
+from tests.gate.http2.caller import Caller
+from tests.gate.http2.caller import head as fields_of
 from tests.gate.proxy.conftest import GRANTS, ROUTES
 from tests.gate.proxy.scripted import Heard, Scene, credential, read_all, scene
 from tests.gate.proxy.test_known_reads import read_answer, shown
@@ -124,6 +126,44 @@ def test_a_copy_of_the_one_token_in_authorization_stays_here_too(tmp_path: Path)
             head = read_answer(link)
             assert token(who) not in head
             assert shown(head, b"x-watchword-subject") == [b"system:serviceaccount:apps:" + who.encode()]
+
+
+PUBLIC = {"path": "/healthz", "methods": ["GET"], "public": True}
+WHO = [(LINE, lambda: (b"X-Watchword-Token: " + token("one"),)), (b"GET /healthz HTTP/1.1", tuple)]
+
+
+@pytest.mark.parametrize("scheme", [b"Negotiate", b"NTLM", b"negotiate"])
+@pytest.mark.parametrize("who", range(len(WHO)), ids=["workload", "stranger"])
+def test_who_signs_a_connection_to_the_app_in_has_it_for_itself(
+    tmp_path: Path, who: int, scheme: bytes
+) -> None:
+    line, own = WHO[who]
+    with scene(tmp_path, script, token=HEADER, routes=[*ROUTES, PUBLIC]) as place:
+        with place.connect() as signed_in, place.connect() as other:
+            for link, extra in [
+                (signed_in, (b"Authorization: %b YTpi" % scheme,)),
+                (other, ()),
+                # As it has it without a gate: the sign-in takes two rounds, and then holds.
+                (signed_in, (b"Authorization: %b Yzpk" % scheme,)),
+                (other, (b"Authorization: Basic YTpi",)),
+                (signed_in, ()),
+                (other, ()),
+            ]:
+                link.sendall(message(*own(), *extra, line=line))
+                read_answer(link)
+        by_caller = [each.connection for each in place.app.heard]
+        assert set(by_caller[::2]).isdisjoint(by_caller[1::2])
+
+
+def test_streams_that_sign_a_connection_to_the_app_in_share_it_with_no_other(place: Scene) -> None:
+    with Caller(place.gate.address) as caller:
+        for own in (b"Negotiate YTpi", b"", b"Negotiate Yzpk", b"Basic YTpi", b"Negotiate YTpi", b""):
+            more = [(b"authorization", own)] if own else []
+            fields = fields_of(b"GET", b"/app/acme/x", (b"x-watchword-token", token("one")), *more)
+            assert caller.ask(fields).status == 200
+    by_stream = [each.connection for each in place.app.heard]
+    assert len({by_stream[0], by_stream[1], by_stream[2]}) == 3
+    assert {by_stream[3], by_stream[5]}.isdisjoint({by_stream[0], by_stream[2], by_stream[4]})
 
 
 @pytest.mark.parametrize(

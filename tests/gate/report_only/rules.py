@@ -43,7 +43,7 @@ def reporting(
     return load(compiled(*objects, generation=made, now=now).bundles[0])
 
 
-def enforcing(**spec: Any) -> Ruleset:
+def enforcing(*, generation: int = int(NOW * 1000), **spec: Any) -> Ruleset:
     """The same service without report only."""
     objects = issuer(), service(routes=ROUTES, **spec), workload(grants=GRANTS)
-    return load(compiled(*objects, generation=int(NOW * 1000)).bundles[0])
+    return load(compiled(*objects, generation=generation).bundles[0])

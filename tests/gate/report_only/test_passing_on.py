@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -173,6 +174,8 @@ SPELLED = (
     lambda signed: b"Authorization: Bearer " + signed + b"=",
     lambda signed: b"Authorization: Bearer x " + signed,
     lambda signed: b"Authorization: Bearer " + signed + b".x",
+    lambda signed: b"Authorization: Basic " + b64encode(b"token:" + signed),
+    lambda signed: b"Authorization: basic  " + b64encode(signed + b":").rstrip(b"="),
     lambda signed: b"Authorization: a.b.c, d.e.f, g.h.i, j.k.l, " + signed,
 )
 

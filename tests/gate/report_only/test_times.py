@@ -119,6 +119,35 @@ def test_a_later_bundle_moves_the_time_forward() -> None:
     assert not gate.reports()
 
 
+@pytest.mark.parametrize("ahead", [0.0, 5.0, -5.0])
+def test_a_clock_that_is_set_right_takes_nothing_of_its_time(ahead: float) -> None:
+    # The operator's clock may be some seconds ahead of the right one.
+    gate = Gate(now=NOW - DAY)
+    gate.engine.adopt(reporting())
+    gate.passed += 10
+    gate.now = NOW + 10 + ahead
+    assert gate.reports()
+    left = gate.value("watchword_report_only_seconds_left")
+    assert left is not None
+    assert abs(left - (LASTS - 10)) <= 5
+
+
+def test_an_older_bundle_does_not_bring_back_what_a_later_one_has_ended() -> None:
+    # A clock is behind, and the older bundle follows: the kubelet brings it after the API server did.
+    gate = Gate(now=NOW - DAY)
+    gate.engine.adopt(enforcing(generation=int((UNTIL + 5) * 1000)))
+    assert not gate.reports()
+    gate.engine.adopt(reporting())
+    assert not gate.reports()
+    ended = Gate(now=NOW - DAY)
+    ended.engine.adopt(reporting(generation=int((UNTIL - 5) * 1000)))
+    assert ended.reports()
+    ended.passed += 5
+    assert not ended.reports()
+    ended.engine.adopt(reporting())
+    assert not ended.reports()
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, -400 * DAY])
 def test_a_time_that_has_passed_is_no_time(seconds: float) -> None:
     gate = Gate()

@@ -6,6 +6,7 @@ and the app is read only as far as the caller's window goes.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from watchword.gate.authz_request import AuthzRequest
@@ -17,7 +18,13 @@ from watchword.gate.long_connections import LongConnection
 from watchword.gate.proxy.headers import UnfitHeaderError, is_ours, to_app, to_caller
 from watchword.gate.proxy.target import check_target
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow, unfit
-from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
+from watchword.gate.proxy.withheld import (
+    REPORTED_POOL,
+    passed_headers,
+    reported_headers,
+    sign_in,
+    withheld_token,
+)
 from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
 from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
@@ -105,7 +112,7 @@ class PassedStream(Http2Stream):
             credential, engine = authz_request.credential, self.host.engine
             if decided.would_refuse:
                 reported = reported_headers(engine, request.headers, credential)
-                passed, token, self.pool = reported.passed, reported.token, reported.pool
+                passed, token, self.pool = reported.passed, reported.token, REPORTED_POOL
             else:
                 passed, token = passed_headers(engine, request.headers), withheld_token(credential)
             # The gate's own come last, behind which nothing of the caller's is.
@@ -235,6 +242,9 @@ class ProxiedStream(PassedStream):
         elif request.length is None and request.method in _EXPECTED_TO_HAVE_BODIES:
             lines.append(b"content-length: 0\r\n")
         self._head = b"".join((*lines, b"\r\n"))
+        if value := sign_in(headers):
+            # Streams of many users may share the caller's connection.
+            self.pool += sha256(value).digest()
         self._given_at = self._since = self.host.now()
         upstream.active[self] = None
         connection = upstream.take(self.pool, self._since)

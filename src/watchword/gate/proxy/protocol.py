@@ -6,6 +6,7 @@ a gate without an app.
 """
 
 import asyncio
+import itertools
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,7 +24,13 @@ from watchword.gate.proxy.headers import UnfitHeaderError
 from watchword.gate.proxy.request_lines import request_lines
 from watchword.gate.proxy.upstream import Upstream
 from watchword.gate.proxy.upstream_errors import http2_only, unfit
-from watchword.gate.proxy.withheld import REPORTED_POOL, passed_headers, reported_headers, withheld_token
+from watchword.gate.proxy.withheld import (
+    REPORTED_POOL,
+    passed_headers,
+    reported_headers,
+    sign_in,
+    withheld_token,
+)
 from watchword.gate.request_templates import (
     MAX_READ_BYTES,
     ProxiedTemplate,
@@ -40,6 +47,7 @@ from watchword.gate.tracing.trace_context import (
 from watchword.process.bounds import Budget
 from watchword.process.http_protocol import expects_continue
 from watchword.trust import form_flaw
+from watchword.trust.ruleset import AUTHORIZATION
 
 if TYPE_CHECKING:
     from watchword.gate.http2.upstream import AnyUpstream
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
 
 # No read is this short.
 _NEVER: Final = b"\0"
+_NUMBERS: Final = itertools.count()
 
 
 class ProxyingProtocol(FastPathProtocol):
@@ -92,6 +101,9 @@ class ProxyingProtocol(FastPathProtocol):
         # What the present read passed on, and the bytes around the token of the last one that did.
         self._passed: tuple[AuthzRequest, bytes] | None = None
         self._around = _NEVER
+        # Once the caller has signed in for all of a connection to the app: the name of those that it has for
+        # itself, also for the rounds of the sign-in and for what follows it.
+        self._own_pool = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Note where the connection comes from, for the app."""
@@ -144,9 +156,13 @@ class ProxyingProtocol(FastPathProtocol):
             try:
                 if decided.would_refuse:
                     reported = reported_headers(engine, headers, authz_request.credential)
-                    passed, token, pool = reported.passed, reported.token, reported.pool
+                    passed, token, pool = reported.passed, reported.token, REPORTED_POOL
                 else:
                     passed, token = passed_headers(engine, headers), withheld_token(authz_request.credential)
+                    pool = decided.identity
+                if AUTHORIZATION in passed and not self._own_pool and sign_in(headers):
+                    self._own_pool = b"%d" % next(_NUMBERS)
+                pool += self._own_pool
                 scheme = self.scheme or "http"
                 lines = request_lines(parser, self._upstream, scheme, passed, token, replaced=replaced)
             except UnfitHeaderError as why:

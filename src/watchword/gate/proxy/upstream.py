@@ -86,7 +86,8 @@ class Upstream:
         """Keep a connection whose request was answered by now, if nothing is left on it."""
         idle = self._idle.get(connection.pool)
         is_full = self._idle_number >= MAX_IDLE or (
-            connection.pool == NO_IDENTITY_LINES and idle is not None and len(idle) >= MAX_IDLE_OF_STRANGERS
+            connection.pool.startswith(NO_IDENTITY_LINES)
+            and self._idle_of_strangers() >= MAX_IDLE_OF_STRANGERS
         )
         if not connection.rest(now) or is_full:
             connection.close()
@@ -96,6 +97,10 @@ class Upstream:
         else:
             idle.append(connection)
         self._idle_number += 1
+
+    def _idle_of_strangers(self) -> int:
+        # Next to the pool of all, there may be one for each that has signed a connection in.
+        return sum(len(idle) for pool, idle in self._idle.items() if pool.startswith(NO_IDENTITY_LINES))
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep a connection no longer, which ended."""

@@ -7,15 +7,16 @@ clients put their token into both.
 """
 
 import re
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from watchword.gate.authz_request import TOKEN_PLACE, Credential
 from watchword.gate.proxy.headers import UnfitHeaderError
-from watchword.identity import Identity, Refusal, is_signed, verify
+from watchword.identity import Policy, Refusal, is_for_service, is_signed
 from watchword.trust.ruleset import AUTHORIZATION
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _PARTS: Final = 3
 # them, as they would without a gate.
 REPORTED_POOL: Final = b"reported"
 _SIGNS_CONNECTIONS_IN: Final = re.compile(rb"[ \t]*(?:negotiate|ntlm)\b", re.IGNORECASE)
+_BASIC: Final = re.compile(rb"[ \t]*basic[ \t]+([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 # So many of them are looked at; a value with more is not the app's either.
 _MAX_TOKENS: Final = 4
 
@@ -44,9 +46,10 @@ def withheld_token(credential: Credential | Refusal) -> bytes:
 
 
 def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """The names that the service lets through; not Authorization where it holds a token that this gate takes.
+    """The names that the service lets through; not Authorization where it holds a token for this gate.
 
-    A token for something else, such as one that the app itself checks, stays the app's.
+    A token for something else, such as one that the app itself checks, stays the app's. One for this gate
+    that it does not take now it may take a moment later: when it is valid, or its workload trusted.
 
     Args:
         engine: it decided on the request in this turn of the loop.
@@ -55,13 +58,11 @@ def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> 
     passed, active = engine.pass_headers, engine.active
     if AUTHORIZATION not in passed or active is None:
         return passed
-    policy, now = active.ruleset.policy, engine.clock()
+    policy = active.ruleset.policy
     for name, value in headers:
         if name == AUTHORIZATION:
             found = list(_tokens_in(value))
-            if len(found) > _MAX_TOKENS or any(
-                isinstance(verify(each, policy, now), Identity) for each in found
-            ):
+            if len(found) > _MAX_TOKENS or any(is_for_service(each, policy) for each in found):
                 return passed - {AUTHORIZATION}
     return passed
 
@@ -72,12 +73,10 @@ class Reported(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         passed: names in lower case that the service, or report only, lets through.
         token: what no header may carry on; or nothing.
-        pool: names the connections to the app that may serve it.
     """
 
     passed: frozenset[bytes]
     token: bytes
-    pool: bytes = REPORTED_POOL
 
 
 def reported_headers(
@@ -105,25 +104,47 @@ def reported_headers(
         return Reported(passed, withheld_token(credential))
     policy = active.ruleset.policy
     if not engine.reads_authorization:
-        token = withheld_token(credential)
-        return Reported(passed, token if is_signed(token, policy) else b"", _pool(values))
+        # Whatever is wrong with the header, its copies are the caller's token.
+        shown = [value for name, value in headers if name == engine.token_header]
+        signed = _signed_in([token for value in shown for token in _tokens_in(value)], policy)
+        return Reported(passed, signed)
     found = list(_tokens_in(values[0])) if values else []
-    signed = next((each for each in found[:_MAX_TOKENS] if is_signed(each, policy)), b"")
+    signed = _signed_in(found, policy)
     if signed or len(found) > _MAX_TOKENS:
         return Reported(passed, signed)
-    return Reported(passed | {AUTHORIZATION}, b"", _pool(values))
+    return Reported(passed | {AUTHORIZATION}, b"")
 
 
-def _pool(authorization: list[bytes]) -> bytes:
-    """Those of one credential, where the scheme signs a connection in and not a request (RFC 4559)."""
-    for value in authorization:
-        if _SIGNS_CONNECTIONS_IN.match(value):
-            return REPORTED_POOL + sha256(value).digest()
-    return REPORTED_POOL
+def _signed_in(found: list[bytes], policy: Policy) -> bytes:
+    """The first token that a known key signed; nothing where there is none."""
+    return next((each for each in found[:_MAX_TOKENS] if is_signed(each, policy)), b"")
+
+
+def sign_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The Authorization that signs a whole connection to the app in, and not a request (RFC 4559).
+
+    Whose it is has that connection for itself: the app takes all that follows on it for the same user's.
+
+    Args:
+        headers: those that go on to the app, names in lower case.
+
+    Returns:
+        Its value; nothing where there is none.
+    """
+    values = (value for name, value in headers if name == AUTHORIZATION)
+    return next((value for value in values if _SIGNS_CONNECTIONS_IN.match(value)), b"")
 
 
 def _tokens_in(value: bytes) -> Iterator[bytes]:
-    """What may be compact JWSs in a header's value, in order."""
+    """What may be compact JWSs in a header's value, or in the Basic credentials there, in order."""
+    yield from _tokens_of(value)
+    if (basic := _BASIC.match(value)) is not None:
+        # Some clients send a token as a password (RFC 7617).
+        with suppress(ValueError):
+            yield from _tokens_of(a2b_base64(basic[1] + b"=="))
+
+
+def _tokens_of(value: bytes) -> Iterator[bytes]:
     for word in _WORDS.findall(value):
         parts = word.split(b".")
         for place in range(len(parts) - _PARTS + 1):
