@@ -41,15 +41,19 @@ class GroupPool:
 
 
 class PodIndex:
-    """Pods by UID, in groups. The answers are those of now."""
+    """Pods by UID, in groups. The answers are those of now.
+
+    Attributes:
+        counts: how many pods there are of each group, by namespace.
+    """
 
     def __init__(self, labels_of: LabelsOf) -> None:
         """Start empty; `labels_of` gives a Namespace's labels by its name."""
         self._labels_of = labels_of
         self._group_of: dict[str, PodGroup] = {}
-        self._groups: dict[PodGroup, tuple[PodGroup, int]] = {}
+        self._groups: dict[PodGroup, PodGroup] = {}
         self._by_account: dict[Account, set[PodGroup]] = {}
-        self._by_namespace: dict[str, set[PodGroup]] = {}
+        self.counts: dict[str, dict[PodGroup, int]] = {}
         self._answers: dict[object, tuple[PodGroup, ...]] = {}
 
     def take(self, uid: str, pods: PodGroup) -> str | None:
@@ -59,13 +63,13 @@ class PodIndex:
             return None
         if before is not None:
             self._leave(before)
-        known, count = self._groups.get(pods, (pods, 0))
         # The one object of the group, so that ten thousand equal pods are one in memory too.
-        self._group_of[uid] = known
-        self._groups[known] = (known, count + 1)
+        known = self._group_of[uid] = self._groups.setdefault(pods, pods)
+        counts = self.counts.setdefault(known.namespace, {})
+        count = counts.get(known, 0)
+        counts[known] = count + 1
         if count == 0:
             self._by_account.setdefault((known.namespace, known.service_account), set()).add(known)
-            self._by_namespace.setdefault(known.namespace, set()).add(known)
             self._answers.clear()
         return known.namespace if count == 0 or before is not None else None
 
@@ -84,11 +88,7 @@ class PodIndex:
 
     def in_namespace(self, namespace: str) -> Iterable[PodGroup]:
         """The pods of a namespace."""
-        return self._by_namespace.get(namespace, ())
-
-    def counted_in(self, namespace: str) -> Iterator[tuple[PodGroup, int]]:
-        """The pods of a namespace, with how many there are of each group."""
-        return (self._groups[group] for group in self._by_namespace.get(namespace, ()))
+        return self.counts.get(namespace, ())
 
     def admitted_by(self, peer: Peer, namespace: str) -> Iterable[PodGroup]:
         """The pods that a peer with selectors matches, in the policy of a service of this namespace."""
@@ -98,23 +98,22 @@ class PodIndex:
         if answer is None:
             if len(self._answers) >= _MAX_ANSWERS:
                 self._answers.clear()
-            places = self._by_namespace if peer.namespace_selector is not None else (namespace,)
+            places = self.counts if peer.namespace_selector is not None else (namespace,)
             answer = self._answers[asked] = tuple(
                 group
                 for place in places
-                for group in self._by_namespace.get(place, ())
+                for group in self.counts.get(place, ())
                 if admits(peer, namespace, group, self._labels_of(place))
             )
         return answer
 
     def _leave(self, group: PodGroup) -> bool:
-        known, count = self._groups[group]
-        if count > 1:
-            self._groups[group] = (known, count - 1)
+        counts = self.counts[group.namespace]
+        counts[group] -= 1
+        if counts[group]:
             return False
-        del self._groups[group]
+        del counts[group], self._groups[group]
         self._by_account[group.namespace, group.service_account].discard(group)
-        self._by_namespace[group.namespace].discard(group)
         self._answers.clear()
         return True
 

@@ -322,7 +322,7 @@ def service_status(
     values += [value for value in (result.published, result.policy) if value is not None]
     if result.service is not None:
         values.append(_distinctness(result, shares_audience))
-        values.append(gate_coverage(result.service, pods.counted_in(entry.key.namespace)))
+        values.append(gate_coverage(result.service, pods.counts.get(entry.key.namespace, {})))
         values += _desk_acceptance(result.service, result.desk_problem)
         values += _report_only(result.report_only)
     # In the bundle that gates read, and not in the one that was to be published.

@@ -6,7 +6,7 @@ A pod counts by the containers that it runs, not by the label with which it aske
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -78,14 +78,14 @@ def _runs_gate(container: PodContainer) -> bool:
     )
 
 
-def gate_coverage(service: ProtectedService, pods: Iterable[tuple[PodGroup, int]]) -> ConditionValue:
+def gate_coverage(service: ProtectedService, pods: Mapping[PodGroup, int]) -> ConditionValue:
     """Whether every pod that a service selects has a gate.
 
     Args:
         service: the service.
-        pods: the pods of its namespace, in groups, with how many there are of each.
+        pods: how many pods of its namespace there are of each group.
     """
-    selected = [(group, number) for group, number in pods if matches(service, dict(group.labels))]
+    selected = [(group, number) for group, number in pods.items() if matches(service, dict(group.labels))]
     if not selected:
         return Verdict.NO_PODS_SELECTED.with_message()
     bare = sum(number for group, number in selected if not group.has_gate)

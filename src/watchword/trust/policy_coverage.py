@@ -42,14 +42,15 @@ class PodGroup(msgspec.Struct, frozen=True):
 class Pods(Protocol):
     """The pods that run here."""
 
+    @property
+    def counts(self) -> Mapping[str, Mapping[PodGroup, int]]:
+        """How many pods there are of each group, by namespace."""
+
     def of_account(self, account: Account) -> Iterable[PodGroup]:
         """The pods of a ServiceAccount (namespace, name)."""
 
     def admitted_by(self, peer: Peer, namespace: str) -> Iterable[PodGroup]:
         """The pods that a peer with selectors matches, in the policy of a service of this namespace."""
-
-    def counted_in(self, namespace: str) -> Iterable[tuple[PodGroup, int]]:
-        """The pods of a namespace, with how many there are of each group."""
 
 
 def admits(peer: Peer, namespace: str, pods: PodGroup, labels_of_namespace: Mapping[str, str]) -> bool:

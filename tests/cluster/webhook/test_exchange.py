@@ -26,7 +26,7 @@ from tests.cluster.webhook.conftest import (
 from tests.cluster.webhook.test_webhook import create, namespace, protect, publish
 from tests.injection.pods import caller_pod
 
-DESKS = "watchword-desk"
+DESKS = "exchange-desks"
 EXCHANGE = "watchword.dev/exchange"
 _RBAC = "rbac.authorization.k8s.io"
 _API = "/apis/watchword.dev/v1alpha1"
