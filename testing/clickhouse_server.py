@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """No one reads it."""
 
 
 def _split(body: bytes) -> tuple[bytes, bytes]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""U1 and U2: events and meters that try to reach the store's language, or to be counted for nobody or twice.
+"""U1 and U2: events and meters that try to reach the store's language, or to be counted for no one or twice.
 
 The reason is the stable code of the event's or the meter's problem.
 """

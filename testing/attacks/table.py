@@ -72,7 +72,7 @@ ATTACKS = {
     "H6": ("two readings of one path", "CVE-2026-33494, CVE-2026-42272, CVE-2026-40912"),
     "H7": ("a URL rebuilt from `Host`", "CVE-2026-48710"),
     "H8": ("a body's framing hides a request", "CVE-2026-50197, CVE-2025-43859, advisory 6"),
-    "H9": ("a door that nobody meant to open", "CVE-2024-40632, CVE-2025-24030"),
+    "H9": ("a door that no one meant to open", "CVE-2024-40632, CVE-2025-24030"),
     "H10": ("tokens in logs", "CVE-2024-35223, CVE-2022-23469"),
     "H11": ("an `Upgrade` hides a request in a body", "h2c smuggling, advisory 1"),
     "H12": (
@@ -99,7 +99,7 @@ ATTACKS = {
     "F10": ("a pipeline that keeps the event loop from all others", "advisory 15"),
     "L1": ("a refusal whose caller is proven and not named", "advisory 22"),
     "U1": ("SQL from a meter's definition", "CVE-2026-8462"),
-    "U2": ("events counted for nobody, or wrongly", ""),
+    "U2": ("events counted for no one, or wrongly", ""),
     "U3": ("one tenant's event ids taken by another", "advisory 19"),
     "U4": ("a small body that is large once it is parsed", "advisory 18"),
     "U5": ("replicas that each count a repeated event", "advisory 21"),

@@ -366,7 +366,7 @@ CLAIMS: list[Case[bytes]] = [
         "unknown_workload",
         [
             (
-                "a workload that nobody trusts",
+                "a workload that no one trusts",
                 partial(
                     desk_token,
                     sub="workload:production:atlas-production:other",

@@ -84,7 +84,7 @@ def rights(rules: Sequence[Mapping[str, Any]]) -> frozenset[Access]:
         ]
         granted |= {Access(verb, *target) for verb in rule["verbs"] for target in targets}
     if wild := [each for each in granted if "*" in str(each)]:
-        raise ValueError(f"a wildcard grants what nobody has counted: {', '.join(map(str, wild))}")
+        raise ValueError(f"a wildcard grants what no one has counted: {', '.join(map(str, wild))}")
     return frozenset(granted)
 
 

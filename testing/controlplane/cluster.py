@@ -3,7 +3,7 @@
 
 What runs is kube-apiserver and etcd. What does not run: controllers (a deleted Namespace stays in
 `Terminating`, nothing makes a `default` ServiceAccount), a scheduler, kubelets (a Pod is an object, and never
-starts). Without a token controller nobody fills legacy Secrets; `legacy_token` does, with the cluster's key.
+starts). Without a token controller nothing fills legacy Secrets; `legacy_token` does, with the cluster's key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ALONE = (
     "--authorization-mode=RBAC",
     # It waits for objects that the controllers of a whole cluster make.
     "--disable-admission-plugins=ServiceAccount",
-    # The addresses of the `kubernetes` Service must not be loopback ones, and nobody here uses them.
+    # The addresses of the `kubernetes` Service must not be loopback ones, and nothing here uses them.
     "--endpoint-reconciler-type=none",
 )
 _WITH_CONTROLLERS = (

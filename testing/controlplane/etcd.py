@@ -32,7 +32,7 @@ class Etcd:
         return self.program.pid
 
     def compact(self) -> None:
-        """Forget all past revisions: who comes from one of them has to list anew."""
+        """Forget all past revisions: who comes from one of them has to list again."""
         with httpx.Client(base_url=self.url, trust_env=False) as client:
             found = client.post("/v3/kv/range", json={"key": "AA=="}).raise_for_status().json()
             revision = found["header"]["revision"]

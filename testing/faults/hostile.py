@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects with one field, or all of them, replaced by what nobody expects there.
+"""Objects with one field, or all of them, replaced by what no one expects there.
 
 A CRD of another release, or one that somebody "fixed", lets anything through. What it lets through reaches
-the operator as an event, and must hurt nobody but itself.
+the operator as an event, and must hurt nothing but itself.
 """
 
 from __future__ import annotations

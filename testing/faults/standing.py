@@ -72,7 +72,7 @@ class Standing:
             yield replica
 
     def account(self) -> tuple[str, str]:
-        """A new ServiceAccount that nobody trusts, with a pod: its name, and a token for the service."""
+        """A new ServiceAccount that no one trusts, with a pod: its name, and a token for the service."""
         name = f"app-{next(self._names)}"
         self.cluster.create_service_account(APPS, name)
         self.cluster.create_pod(APPS, name, name)
@@ -146,7 +146,7 @@ def standing(cluster: Cluster, folder: Path) -> Iterator[Standing]:
         (folder / "gate").mkdir(parents=True, exist_ok=True)
         token = folder / "gate" / "token"
         token.write_text(cluster.token(NAMESPACE, "default", expiration_seconds=86400))
-        # What a kubelet mounted long ago: nobody is trusted in it.
+        # What a kubelet mounted long ago: no one is trusted in it.
         bundle = write_bundle(folder / "gate" / "bundle.json", service(), issuer("here", cluster.jwks()))
         gate = stack.enter_context(
             running_gate(

@@ -174,7 +174,7 @@ def _program_of(pid: int) -> Path | None:
 
 
 def _free_port() -> int:
-    # Nobody else picks ports in this network: what is free now stays free.
+    # No one else picks ports in this network: what is free now stays free.
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -200,7 +200,7 @@ async def _relay(listener: socket.socket, address: str, port: int, stopping: asy
             writer.close()
             other_writer.close()
 
-    # Held here: a connection that only waits for its other end is known to nobody else, and collected.
+    # Held here: a connection that only waits for its other end is known to no one else, and collected.
     tasks: set[asyncio.Task[None]] = set()
 
     def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,7 +231,7 @@ def _make_cgroup(name: str) -> None:
             controllers = (_CGROUPS / "cgroup.controllers").read_text().split()
             (folder / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in controllers))
         elif (folder / "cpuset.cpus").exists():
-            for setting in ("cpuset.cpus", "cpuset.mems"):  # a v1 cpuset starts empty, and takes nobody
+            for setting in ("cpuset.cpus", "cpuset.mems"):  # a v1 cpuset starts empty, and takes no process
                 (folder / setting).write_text((folder.parent / setting).read_text())
 
 

@@ -163,7 +163,7 @@ class Budget:
     def admit_handshake(self, handshake: Handshake) -> bool:
         """Count a new TLS handshake, and make room for what it becomes; False when there is none.
 
-        It makes room for other handshakes alone, and whoever holds bytes has to do without its place.
+        It makes room for other handshakes alone, and what holds bytes has to do without its place.
         """
         while self._is_full():
             if not (self._evict() or self._handshakes.close_oldest()):
