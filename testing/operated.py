@@ -308,8 +308,13 @@ class Operated:
         self.settle()
         return Counter((each.verb, each.resource) for each in self.requests()[before:])
 
-    def settle(self, timeout_seconds: float = 60.0) -> None:
-        """Wait until the operator has asked for nothing for longer than it ever puts an edit off."""
+    def settle(self, timeout_seconds: float = 60.0, quiet_seconds: float = 1.5) -> None:
+        """Wait until the operator has asked for nothing for longer than it ever puts an edit off.
+
+        Args:
+            timeout_seconds: for how long at most.
+            quiet_seconds: more where it has much to compile, which asks for nothing either.
+        """
         seen, since = -1, time.monotonic()
 
         def is_quiet() -> bool:
@@ -317,7 +322,7 @@ class Operated:
             now = len(self.requests())
             if now != seen:
                 seen, since = now, time.monotonic()
-            return time.monotonic() - since > 1.5
+            return time.monotonic() - since > quiet_seconds
 
         wait_until(is_quiet, what="the operator is quiet", timeout_seconds=timeout_seconds)
 
