@@ -218,8 +218,8 @@ def test_a_large_bundle_is_packed_and_one_that_fits_nowhere_lets_nobody_in_and_s
     assert operated.decision(token, place) == "allowed"
     assert operated.decision(signed(cluster, place, "fat3"), place) == "unknown_workload"
 
-    # Who fills the bundle must not keep anyone in by it. What gates run on is read for that; and once more where
-    # the watch tells of the write, which is large, before the write itself is answered.
+    # Who fills the bundle must not keep anyone in by it. What gates run on is read for that; and once more
+    # where the watch tells of the write, which is large, before the write itself is answered.
     operated.settle(quiet_seconds=8)
     made = operated.requests_of(lambda: operated.edit(workload, suspend=True))
     assert made["patch", "configmaps"] == 1
