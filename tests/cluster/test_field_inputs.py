@@ -45,7 +45,8 @@ Json = dict[str, Any]
 @pytest.fixture(scope="module")
 def shop(crds: Cluster) -> Cluster:
     """The cluster, with the namespace and the custom resource that the inputs name."""
-    crds.create_namespace("shop")
+    # Others of this cluster use it too.
+    crds.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
     crds.apply(SETTING)
     path = "/apis/example.test/v1"
 
