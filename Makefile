@@ -101,7 +101,7 @@ lock: ## Resolve the dependencies again (needs uv)
 	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra otel --output-file requirements/gate.txt > /dev/null
 	uv pip compile --group image $(LOCK_FLAGS) --constraint requirements/dev.txt --output-file requirements/image.txt > /dev/null
 	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra otel --extra operator --output-file requirements/operator.txt > /dev/null
-	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra client --output-file requirements/demo.txt > /dev/null
+	$(LOCK) --constraint requirements/dev.txt --extra postgresql --extra clickhouse --extra otel --extra client --output-file requirements/demo.txt > /dev/null
 
 clean: ## Remove what was built in this folder
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
