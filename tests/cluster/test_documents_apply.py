@@ -11,6 +11,7 @@ import subprocess
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from testing.controlplane import Cluster
 
 ROOT = Path(__file__).parents[2]
 KUBECTL = Path(sysconfig.get_path("scripts"), "kubectl")
-BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# In a step of a list, it is as far to the right as the step's text.
+BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 HEREDOC = re.compile(r"<<'?YAML'?\n(.*?)^YAML$", re.MULTILINE | re.DOTALL)
 FOLDERS = ("quickstart", "first-call", "two-clusters", "snippets", "crds")
-# Istio's kinds are in no API server here: tests/proxies/istio.py reads its page.
-OTHERS = ("istio.io/",)
+# Istio's kinds are in no API server here: tests/proxies/istio.py reads its page. Two are files that a
+# kube-apiserver is started with, and no objects.
+OTHERS = ("istio.io/", "kind: Config\n", "kind: AdmissionConfiguration\n")
 # Namespaces that the objects name and none of them makes.
 NAMESPACES = {
     *("tuist", "reports", "velero", "atlas-production"),
@@ -44,7 +47,7 @@ def documents() -> Iterator[tuple[str, str]]:
         for number, block in enumerate((*BLOCK.findall(text), *HEREDOC.findall(text))):
             if "apiVersion:" in block and not any(each in block for each in OTHERS):
                 # What a reader fills in.
-                yield f"{path.relative_to(ROOT)}-{number}", block.replace("NAMESPACE", "tuist")
+                yield f"{path.relative_to(ROOT)}-{number}", dedent(block).replace("NAMESPACE", "tuist")
     for folder in FOLDERS:
         for path in sorted((ROOT / "manifests" / folder).glob("*.yaml")):
             if path.name != "kustomization.yaml":
