@@ -120,3 +120,16 @@ def test_one_gap_is_told_once_however_many_gates_have_it() -> None:
         "It needs the verb get on pods/log in the namespace tuist.",
         "It needs the verb get on pods/proxy in the namespace tuist.",
     ]
+
+
+def test_another_programs_sidecar_is_no_gate() -> None:
+    asked: list[str] = []
+    istio = {"name": "istio-proxy", "args": ["proxy", "sidecar", "--domain", "tuist.svc.cluster.local"]}
+    thanos = {"name": "thanos", "args": ["sidecar", "--prometheus.url=http://localhost:9090"]}
+    flags = ["sidecar", "--bundle=/b", "--ops-listen=:9292"]
+    plain = {"name": "own", "command": ["watchword"], "args": flags}
+    items = [{"metadata": {"name": "api-0"}, "spec": {"containers": [istio, thanos, plain]}}]
+    gates = read_gates(answering(json.dumps({"items": items}).encode(), asked), "tuist", {"app": "api"})
+    assert [each.gate for each in gates.readings] == ["api-0"]
+    assert "/api/v1/namespaces/tuist/pods/api-0:9292/proxy/metrics" in asked
+    assert not any("istio-proxy" in each or "container=thanos" in each for each in asked)

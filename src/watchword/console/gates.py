@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchword.cli.failures import UnusableInput
 from watchword.console.model import Gap
 from watchword.console.source import GateReading, Gates, Refused
 from watchword.identity import is_service_account_name
-from watchword.injection.names import GATE_CONTAINER
+from watchword.trust.gate_coverage import PodContainer, is_gate
 
 # So many gates are asked for one page: two requests each.
 MAX_GATES: Final = 8
@@ -66,10 +67,11 @@ def _gates_of(pod: Any) -> Iterable[tuple[str, str, int]]:
     if not is_service_account_name(name) or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
         return
     for each in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-        given = [*(each.get("command") or ()), *(each.get("args") or ())]
-        if each["name"] == GATE_CONTAINER or "sidecar" in given:
-            ports = [int(found[1]) for text in given if (found := _LISTEN.fullmatch(str(text)))]
-            yield name, each["name"], ports[0] if ports else _OPS_PORT
+        container = msgspec.convert(each, PodContainer)
+        if is_gate(container):
+            given = [*(container.command or ()), *(container.args or ())]
+            ports = [int(found[1]) for text in given if (found := _LISTEN.fullmatch(text))]
+            yield name, container.name, ports[0] if ports else _OPS_PORT
             return
 
 

@@ -52,15 +52,18 @@ class PodContainer(msgspec.Struct, frozen=True):
 
 
 def has_gate(containers: Iterable[PodContainer]) -> bool:
-    """Whether one of a pod's containers, init containers included, runs `watchword sidecar`.
+    """Whether one of a pod's containers, init containers included, is a gate."""
+    return any(is_gate(each) for each in containers)
+
+
+def is_gate(container: PodContainer) -> bool:
+    """Whether a container runs `watchword sidecar`, or is the one that injection adds.
 
     Other programs have a `sidecar` command too (Istio's and Thanos' among them): one that is started by the
     image's own entry point counts only where it is told of a bundle, which a gate cannot do without.
     """
-    return any(each.name == GATE_CONTAINER or _runs_gate(each) for each in containers)
-
-
-def _runs_gate(container: PodContainer) -> bool:
+    if container.name == GATE_CONTAINER:
+        return True
     command, args = container.command or [], container.args or []
     words = [*command, *args]
     if any(
