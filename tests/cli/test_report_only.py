@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -129,9 +130,11 @@ def ops_port(text: str, status: int = 200) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_counts_of_gates_are_added_up(work: Work) -> None:
@@ -168,10 +171,42 @@ def test_what_cannot_be_read_is_said_with_what_would_be_right(work: Work, argume
     assert "Remedy:" in done.output
 
 
-@pytest.mark.parametrize(("text", "status"), [("nothing", 200), ("a b c d{", 200), ("", 404)])
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("nothing", 200),
+        ("a b c d{", 200),
+        ("", 404),
+        (METRICS.replace("12.0", "+Inf"), 200),
+        (METRICS.replace("12.0", "NaN"), 200),
+        (METRICS.replace("3600.0", "+Inf"), 200),
+        ("# " + "x" * 16 * 2**20, 200),
+    ],
+    ids=["no metrics", "no samples", "no page", "infinitely many", "no number", "no end", "too much"],
+)
 def test_what_is_no_gate_is_said(work: Work, text: str, status: int) -> None:
     with ops_port(text, status) as url:
-        assert work.run("report", "--url", url).exit_code == 2
+        done = work.run("report", "--url", url)
+        assert done.exit_code == 2
+        assert "Remedy:" in done.stderr
+
+
+def test_a_port_that_speaks_no_http_is_no_gate(work: Work) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()[1]
+
+        def answer() -> None:
+            link, _ = listener.accept()
+            with link:
+                link.recv(4096)
+                link.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = work.run("report", "--url", f"http://127.0.0.1:{address}")
+        thread.join()
+    assert done.exit_code == 2
+    assert "gives no metrics (BadStatusLine)" in done.stderr
 
 
 NAMESPACE = """apiVersion: v1

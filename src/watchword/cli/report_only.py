@@ -8,8 +8,6 @@ counted.
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Final
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ import click
 import msgspec
 
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say
+from watchword.cli.ops_metrics import NoMetricsError, read_metrics
 from watchword.cli.options import option, output_option
 from watchword.cli.timestamps import shown_timestamp
 from watchword.gate.audit import WOULD_REFUSE
@@ -26,8 +25,8 @@ from watchword.gate.audit import WOULD_REFUSE
 MAX_ROWS: Final = 10_000
 _MAX_LINE: Final = 64 * 1024
 _MAX_TEXT: Final = 200
-_MAX_METRICS_BYTES: Final = 16 * 1024 * 1024
-_SECONDS: Final = 10
+# Beyond it no float counts by ones, and no gate has come there.
+_MAX_COUNT: Final = 2.0**53
 _COUNTER: Final = "watchword_would_refuse"
 _LEFT: Final = "watchword_report_only_seconds_left"
 
@@ -214,20 +213,20 @@ def _counts_of(url: str) -> tuple[str, float, dict[tuple[str, str], int]]:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UnusableInput(f"--url {url!a} is not a URL.", "Say for example http://127.0.0.1:9090.")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=_SECONDS) as answer:  # noqa: S310 - checked above
-            text = answer.read(_MAX_METRICS_BYTES).decode()
+        text = read_metrics(url).decode()
         families = {each.name: each for each in text_string_to_metric_families(text)}
-    except (OSError, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
+    except (NoMetricsError, ValueError) as error:
+        why = str(error) if isinstance(error, NoMetricsError) else type(error).__name__
         raise UnusableInput(
-            f"{url} gives no metrics ({type(error).__name__}).",
+            f"{url} gives no metrics ({why}).",
             "Name the ops port of a gate that runs, such as http://127.0.0.1:9090.",
         ) from None
     if _LEFT not in families:
         raise UnusableInput(f"{url} is no gate that can report.", _NAME_A_GATE)
     left = sum(sample.value for sample in families[_LEFT].samples)
     samples = families[_COUNTER].samples if _COUNTER in families else []
+    if not all(0 <= value < _MAX_COUNT for value in (left, *(each.value for each in samples))):
+        raise UnusableInput(f"{url} counts what no gate counts.", _NAME_A_GATE)
     counts = {
         (_plain(each.labels.get("service", "")), _plain(each.labels.get("reason", ""))): int(each.value)
         for each in samples

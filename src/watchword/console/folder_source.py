@@ -6,11 +6,8 @@ that the operator runs. A gate at an ops URL can be asked all the same, such as 
 """
 
 import hashlib
-import http.client
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,6 +18,7 @@ from watchword.cli.audience_options import offline_rules
 from watchword.cli.folder import Folder, open_folder
 from watchword.cli.issuer_keys import refuse_unused_keys
 from watchword.cli.manifest_files import read_folder
+from watchword.cli.ops_metrics import NoMetricsError, read_metrics
 from watchword.cli.placeholder_keys import stand_in
 from watchword.console.gates import MAX_METRICS_BYTES, decisions_of
 from watchword.console.model import Gap, Item
@@ -109,10 +107,12 @@ class FolderSource:
             decisions = None
             try:
                 # The scheme was checked as the flag was read.
-                with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-                    decisions = decisions_of(answer.read(MAX_METRICS_BYTES + 1))
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                why = f"{url}/metrics gives no metrics of a gate ({type(error).__name__})"
+                decisions = decisions_of(
+                    read_metrics(url, max_bytes=MAX_METRICS_BYTES, seconds=_TIMEOUT_SECONDS)
+                )
+            except (NoMetricsError, ValueError) as error:
+                kind = str(error) if isinstance(error, NoMetricsError) else type(error).__name__
+                why = f"{url}/metrics gives no metrics of a gate ({kind})"
                 gaps.append(
                     Gap(f"counters of {url}", why, "See that the gate runs, and what --ops-listen is.")
                 )
