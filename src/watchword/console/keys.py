@@ -55,8 +55,9 @@ def keys_of_issuer(item: Item) -> list[KeyRow]:
         for key in load_key_objects(listed if isinstance(listed, list) else []).keys:
             if key.thumbprint not in known:
                 is_revoked = key.thumbprint in revoked
-                state, tone = ("Revoked", "bad") if is_revoked else ("Written", "good")
-                rows.append(KeyRow(key.kid, key.thumbprint, key.algorithm, state, None, tone))  # type: ignore[arg-type]
+                state = "Revoked" if is_revoked else "Written"
+                tone: Tone = "bad" if is_revoked else "good"
+                rows.append(KeyRow(key.kid, key.thumbprint, key.algorithm, state, None, tone))
                 known.add(key.thumbprint)
     for thumbprint in spec.rotation.approved:
         if thumbprint not in known:
