@@ -19,7 +19,7 @@ from watchword.gate.proxy.headers import UnfitHeaderError, is_ours, to_app, to_c
 from watchword.gate.proxy.target import check_target
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow, unfit
 from watchword.gate.proxy.withheld import passing, sign_in
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.responses import Allowed, Answer, refused, would_refuse_header
 from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
 from watchword.process.http_parser import BadRequestError
@@ -89,13 +89,7 @@ class PassedStream(Http2Stream):
         self._decision_id = decided.decision_id
         if decided.would_refuse:
             self._of_answer = [would_refuse_header(decided)]
-        self._long_connection = long_connections.add(
-            authz_request,
-            decided.decision_id,
-            self,
-            is_stranger=decided.identity == NO_IDENTITY_LINES,
-            is_reported=decided.would_refuse != b"",
-        )
+        self._long_connection = long_connections.add(authz_request, decided, self)
         if self._long_connection is None:
             self.answer(too_many())
             return

@@ -27,7 +27,7 @@ from watchword.gate.proxy.target import UpstreamAddress, check_target
 from watchword.gate.proxy.upstream import CONNECT_SECONDS
 from watchword.gate.proxy.upstream_errors import note, too_many, trouble, unfit
 from watchword.gate.proxy.withheld import passing
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.responses import Allowed, Answer, refused, would_refuse_header
 from watchword.gate.tracing.spans import ServerSpan
 from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
@@ -242,13 +242,7 @@ class Tunnel(asyncio.Protocol):
         self._decision_id = decided.decision_id
         if decided.would_refuse:
             self._of_answer = [would_refuse_header(decided)]
-        self._connection = self._engine.long_connections.add(
-            authz_request,
-            decided.decision_id,
-            self,
-            is_stranger=decided.identity == NO_IDENTITY_LINES,
-            is_reported=decided.would_refuse != b"",
-        )
+        self._connection = self._engine.long_connections.add(authz_request, decided, self)
         if self._connection is None:
             self._answer(too_many())
             return
