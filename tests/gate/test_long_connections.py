@@ -29,6 +29,7 @@ from watchword.trust import load
 ROUTES = [{"path": "/app/{account}", "methods": ["GET"], "scope": "app:use"}]
 GRANTS = [{"scopes": ["app:use"], "accounts": ["acme"]}]
 START = 1000.0
+LET_IN = Allowed(b"x-watchword-subject: worker\r\n", b"", "id")
 
 
 class Carrier:
@@ -73,7 +74,7 @@ class Gate:
         decided = self.engine.decide(authz_request)
         assert isinstance(decided, Allowed)
         carrier = Carrier()
-        assert self.engine.long_connections.add(authz_request, decided.decision_id, carrier) is not None
+        assert self.engine.long_connections.add(authz_request, decided, carrier) is not None
         return carrier
 
     def audited(self) -> list[dict[str, Any]]:
@@ -317,7 +318,7 @@ def test_a_short_request_pays_no_signature_and_no_timer_of_its_own(monkeypatch: 
         headers = [(b"authorization", b"Bearer " + token())]
         for _ in range(100):
             authz_request = AuthzRequest(find_credential(headers), OriginalRequest("GET", b"/app/acme"))
-            connection = registry.add(authz_request, "id", Carrier())
+            connection = registry.add(authz_request, LET_IN, Carrier())
             assert connection is not None
             registry.discard(connection)
         assert (calls, timers) == (0, 1)
@@ -372,7 +373,7 @@ def test_there_are_never_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) ->
             gate.open()
         registry = gate.engine.long_connections
         authz_request = AuthzRequest(find_credential([]), OriginalRequest("GET", b"/app/acme"))
-        assert registry.add(authz_request, "id", Carrier()) is None
+        assert registry.add(authz_request, LET_IN, Carrier()) is None
         assert len(registry) == 3
 
     on_a_loop(work)

@@ -31,8 +31,13 @@ _UNPRINTABLE: Final = re.compile(rb"[^\x21-\x7e]|\\")
 _TOKEN: Final = re.compile(rb"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.|%2[eE])[A-Za-z0-9_-]*)*")
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
 
-# The outcome of a request that passed because the service only reports.
+# Outcomes of a decision.
+ALLOWED: Final = "allowed"
+REFUSED: Final = "refused"
+# Of a request that passed because the service only reports.
 WOULD_REFUSE: Final = "would_refuse"
+# Of one that was let in, and may not go on.
+ENDED: Final = "ended"
 
 Peer = tuple[str, int]
 

@@ -88,7 +88,7 @@ class BundleUpdater:
         """Take bundles until cancelled.
 
         Args:
-            source: where it comes from.
+            source: where they come from.
             origin: a name for it, under which its problems are kept apart from those of other sources;
                 `absence.API` is the one whose word on whether the bundle is there counts above a file's.
             may_lag: an older bundle from it is no news, as long as it does not go back by itself: the

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from watchword.gate.audit import WOULD_REFUSE, AuditEntry, AuditLog, Teller
+from watchword.gate.audit import ALLOWED, ENDED, REFUSED, WOULD_REFUSE, AuditEntry, AuditLog, Teller
 from watchword.gate.authz_request import TOKEN_PLACE, AuthzRequest, Credential, find_credential
 from watchword.gate.cache import (
     DESK_FACTOR,
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from watchword.gate.tracing.tracer import Tracer
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
+# Without a signature, every caller can have entries of these written: only so many a second.
+_BOUNDED_OUTCOMES = frozenset({REFUSED, WOULD_REFUSE})
 _MISSHAPEN = frozenset({Reason.TOKEN_TOO_LARGE.code, Reason.MALFORMED_TOKEN.code})
 
 
@@ -403,32 +405,26 @@ class Engine:
             return self.refuse(
                 active, refusal, identity, match, method=method, retry_after=retry_after, told=told
             )
-        decision_id = self.new_decision_id()
+        decision_id, who = self.new_decision_id(), identity or refusal.proven
         self.metrics.would_refuse(refusal.reason).count += 1
         trace_id = ""
         if self.tracer is not None:
             trace_id = self.tracer.note_decision(
-                told,
-                decision_id,
-                active.ruleset,
-                refusal,
-                who=identity or refusal.proven,
-                match=match,
-                passes=True,
+                told, decision_id, active.ruleset, refusal, who=who, match=match, passes=True
             )
         self.reported.note(refusal, decision_id, trace_id)
         if self.audit is not None and self.audit_level != "off":
-            self._audit_refusal(
+            self._audit(
                 self.audit,
                 active,
                 decision_id,
                 refusal,
-                who=identity,
+                outcome=WOULD_REFUSE,
+                who=who,
                 match=match,
                 method=method,
                 told=told,
                 trace_id=trace_id,
-                outcome=WOULD_REFUSE,
             )
         line = would_refuse_line(refusal)
         return Allowed(NO_IDENTITY_LINES, NO_GRANT_LINES + line, decision_id, line)
@@ -451,20 +447,21 @@ class Engine:
         """Count, log and audit a refusal, and make its answer."""
         if refusal.reason is Reason.NOT_READY:
             refusal, retry_after = self._not_ready, 1
-        decision_id = self.new_decision_id()
+        decision_id, who = self.new_decision_id(), identity or refusal.proven
         self.metrics.refused[refusal.reason.code].count += 1
         trace_id = ""
         if self.tracer is not None:
-            ruleset, who = active.ruleset if active else None, identity or refusal.proven
+            ruleset = active.ruleset if active else None
             trace_id = self.tracer.note_decision(told, decision_id, ruleset, refusal, who=who, match=match)
         self.refusals.note(refusal, decision_id, trace_id)
         if self.audit is not None and self.audit_level != "off":
-            self._audit_refusal(
+            self._audit(
                 self.audit,
                 active,
                 decision_id,
                 refusal,
-                who=identity,
+                outcome=REFUSED,
+                who=who,
                 match=match,
                 method=method,
                 told=told,
@@ -472,36 +469,6 @@ class Engine:
             )
         scope = match.scope if match and refusal.reason is Reason.INSUFFICIENT_SCOPE else None
         return refused(refusal, decision_id, scope=scope, retry_after=retry_after)
-
-    def _audit_refusal(
-        self,
-        audit: AuditLog,
-        active: Active | None,
-        decision_id: str,
-        refusal: Refusal,
-        *,
-        who: Identity | Proven | None,
-        match: RouteMatch | None,
-        method: str,
-        told: Teller | None,
-        trace_id: str,
-        outcome: str = "",
-    ) -> None:
-        who = who or refusal.proven
-        # Without a signature, every caller can have such entries written: only so many a second.
-        if who is not None or audit.admits_unproven(self.clock()):
-            self._audit(
-                audit,
-                active,
-                decision_id,
-                refusal,
-                who=who,
-                match=match,
-                method=method,
-                told=told,
-                outcome=outcome,
-                trace_id=trace_id,
-            )
 
     def note_allowed(
         self,
@@ -525,6 +492,7 @@ class Engine:
                 active,
                 decision_id,
                 None,
+                outcome=ALLOWED,
                 who=identity,
                 match=match,
                 method=method,
@@ -542,11 +510,11 @@ class Engine:
                 self.active,
                 decision_id,
                 refusal,
+                outcome=ENDED,
                 who=refusal.proven,
                 match=None,
                 method="",
                 told=told,
-                outcome="ended",
                 trace_id=told.parent.trace_id if self.tracer is not None and told.parent is not None else "",
             )
 
@@ -557,13 +525,15 @@ class Engine:
         decision_id: str,
         refusal: Refusal | None,
         *,
+        outcome: str,
         who: Identity | Proven | None,
         match: RouteMatch | None,
         method: str,
         told: Teller | None,
-        outcome: str = "",
-        trace_id: str = "",
+        trace_id: str,
     ) -> None:
+        if who is None and outcome in _BOUNDED_OUTCOMES and not audit.admits_unproven(self.clock()):
+            return
         ruleset = active.ruleset if active else None
         claims = who.desk if isinstance(who, Identity) else None
         unproven = told.unproven() if told else None
@@ -571,7 +541,7 @@ class Engine:
             AuditEntry(
                 time=self.clock(),
                 decision_id=decision_id,
-                outcome=outcome or ("refused" if refusal else "allowed"),
+                outcome=outcome,
                 bundle=ruleset.digest if ruleset else "",
                 generation=ruleset.generation if ruleset else 0,
                 reason=refusal.reason.code if refusal else "",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from watchword.gate.authz_request import TOKEN_PLACE, AuthzRequest, Credential
 from watchword.gate.logs import LOGGER
+from watchword.gate.responses import NO_IDENTITY_LINES, Allowed
 from watchword.identity import DeskClaims, Reason, Refusal, verify
 from watchword.trust import RouteMatch, authorize
 
@@ -59,7 +60,7 @@ class LongConnection:
         decided_at: float,
         carrier: Endable,
         *,
-        is_reported: bool = False,
+        is_reported: bool,
     ) -> None:
         self.authz_request, self.decision_id, self.decided_at = authz_request, decision_id, decided_at
         self.is_reported = is_reported
@@ -89,28 +90,21 @@ class LongConnections:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(
-        self,
-        authz_request: AuthzRequest,
-        decision_id: str,
-        carrier: Endable,
-        *,
-        is_stranger: bool = False,
-        is_reported: bool = False,
-    ) -> LongConnection | None:
+    def add(self, authz_request: AuthzRequest, decided: Allowed, carrier: Endable) -> LongConnection | None:
         """Note a request that was just let in; None when there are too many of them.
 
-        It has to be called in the same turn of the loop as the decision: in between, a bundle could come.
-        `is_stranger`: a public route let it in, for no one in particular.
-        `is_reported`: it passes because the service only reports. No bound of strangers is for it: what a
-        service is tried with may be all of its callers.
+        It has to be called in the same turn of the loop as the decision: in between, a bundle could come. Of
+        strangers, whom a public route lets in, there may be fewer. Those that pass because the service only
+        reports are none: what a service is tried with may be all of its callers.
         """
+        is_reported = decided.would_refuse != b""
+        is_stranger = not is_reported and decided.identity == NO_IDENTITY_LINES
         if len(self._connections) >= MAX_CONNECTIONS or (
-            is_stranger and not is_reported and len(self._strangers) >= MAX_STRANGERS
+            is_stranger and len(self._strangers) >= MAX_STRANGERS
         ):
             return None
         now = self._engine.clock()
-        connection = LongConnection(authz_request, decision_id, now, carrier, is_reported=is_reported)
+        connection = LongConnection(authz_request, decided.decision_id, now, carrier, is_reported=is_reported)
         self._connections[connection] = None
         if is_reported:
             self._reported.add(connection)

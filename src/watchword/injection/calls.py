@@ -77,6 +77,18 @@ def calls_of(
     return found
 
 
+def place_in(text: str, border: str) -> Place | None:
+    """The namespace and the name that a label or an annotation names; None where it names none.
+
+    Args:
+        text: what is written there.
+        border: what stands between the two.
+    """
+    namespace, found, name = text.partition(border)
+    is_well_formed = bool(found) and is_namespace_name(namespace) and is_service_account_name(name)
+    return (namespace, name) if is_well_formed else None
+
+
 def cluster_unknown(field: str, place: Place) -> InjectionRefusal:
     """Why no token can be minted where it is not known which cluster this is."""
     detail = f"the audience of {place[0]}/{place[1]} has the cluster's id in it, which is not known"
@@ -113,16 +125,10 @@ def _unpublished(field: str, place: Place, service: ServiceFacts, world: World) 
 def _asked(labels: Mapping[str, str], annotations: Mapping[str, str]) -> list[tuple[str, Place | None]]:
     asked: list[tuple[str, Place | None]] = []
     if labels[names.CALL_LABEL] != names.CALL_BY_ANNOTATION or names.CALLS_ANNOTATION not in annotations:
-        asked.append((f"metadata.labels[{names.CALL_LABEL}]", _place(labels[names.CALL_LABEL], ".")))
+        asked.append((f"metadata.labels[{names.CALL_LABEL}]", place_in(labels[names.CALL_LABEL], ".")))
     if names.CALLS_ANNOTATION in annotations:
         field = f"metadata.annotations[{names.CALLS_ANNOTATION}]"
         asked += [
-            (field, _place(each.strip(), "/")) for each in annotations[names.CALLS_ANNOTATION].split(",")
+            (field, place_in(each.strip(), "/")) for each in annotations[names.CALLS_ANNOTATION].split(",")
         ]
     return asked
-
-
-def _place(text: str, border: str) -> Place | None:
-    namespace, found, name = text.partition(border)
-    is_well_formed = bool(found) and is_namespace_name(namespace) and is_service_account_name(name)
-    return (namespace, name) if is_well_formed else None

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.identity import is_namespace_name, is_service_account_name
 from watchword.injection import names
-from watchword.injection.calls import audience_unpublished, cluster_unknown
+from watchword.injection.calls import audience_unpublished, cluster_unknown, place_in
 from watchword.injection.facts import Place, World
 from watchword.injection.refusals import InjectionRefusal, RefusalCode
 
@@ -40,7 +39,7 @@ def exchange_of(labels: Mapping[str, str], world: World) -> Exchange | Injection
         world: the desks to look in.
     """
     value = labels[names.EXCHANGE_LABEL]
-    place = _place(value)
+    place = place_in(value, ".")
     if place is None:
         detail = f"its value {value[:63]!a} does not name a TokenDesk"
         remedy = f"label the pod {names.EXCHANGE_LABEL}: NAMESPACE.DESK, or remove the label"
@@ -63,9 +62,3 @@ def exchange_of(labels: Mapping[str, str], world: World) -> Exchange | Injection
         )
         return audience_unpublished(_FIELD, place, desk.published_audience or "", remedy)
     return Exchange(place, audience, desk.issuer)
-
-
-def _place(text: str) -> Place | None:
-    namespace, found, name = text.partition(".")
-    is_well_formed = bool(found) and is_namespace_name(namespace) and is_service_account_name(name)
-    return (namespace, name) if is_well_formed else None

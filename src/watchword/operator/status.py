@@ -35,12 +35,18 @@ from watchword.trust.issuers import Issuers
 from watchword.trust.key_rotation.held_keys import HeldKey, held_to_status
 from watchword.trust.policy_coverage import Pods, narrowness, reachability
 from watchword.trust.problems import Problem, ProblemReason, listed
-from watchword.trust.report_only import ReportOnlyRuling
+from watchword.trust.report_only import ReportOnlyRuling, State
 from watchword.trust.status_conditions import conditions
 from watchword.trust.timestamps import rfc3339
 
 _OF_VERDICT: Final[Mapping[tuple[str, str], Verdict]] = {
     (verdict.type.value, verdict.reason): verdict for verdict in Verdict
+}
+_REPORT_ONLY: Final[Mapping[State, Verdict]] = {
+    "on": Verdict.REPORTING,
+    "ended": Verdict.REPORT_ONLY_ENDED,
+    "not allowed": Verdict.REPORT_ONLY_NOT_ALLOWED,
+    "too long": Verdict.REPORT_ONLY_TOO_LONG,
 }
 _MAY_PASS = (
     Verdict.BUNDLE_NAME_TAKEN,
@@ -468,13 +474,10 @@ def _report_only(ruling: ReportOnlyRuling | None) -> list[ConditionValue]:
     """ReportOnly, of a service that has a time for it."""
     if ruling is None:
         return []
-    if ruling.problem is not None:
-        is_too_long = ruling.problem.reason is ProblemReason.REPORT_ONLY_TOO_LONG
-        verdict = Verdict.REPORT_ONLY_TOO_LONG if is_too_long else Verdict.REPORT_ONLY_NOT_ALLOWED
-        return [
-            verdict.with_message(f"{ruling.problem.field}: {ruling.problem.detail}", ruling.problem.remedy)
-        ]
-    return [(Verdict.REPORTING if ruling.is_on else Verdict.REPORT_ONLY_ENDED).with_message()]
+    verdict, problem = _REPORT_ONLY[ruling.state], ruling.problem
+    if problem is None:
+        return [verdict.with_message()]
+    return [verdict.with_message(f"{problem.field}: {problem.detail}", problem.remedy)]
 
 
 def _distinctness(result: ServiceResult, shares_audience: bool) -> ConditionValue:

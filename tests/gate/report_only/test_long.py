@@ -13,7 +13,7 @@ from tests.gate.report_only.test_times import Gate
 from watchword.gate.authz_request import AuthzRequest, find_credential
 from watchword.gate.long_connections import MAX_STRANGERS
 from watchword.gate.original_request import OriginalRequest
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed
+from watchword.gate.responses import Allowed
 from watchword.identity import Refusal
 from watchword.trust import Ruleset, load
 
@@ -37,13 +37,7 @@ def opened(gate: Gate, target: bytes, credential: bytes = b"") -> Carrier:
     decided = gate.engine.decide(request)
     assert isinstance(decided, Allowed)
     carrier = Carrier()
-    noted = gate.engine.long_connections.add(
-        request,
-        decided.decision_id,
-        carrier,
-        is_stranger=decided.identity == NO_IDENTITY_LINES,
-        is_reported=decided.would_refuse != b"",
-    )
+    noted = gate.engine.long_connections.add(request, decided, carrier)
     assert noted is not None
     return carrier
 

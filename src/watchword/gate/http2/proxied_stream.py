@@ -18,14 +18,8 @@ from watchword.gate.long_connections import LongConnection
 from watchword.gate.proxy.headers import UnfitHeaderError, is_ours, to_app, to_caller
 from watchword.gate.proxy.target import check_target
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow, unfit
-from watchword.gate.proxy.withheld import (
-    REPORTED_POOL,
-    passed_headers,
-    reported_headers,
-    sign_in,
-    withheld_token,
-)
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.proxy.withheld import passing, sign_in
+from watchword.gate.responses import Allowed, Answer, refused, would_refuse_header
 from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
 from watchword.process.http_parser import BadRequestError
@@ -92,16 +86,10 @@ class PassedStream(Http2Stream):
             self.answer(decided)
             return
         long_connections = self.host.engine.long_connections
-        self._decision_id, self.pool = decided.decision_id, decided.identity
+        self._decision_id = decided.decision_id
         if decided.would_refuse:
             self._of_answer = [would_refuse_header(decided)]
-        self._long_connection = long_connections.add(
-            authz_request,
-            decided.decision_id,
-            self,
-            is_stranger=decided.identity == NO_IDENTITY_LINES,
-            is_reported=decided.would_refuse != b"",
-        )
+        self._long_connection = long_connections.add(authz_request, decided, self)
         if self._long_connection is None:
             self.answer(too_many())
             return
@@ -109,20 +97,16 @@ class PassedStream(Http2Stream):
         request, span = self.asked, self._span
         try:
             check_target(request.target)
-            credential, engine = authz_request.credential, self.host.engine
-            if decided.would_refuse:
-                reported = reported_headers(engine, request.headers, credential)
-                passed, token, self.pool = reported.passed, reported.token, REPORTED_POOL
-            else:
-                passed, token = passed_headers(engine, request.headers), withheld_token(credential)
+            passes = passing(self.host.engine, request.headers, authz_request.credential, decided)
+            self.pool = passes.pool
             # The gate's own come last, behind which nothing of the caller's is.
             headers = to_app(
                 request.headers,
                 (),
                 self.host.client_address,
                 self.host.scheme,
-                passed,
-                token=token,
+                passes.passed,
+                token=passes.token,
                 replaced=NO_HEADERS if span is None else TRACE_HEADERS,
             )
         except UnfitHeaderError as why:
@@ -132,7 +116,7 @@ class PassedStream(Http2Stream):
         if request.expects_continue:
             self.say_continue()
         if span is not None:
-            span.withhold(token)
+            span.withhold(passes.token)
             own = [*span.headers, *own]
         self._pass_on([*headers, *own])
 

@@ -19,7 +19,7 @@ from watchword.gate.authz_request import AuthzRequest
 from watchword.gate.long_connections import LongConnection
 from watchword.gate.proxy.headers import to_caller
 from watchword.gate.proxy.upstream_errors import note, too_many, too_slow
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, lines_of, refused
+from watchword.gate.responses import Allowed, Answer, lines_of, refused
 from watchword.identity import Refusal
 from watchword.process.http_parser import BadRequestError, RequestParser
 from watchword.process.http_response_parser import ResponseHead, ResponseParser
@@ -143,13 +143,7 @@ class ProxiedExchange:
         if isinstance(decided, Allowed):
             self._decision_id, self._would_refuse = decided.decision_id, decided.would_refuse
             long_connections = self._caller.engine.long_connections
-            self._long_connection = long_connections.add(
-                authz_request,
-                decided.decision_id,
-                self,
-                is_stranger=decided.identity == NO_IDENTITY_LINES,
-                is_reported=decided.would_refuse != b"",
-            )
+            self._long_connection = long_connections.add(authz_request, decided, self)
             if self._long_connection is None:
                 self._answer = too_many()
             else:

@@ -24,13 +24,7 @@ from watchword.gate.proxy.headers import UnfitHeaderError
 from watchword.gate.proxy.request_lines import request_lines
 from watchword.gate.proxy.upstream import Upstream
 from watchword.gate.proxy.upstream_errors import http2_only, unfit
-from watchword.gate.proxy.withheld import (
-    REPORTED_POOL,
-    passed_headers,
-    reported_headers,
-    sign_in,
-    withheld_token,
-)
+from watchword.gate.proxy.withheld import REPORTED_POOL, passing, sign_in
 from watchword.gate.request_templates import (
     MAX_READ_BYTES,
     ProxiedTemplate,
@@ -154,12 +148,8 @@ class ProxyingProtocol(FastPathProtocol):
             decided = http2_only()
         elif isinstance(decided, Allowed):
             try:
-                if decided.would_refuse:
-                    reported = reported_headers(engine, headers, authz_request.credential)
-                    passed, token, pool = reported.passed, reported.token, REPORTED_POOL
-                else:
-                    passed, token = passed_headers(engine, headers), withheld_token(authz_request.credential)
-                    pool = decided.identity
+                passes = passing(engine, headers, authz_request.credential, decided)
+                passed, token, pool = passes.passed, passes.token, passes.pool
                 if AUTHORIZATION in passed and not self._own_pool and sign_in(headers):
                     self._own_pool = b"%d" % next(_NUMBERS)
                 pool += self._own_pool

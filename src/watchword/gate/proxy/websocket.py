@@ -26,8 +26,8 @@ from watchword.gate.proxy.headers import Headers, UnfitHeaderError, has_body, is
 from watchword.gate.proxy.target import UpstreamAddress, check_target
 from watchword.gate.proxy.upstream import CONNECT_SECONDS
 from watchword.gate.proxy.upstream_errors import note, too_many, trouble, unfit
-from watchword.gate.proxy.withheld import passed_headers, reported_headers, withheld_token
-from watchword.gate.responses import NO_IDENTITY_LINES, Allowed, Answer, refused, would_refuse_header
+from watchword.gate.proxy.withheld import passing
+from watchword.gate.responses import Allowed, Answer, refused, would_refuse_header
 from watchword.gate.tracing.spans import ServerSpan
 from watchword.gate.tracing.trace_context import NO_HEADERS, TRACE_HEADERS, read_trace_parent
 from watchword.identity import Refusal
@@ -240,13 +240,9 @@ class Tunnel(asyncio.Protocol):
             self._answer(decided)
             return
         self._decision_id = decided.decision_id
-        self._connection = self._engine.long_connections.add(
-            authz_request,
-            decided.decision_id,
-            self,
-            is_stranger=decided.identity == NO_IDENTITY_LINES,
-            is_reported=decided.would_refuse != b"",
-        )
+        if decided.would_refuse:
+            self._of_answer = [would_refuse_header(decided)]
+        self._connection = self._engine.long_connections.add(authz_request, decided, self)
         if self._connection is None:
             self._answer(too_many())
             return
@@ -254,27 +250,21 @@ class Tunnel(asyncio.Protocol):
             if method != "GET" or has_body(head.headers):
                 raise UnfitHeaderError("an upgrade is a GET without a body (RFC 6455, section 4.1)")
             check_target(head.target)
-            credential = authz_request.credential
-            if decided.would_refuse:
-                reported = reported_headers(self._engine, head.headers, credential)
-                passed, token = reported.passed, reported.token
-                self._of_answer = [would_refuse_header(decided)]
-            else:
-                passed, token = passed_headers(self._engine, head.headers), withheld_token(credential)
+            passes = passing(self._engine, head.headers, authz_request.credential, decided)
             headers = to_app(
                 head.headers,
                 decided.headers,
                 peer[0] if peer else "",
                 scheme,
-                passed,
-                token=token,
+                passes.passed,
+                token=passes.token,
                 replaced=NO_HEADERS if span is None else TRACE_HEADERS,
             )
         except UnfitHeaderError as why:
             self._answer(unfit(str(why)))
             return
         if span is not None:
-            span.withhold(token)
+            span.withhold(passes.token)
             headers += span.headers
         start = b"GET " + head.target + b" HTTP/1.1"
         lines = [start, *(name + b": " + value for name, value in headers + _UPGRADE), b"", b""]

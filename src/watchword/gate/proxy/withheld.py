@@ -16,6 +16,7 @@ import msgspec
 
 from watchword.gate.authz_request import TOKEN_PLACE, Credential
 from watchword.gate.proxy.headers import UnfitHeaderError
+from watchword.gate.responses import Allowed
 from watchword.identity import Policy, Refusal, is_for_service, is_signed
 from watchword.trust.ruleset import AUTHORIZATION
 
@@ -37,7 +38,71 @@ _BASIC: Final = re.compile(rb"[ \t]*basic[ \t]+([A-Za-z0-9+/]+={0,2})", re.IGNOR
 _MAX_TOKENS: Final = 4
 
 
-def withheld_token(credential: Credential | Refusal) -> bytes:
+class Passing(msgspec.Struct, frozen=True, gc=False):
+    """What of a request's headers passes to the app, and by which connections.
+
+    Attributes:
+        passed: names in lower case that the service, or report only, lets through.
+        token: what no header may carry on; or nothing.
+        pool: names the connections to the app that may serve it.
+    """
+
+    passed: frozenset[bytes]
+    token: bytes
+    pool: bytes
+
+
+def passing(
+    engine: "Engine",
+    headers: Iterable[tuple[bytes, bytes]],
+    credential: Credential | Refusal,
+    decided: Allowed,
+) -> Passing:
+    """Find out what passes of a request that was let in, or would be refused and is only reported.
+
+    Args:
+        engine: it decided on the request in this turn of the loop.
+        headers: the request's, names in lower case.
+        credential: what was presented to the gate.
+        decided: what the engine said.
+
+    Raises:
+        UnfitHeaderError: report only: there are two Authorization headers, of which gate and app might read
+            another one.
+    """
+    if decided.would_refuse:
+        passed, token = _reported(engine, list(headers), credential)
+        return Passing(passed, token, REPORTED_POOL)
+    return Passing(_passed_names(engine, headers), _withheld_token(credential), decided.identity)
+
+
+def _reported(
+    engine: "Engine", headers: list[tuple[bytes, bytes]], credential: Credential | Refusal
+) -> tuple[frozenset[bytes], bytes]:
+    """What passes of a request that would be refused, and what does not.
+
+    Authorization is the app's, as before there was a gate, unless it holds a token that a known key signed:
+    whatever that one is for, an app that got it could use it as the caller.
+    """
+    values = [value for name, value in headers if name == AUTHORIZATION]
+    if len(values) > 1:
+        raise UnfitHeaderError("there are two Authorization headers")
+    passed, active = _passed_names(engine, headers), engine.active
+    if active is None:
+        return passed, _withheld_token(credential)
+    policy = active.ruleset.policy
+    if not engine.reads_authorization:
+        # Whatever is wrong with the header, its copies are the caller's token.
+        shown = [value for name, value in headers if name == engine.token_header]
+        return passed, _signed_in([token for value in shown for token in _tokens_in(value)], policy)
+    found = list(_tokens_in(values[0])) if values else []
+    signed = _signed_in(found, policy)
+    if signed or len(found) > _MAX_TOKENS:
+        return passed, signed
+    return passed | {AUTHORIZATION}, b""
+
+
+def _withheld_token(credential: Credential | Refusal) -> bytes:
     """The token that no header may carry to the app; nothing where there is none."""
     if isinstance(credential, Refusal):
         return b""
@@ -45,15 +110,11 @@ def withheld_token(credential: Credential | Refusal) -> bytes:
     return token if len(token) >= _MIN_TOKEN_BYTES else b""
 
 
-def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+def _passed_names(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """The names that the service lets through; not Authorization where it holds a token for this gate.
 
     A token for something else, such as one that the app itself checks, stays the app's. One for this gate
     that it does not take now it may take a moment later: when it is valid, or its workload trusted.
-
-    Args:
-        engine: it decided on the request in this turn of the loop.
-        headers: the request's, names in lower case.
     """
     passed, active = engine.pass_headers, engine.active
     if AUTHORIZATION not in passed or active is None:
@@ -65,54 +126,6 @@ def passed_headers(engine: "Engine", headers: Iterable[tuple[bytes, bytes]]) -> 
             if len(found) > _MAX_TOKENS or any(is_for_service(each, policy) for each in found):
                 return passed - {AUTHORIZATION}
     return passed
-
-
-class Reported(msgspec.Struct, frozen=True, gc=False):
-    """What passes of a request that would be refused.
-
-    Attributes:
-        passed: names in lower case that the service, or report only, lets through.
-        token: what no header may carry on; or nothing.
-    """
-
-    passed: frozenset[bytes]
-    token: bytes
-
-
-def reported_headers(
-    engine: "Engine", headers: Iterable[tuple[bytes, bytes]], credential: Credential | Refusal
-) -> Reported:
-    """Find out what passes of a request that would be refused.
-
-    Authorization is the app's, as before there was a gate, unless it holds a token that a known key signed:
-    whatever that one is for, an app that got it could use it as the caller.
-
-    Args:
-        engine: it decided on the request in this turn of the loop.
-        headers: the request's, names in lower case.
-        credential: what was presented to the gate.
-
-    Raises:
-        UnfitHeaderError: there are two Authorization headers, of which gate and app might read another one.
-    """
-    headers = list(headers)
-    values = [value for name, value in headers if name == AUTHORIZATION]
-    if len(values) > 1:
-        raise UnfitHeaderError("there are two Authorization headers")
-    passed, active = passed_headers(engine, headers), engine.active
-    if active is None:
-        return Reported(passed, withheld_token(credential))
-    policy = active.ruleset.policy
-    if not engine.reads_authorization:
-        # Whatever is wrong with the header, its copies are the caller's token.
-        shown = [value for name, value in headers if name == engine.token_header]
-        signed = _signed_in([token for value in shown for token in _tokens_in(value)], policy)
-        return Reported(passed, signed)
-    found = list(_tokens_in(values[0])) if values else []
-    signed = _signed_in(found, policy)
-    if signed or len(found) > _MAX_TOKENS:
-        return Reported(passed, signed)
-    return Reported(passed | {AUTHORIZATION}, b"")
 
 
 def _signed_in(found: list[bytes], policy: Policy) -> bytes:

@@ -172,29 +172,30 @@ class Tracer:
             passes: it is a no that is only reported.
         """
         parent = told.parent if told is not None else None
-        status = refusal.reason.status if refusal is not None and not passes else _YES
+        start, self._began = self._began, 0
         route = match.path if match is not None else ""
-        attributes = _attributes(decision_id, ruleset, refusal, who)
-        if passes:
-            attributes["watchword.decision.outcome"] = WOULD_REFUSE
-        now = self._clock()
-        start, self._began = self._began or now, 0
         if isinstance(parent, ServerSpan):
-            trace_id, parent_id = parent.trace_id, parent.span_id
             if not parent.is_sampled:
-                return trace_id
+                return parent.trace_id
+            trace_id, parent_id = parent.trace_id, parent.span_id
+            span_id = self._random_bytes(_SPAN_BYTES).hex()
             if route:
                 parent.attributes["http.route"] = route
-            span_id = self._random_bytes(_SPAN_BYTES).hex()
         else:
             trace_id, span_id, is_sampled = self._draw(parent)
             if not is_sampled:
                 return trace_id
             parent_id = "" if parent is None else parent.span_id
+        # Only for what is exported: that may be one request of a thousand.
+        now, is_child = self._clock(), isinstance(parent, ServerSpan)
+        status = refusal.reason.status if refusal is not None and not passes else _YES
+        attributes = _attributes(decision_id, ruleset, refusal, who)
+        if passes:
+            attributes["watchword.decision.outcome"] = WOULD_REFUSE
+        if not is_child:
             attributes["http.response.status_code"] = status
         if route:
             attributes["http.route"] = route
-        is_child = isinstance(parent, ServerSpan)
         self._export(
             SpanRecord(
                 DECISION,
@@ -203,7 +204,7 @@ class Tracer:
                 span_id,
                 parent_id,
                 parent is not None and not is_child,
-                start,
+                start or now,
                 now,
                 attributes,
                 str(status) if status >= _FIRST_SERVER_ERROR else "",
