@@ -152,3 +152,16 @@ def test_what_windows_and_normalizing_servers_pass_over_is_passed_over(name: str
 @pytest.mark.parametrize("name", ["...", " ", ". ", "\u2026"])
 def test_a_segment_of_nothing_else_is_still_one(name: str) -> None:
     assert fold_segment(name)
+
+
+_AROUND = [
+    *" \t\u00a0\u0085\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000",
+    *"\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f\u200b\u3164\ufeff\uffa0\ufff0\U0001bca0\U0001d173\U000e0001\U000e0100",
+]
+
+
+@pytest.mark.parametrize("one", _AROUND, ids=[f"U+{ord(each):04X}" for each in _AROUND])
+def test_what_has_no_shape_around_a_segment_is_passed_over(one: str) -> None:
+    for text in (f"admin{one}", f"{one}admin", f"Admin{one}{one}.", f"{one}{one}ADMIN{one}"):
+        assert fold_segment(text) == "admin"
+    assert fold_segment(one) != ""

@@ -15,11 +15,16 @@ _DOTS: Final = str.maketrans({"\u0130": "i", "\u0131": "i", "\u0307": None})
 # NFKC_Casefold pass over them.
 _INVISIBLE: Final = dict.fromkeys(
     [
-        *(0xAD, 0x34F, 0x61C, 0xFEFF),
+        *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0),
+        *range(0x180B, 0x1810),
         *range(0x200B, 0x2010),
         *range(0x202A, 0x202F),
         *range(0x2060, 0x2070),
         *range(0xFE00, 0xFE10),
+        *range(0xFFF0, 0xFFF9),
+        *range(0x1BCA0, 0x1BCA4),
+        *range(0x1D173, 0x1D17B),
+        *range(0xE0000, 0xE1000),
     ]
 )
 # What Windows makes a slash or a backslash of where a program reads one byte a character (best fit), next to
@@ -28,8 +33,12 @@ _SLASHES: Final = frozenset("\u2044\u2215\u2216\u29f5\u29f8\u00a5\u20a9")
 _SEPARATORS: Final = frozenset("/\\")
 # Also with spaces behind them, which Windows passes over.
 _DOT_SEGMENTS: Final = frozenset({".", ".."})
+# What `trim` and `strip` of some language take off both ends of a text (Unicode's White_Space; Java, Node).
+_SPACES: Final = " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 # Windows passes over dots and spaces at the end of a name, and so does what runs on it.
-_PASSED_OVER: Final = " ."
+_PASSED_OVER: Final = _SPACES + "."
 
 
 def hides_separator(segment: str) -> bool:
@@ -41,18 +50,19 @@ def hides_separator(segment: str) -> bool:
     return is_dots or not (_SEPARATORS.isdisjoint(plain) and _SLASHES.isdisjoint(segment))
 
 
-def without_invisible(text: str) -> str:
-    """A text without the characters that have neither a width nor a shape."""
-    return text if text.isascii() else text.translate(_INVISIBLE)
-
-
 def fold_segment(segment: str) -> str:
-    """A decoded segment in one case, without what some servers pass over at its end."""
-    if not segment.isascii():
-        segment = segment.translate(_INVISIBLE)
-        # By way of the capitals, as Java compares: U+017F, U+1E9E and U+212A are `s`, `ss` and `k`.
-        for _ in range(2):
-            segment = unicodedata.normalize("NFKC", segment.translate(_DOTS)).upper().casefold()
-        segment = segment.translate(_DOTS)
+    """A decoded segment in one case, without what some servers pass over at its ends."""
+    segment = fold_case(segment)
     # Never to nothing: an empty segment is a slash.
-    return segment.casefold().rstrip(_PASSED_OVER) or segment
+    return segment.rstrip(_PASSED_OVER).lstrip(_SPACES) or segment
+
+
+def fold_case(text: str) -> str:
+    """A text in one case and one form, without the characters that have neither a width nor a shape."""
+    if text.isascii():
+        return text.casefold()
+    folded = text.translate(_INVISIBLE)
+    # By way of the capitals, as Java compares: U+017F, U+1E9E and U+212A are `s`, `ss` and `k`.
+    for _ in range(2):
+        folded = unicodedata.normalize("NFKC", folded.translate(_DOTS)).upper().casefold()
+    return folded.translate(_DOTS).casefold() or text

@@ -8,12 +8,11 @@ read the account from `X-Watchword-Account` all the same.
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from watchword.trust.path_folding import without_invisible
+from watchword.trust.path_folding import fold_case
 
 MAX_BOUND_PARAMETERS: Final = 2
 # Servers pass over what comes behind their own limit, and would miss the parameter that was decided on: PHP
@@ -121,12 +120,13 @@ def _readings(name: str) -> frozenset[str]:
         names.add(unquote_to_bytes(name).decode("utf-8", "replace"))
     found: set[str] = set()
     for each in names:
-        plain = unicodedata.normalize("NFKC", without_invisible(each)).casefold()
+        plain = fold_case(each)
         # `URLSearchParams` passes over a question mark in front, PHP over spaces.
         plain = plain.strip().lstrip("?").strip()
         # Rack and qs read `[a]` as `a`; PHP an unmatched bracket as an underscore; all cut at a matched one.
+        # Zope takes what is behind a colon for a type (`a:string`, `a:list`).
         # Spring's data binder reads `!a` and `_a` where `a` is missing, ASP.NET `x.a` for member `a` of x.
         bare, inner = plain.lstrip("!_"), plain.rpartition(".")[2]
         for form in (plain, plain.lstrip("[]"), plain.strip("[]"), bare, inner):
-            found |= {form, re.split(r"[\[\]]", form, maxsplit=1)[0]}
+            found |= {form, re.split(r"[\[\]:]", form, maxsplit=1)[0]}
     return frozenset(each.strip().translate(_FOLDED) for each in found if each.strip()) or frozenset({""})
