@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from watchword.gate.authority import AUTHORITY
 from watchword.gate.http2.limits import MAX_FIELDS, MAX_TRAILERS
 
 Fields = list[tuple[bytes, bytes]]
@@ -19,7 +20,6 @@ Fields = list[tuple[bytes, bytes]]
 _METHOD: Final = re.compile(rb"[A-Z][A-Z_\-]{0,31}")
 # As the HTTP/1.1 parser has it; whether it is a path is decided with the routes.
 _PATH: Final = re.compile(rb"[!-~]+")
-_AUTHORITY: Final = re.compile(rb"[!-?A-~]+")
 _NAME: Final = re.compile(rb"[a-z0-9!#$%&'*+\-.^_`|~]+")
 # A value holds no control characters, and no white space around it (RFC 9113, section 8.2.1).
 _VALUE: Final = re.compile(rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?")
@@ -166,8 +166,7 @@ def _host(authority: bytes | None, hosts: list[bytes]) -> bytes:
     if len(hosts) > 1 or (authority is not None and hosts and hosts[0] != authority):
         raise MalformedRequestError("`:authority` and `host` differ, or there are two hosts")
     host = authority if authority is not None else hosts[0] if hosts else b""
-    # Anything else, such as a user's name before an @, is read differently by those that take it apart.
-    if _AUTHORITY.fullmatch(host) is None:
+    if AUTHORITY.fullmatch(host) is None:
         raise MalformedRequestError("`:authority` is missing, or not a host and a port")
     return host
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from watchword.gate.authority import AUTHORITY
 from watchword.trust.request_headers import fold, is_dropped
 
 Headers = list[tuple[bytes, bytes]]
@@ -68,7 +69,8 @@ def to_app(
         replaced: names in lower case of what the gate sends itself instead.
 
     Raises:
-        UnfitHeaderError: a value that is not UTF-8, two Host headers, or a token in a header of the message.
+        UnfitHeaderError: a value that is not UTF-8, two Host headers, a Host that is neither empty nor a host
+            and a port (RFC 9112, section 3.2), or a token in a header of the message.
     """
     given = list(given)
     dropped = _named_in_connection(given)
@@ -93,6 +95,8 @@ def to_app(
         kept.append(pair)
     if len(hosts) > 1:
         raise UnfitHeaderError("there are two Host headers")
+    if hosts and hosts[0] and AUTHORITY.fullmatch(hosts[0]) is None:
+        raise UnfitHeaderError("its Host is not a host and a port, and an app could read a path out of it")
     kept += [pair for pair in identity if is_ours(pair[0])]
     if client:
         kept.append((b"x-forwarded-for", client.encode()))
