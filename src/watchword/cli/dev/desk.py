@@ -19,12 +19,13 @@ from watchword.cli.dev.issuer import DevelopmentIssuer
 from watchword.cli.dev.source import CLUSTER_ID, POLL_SECONDS, FolderSource
 from watchword.cli.failures import UnusableInput
 from watchword.cli.options import Address
+from watchword.desk.admin.standing import AdminStanding
 from watchword.desk.configuration import Configuration, KeyRecord, public_keys_of
 from watchword.desk.minting import SigningKey
 from watchword.desk.ops import DeskReadiness
 from watchword.desk.published import Mark
 from watchword.desk.serve import DeskSettings, running
-from watchword.desk.sources import SourceProblem
+from watchword.desk.sources import SourceProblem, standing_in
 from watchword.gate.engine import Engine
 from watchword.process.listening import CannotStartError
 from watchword.process.logs import LOGGER
@@ -139,6 +140,10 @@ class DevelopmentDesk:
                 seen = state
                 yield await asyncio.to_thread(self._configuration)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin, by the files as they are now."""
+        return standing_in(await asyncio.to_thread(self._configuration), client)
 
     async def read(self) -> Mark | None:
         """No mark: keys are as new as the process, and no store can be older than they are."""
