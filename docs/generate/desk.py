@@ -21,11 +21,11 @@ _ENDPOINTS = (
     (f"GET {RESOURCE_METADATA}", "the desk as a protected resource (RFC 9728)"),
     (f"GET {JWKS}", "the desk's public keys (RFC 7517)"),
 )
-_ADMIN = f"""An admin service account (a `DeskClient` of the type `AdminServiceAccount` whose flag counts) sends
-`grant_type=client_credentials` with its `client_assertion`, and nothing else: a token of client credentials
-has no grants, so a request that asks for one is refused. The token is of the kind `admin`, its audience is
-the desk's own, and it ends with the projected token that it was got by. It opens the admin API on
-`--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_token_kind` everywhere.
+_ADMIN = f"""An admin service account (a `DeskClient` of the type `AdminServiceAccount` whose flag counts)
+sends `grant_type=client_credentials` with its `client_assertion`, and nothing else: a token of client
+credentials has no grants, so a request that asks for one is refused. The token is of the kind `admin`,
+its audience is the desk's own, and it ends with the projected token that it was got by. It opens the
+admin API on `--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_token_kind` everywhere.
 
 Each call reads the DeskClient again, and in a cluster the admission policy on it: what was withdrawn, changed
 or unguarded counts no more, and the token dies with the version of the object that it was issued for. Each
@@ -80,7 +80,7 @@ _EVENTS = (
     ),
     (
         "admin_called",
-        "an admin used the admin API: `subject`, `token_id`, `operation`, `about`, and `reason`, `ok` for a yes",
+        "an admin used the admin API: `subject`, `token_id`, `operation`, `about`, `reason` (`ok` for a yes)",
     ),
     (
         "token_revoked",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ import pytest
 from testing import manifests
 from testing.controlplane import ApiError
 from testing.manifests import API
+from testing.operator_process import kubeconfig_of
+from tests.charts.conftest import Helm, helm
 from tests.cluster.desk.conftest import CLERK, DESKS, GRANTER, World
 from tests.cluster.desk.test_desks import wait_told
 from tests.shipped import admission_policies
 from watchword.trust.admin_policy import ADMINS_POLICY, admins_policy_spec, guard_identity, guard_problem
 
+__all__ = ["helm"]
 _RBAC = "rbac.authorization.k8s.io"
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -438,6 +442,84 @@ def test_two_clients_of_one_service_account_are_neither(people: People, granted:
     wait_told(people.world, DESKS, granted, "AccountTaken")
     people.delete(CLERK, "twin")
     people.wait_for(granted, "True", "Granted")
+
+
+RELEASES = "releases"
+_CHART = {
+    "Chart.yaml": "apiVersion: v2\nname: automation\nversion: 0.1.0\n",
+    "templates/client.yaml": """\
+apiVersion: watchword.dev/v1alpha1
+kind: DeskClient
+metadata:
+  name: from-helm
+  namespace: {{ .Values.namespace }}
+  labels: {chart: "{{ .Values.label }}"}
+spec:
+  deskRef: {name: desk}
+  type: AdminServiceAccount
+  authentication:
+    serviceAccount: {issuerRef: {name: here}, namespace: automation, name: {{ .Values.account }}}
+  adminServiceAccount: true
+  grantedBy: {{ .Values.by }}
+""",
+}
+
+
+def test_a_helm_upgrade_makes_an_admin_with_the_verb_and_keeps_one_without(
+    people: People, helm: Helm, tmp_path: Path
+) -> None:
+    """A chart with an admin client, installed and upgraded by Helm as the one and as the other."""
+    world, chart = people.world, tmp_path / "chart"
+    for name, text in _CHART.items():
+        (chart / name).parent.mkdir(parents=True, exist_ok=True)
+        (chart / name).write_text(text)
+    settle(people)
+    world.cluster.create_namespace(RELEASES)
+    for person in (CLERK, GRANTER):
+        world.apply(
+            {
+                "apiVersion": f"{_RBAC}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": f"helm-{person}", "namespace": RELEASES},
+                "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "admin"},
+                "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": person}],
+            }
+        )
+
+    def run(person: str, **values: str) -> str:
+        path = tmp_path / person / "kubeconfig"
+        kubeconfig_of(world.cluster, path, bearer=people.bearers[person])
+        given = {"namespace": DESKS, "label": "one", "account": "from-helm", "by": person} | values
+        done = helm.run(
+            *("upgrade", "--install", "automation", str(chart), "--namespace", RELEASES),
+            *("--kubeconfig", str(path)),
+            *(f"--set={name}={value}" for name, value in given.items()),
+        )
+        return "" if done.returncode == 0 else done.stderr + done.stdout
+
+    def may_write() -> bool:
+        try:
+            people.send(
+                CLERK, "POST", f"/api/v1/namespaces/{RELEASES}/secrets",
+                {"metadata": {"generateName": "own-"}}, dryRun="All",
+            )  # fmt: skip
+        except ApiError:
+            return False
+        return True
+
+    world.wait(may_write, "releases may be written")
+    assert NO_VERB in run(CLERK)
+    assert run(GRANTER) == ""
+    people.wait_for("from-helm", "True", "Granted")
+    # The clerk upgrades what is not of the flag: the spec stays as the granter wrote it.
+    assert run(CLERK, label="two", by=GRANTER) == ""
+    found = people.read("from-helm")
+    assert (found["metadata"]["labels"]["chart"], found["spec"]["adminServiceAccount"]) == ("two", True)
+    assert people.said("from-helm") == ("True", "Granted")
+    assert NO_VERB in run(CLERK, label="three", account="mallory", by=GRANTER)
+    assert people.read("from-helm")["spec"]["authentication"] == found["spec"]["authentication"]
+    assert run(GRANTER, label="four", account="another") == ""
+    people.delete(None, "from-helm")
 
 
 _KEY = {"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": "k"}

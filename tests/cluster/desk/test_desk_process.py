@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from testing import manifests
+from testing.controlplane.cluster import ADMINISTRATOR
 from testing.logs import log_lines
 from testing.manifests import API
 from testing.running_desk import (
@@ -30,6 +31,7 @@ from tests.cluster.desk.conftest import DESKS, World
 from tests.cluster.desk.test_desks import SERVICE, client, desk, published, revocations, service
 from watchword.identity import Identity, verify
 from watchword.trust import load
+from watchword.trust.admin_policy import ADMINS_POLICY
 
 _RULES = Path(__file__).parents[3] / "charts" / "watchword" / "files" / "rules"
 _RBAC = "rbac.authorization.k8s.io"
@@ -45,7 +47,7 @@ class Process:
         self.world, self.folder = world, folder
         self.log, self._process = folder / "log", None
         (folder / "token").write_text(world.cluster.token(DESKS, "desk", expiration_seconds=7200))
-        self.url = self.ops = ""
+        self.url = self.ops = self.admin_url = ""
 
     def start(self) -> None:
         with self.log.open("wb") as log:
@@ -57,6 +59,7 @@ class Process:
                     *("--api-token-file", str(self.folder / "token")),
                     *("--api-ca-file", str(self.world.cluster.authority)),
                     *("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--address-rate", "0"),
+                    *("--admin-listen", "127.0.0.1:0"),
                 ],
                 stdout=log,
                 stderr=log,
@@ -66,6 +69,7 @@ class Process:
     def _listens(self) -> bool:
         for said in log_lines(self.log, "listening"):
             self.url, self.ops = f"http://{said['listen']}", f"http://{said['ops_listen']}"
+            self.admin_url = f"http://{said['admin_listen']}"
             return True
         return False
 
@@ -88,6 +92,21 @@ class Process:
 
     def post(self, path: str, **form: str) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", data=form, trust_env=False)
+
+    def admin_token(self, name: str = "robot") -> httpx.Response:
+        """Ask for an admin token, as the ServiceAccount of this name."""
+        return self.post(
+            "/oauth2/token",
+            grant_type="client_credentials",
+            client_assertion=account_token(name),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
+
+    def admin(self, token: str, path: str = "/clients") -> tuple[int, str]:
+        """Call the admin API: the status, and the reason of a no."""
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{self.admin_url}/admin/v1{path}", headers=headers, trust_env=False)
+        return answer.status_code, answer.json().get("reason", "")
 
     def exchange(self) -> httpx.Response:
         target = {"audience": f"tenant-a/{SERVICE}", "scope": "account:usage:read", "project": None}
@@ -120,6 +139,12 @@ def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     role: dict[str, Any] = {"apiVersion": f"{_RBAC}/v1", "metadata": metadata}
     world.cluster.apply(role | {"kind": "Role", "rules": rules})
     world.cluster.apply(role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [account]})
+    # What it may read in the whole cluster.
+    rules = yaml.safe_load((_RULES / "desk-cluster.yaml").read_text())
+    role = {"apiVersion": f"{_RBAC}/v1", "metadata": {"name": "desk-process"}}
+    reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "desk-process"}
+    world.cluster.apply(role | {"kind": "ClusterRole", "rules": rules})
+    world.cluster.apply(role | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [account]})
     world.apply(manifests.issuer("mine", KEY, issuer=URL))
     world.apply(desk())
     world.apply(service("tenant-a", resourceServers=["cache"]))
@@ -193,6 +218,104 @@ def test_a_workload_that_is_suspended_gets_no_more_tokens(process: Process) -> N
     process.until(lambda: process.exchange().json().get("reason") == "suspended")
     suspend(False)
     process.until(lambda: process.exchange().status_code == 200)
+
+
+def robot(**spec: Any) -> dict[str, Any]:
+    """An admin client, as the administrator of the cluster writes it."""
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "robot"}}
+    default = {"type": "AdminServiceAccount", "serviceRefs": [], "authentication": by}
+    flag = {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR}
+    return manifests.desk_client("robot", DESKS, **(default | flag | spec))
+
+
+@pytest.fixture
+def admin_token(process: Process) -> Iterator[str]:
+    """The token of an admin client that counts."""
+    world = process.world
+    # Known to the operator before the flag is set: then it is set under the policy, whenever that was made.
+    world.apply(robot(adminServiceAccount=False))
+    world.wait(lambda: "adminPolicy" in world.desk().get("status", {}), "the operator knows the policy")
+    world.apply(robot())
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    process.until(lambda: process.admin_token().status_code == 200)
+    yield process.admin_token().json()["access_token"]
+    world.delete("DeskClient", DESKS, "robot")
+
+
+def change(world: World, name: str, spec: dict[str, Any]) -> None:
+    path = f"/apis/{API}/namespaces/{DESKS}/deskclients/{name}"
+    world.cluster.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
+
+
+def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Process, admin_token: str) -> None:
+    world = process.world
+    assert process.admin(admin_token) == (200, "")
+    change(world, "robot", {"adminServiceAccount": False})
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin_token().json()["reason"] == "not_an_admin_client"
+    change(world, "robot", {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR})
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    assert process.admin(admin_token) == (200, "")
+    # Another object of the same name is another client.
+    world.delete("DeskClient", DESKS, "robot")
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    world.apply(robot())
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    assert process.admin(admin_token) == (403, "not_an_admin")
+
+
+@pytest.mark.parametrize("kind", ["policies", "policybindings"])
+def test_without_the_policy_no_flag_counts_from_the_next_call_on(
+    process: Process, admin_token: str, kind: str
+) -> None:
+    world = process.world
+    path = f"/apis/admissionregistration.k8s.io/v1/validatingadmission{kind}/{ADMINS_POLICY}"
+    before = world.cluster.request("GET", path)
+    weaker = {"failurePolicy": "Ignore"} if kind == "policies" else {"validationActions": ["Audit"]}
+    merge = "application/merge-patch+json"
+    assert process.admin(admin_token) == (200, "")
+    world.cluster.request("PATCH", path, {"spec": weaker}, content_type=merge)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    world.cluster.request("PATCH", path, {"spec": before["spec"]}, content_type=merge)
+    assert process.admin(admin_token) == (200, "")
+    world.cluster.request("DELETE", path)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin_token().json()["reason"] == "not_an_admin_client"
+    kept = {name: before["metadata"][name] for name in ("name", "labels")}
+    world.apply(
+        {"apiVersion": before["apiVersion"], "kind": before["kind"], "metadata": kept, "spec": before["spec"]}
+    )
+    # It was confirmed under the policy of before, and nothing of the client was changed since.
+    assert process.admin(admin_token) == (200, "")
+
+
+def test_a_flag_that_the_operator_did_not_confirm_is_none(process: Process, admin_token: str) -> None:
+    world = process.world
+    path = f"/apis/{API}/namespaces/{DESKS}/deskclients/robot"
+    mark = world.cluster.request("GET", path)["status"]["adminGrant"]
+    merge = "application/merge-patch+json"
+    for other in (mark | {"counts": False}, mark | {"generation": mark["generation"] + 1}, None):
+        # As the administrator, who may: the operator puts it back.
+        world.cluster.request(
+            "PATCH", f"{path}/status", {"status": {"adminGrant": other}}, content_type=merge
+        )
+        assert process.admin(admin_token) == (403, "not_an_admin")
+        world.cluster.request("PATCH", f"{path}/status", {"status": {"adminGrant": mark}}, content_type=merge)
+        process.until(lambda: process.admin(admin_token) == (200, ""))
+
+
+def test_what_an_admin_revokes_is_in_the_list_of_the_services_gates(
+    process: Process, admin_token: str
+) -> None:
+    process.until(lambda: process.exchange().status_code == 200)
+    token_id = claims_of(process.exchange().json()["access_token"])["jti"]
+    answer = httpx.post(
+        f"{process.admin_url}/admin/v1/tokens/{token_id}/revoke",
+        headers={"Authorization": f"Bearer {admin_token}"},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["state"]) == (200, "revoked")
+    process.until(lambda: token_id in revocations(process.world, "tenant-a").revocations.tokens)
 
 
 def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(process: Process) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin API: bounded pages, strict parameters, a document that is true, and refusals that say what helps."""
+"""The admin API: bounded pages, strict parameters, a document that is true, refusals that help."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ def busy() -> Iterator[RunningDesk]:
     source = Source()
     source.objects = [*objects(), *(client_object(f"cache-{number:03}") for number in range(120))]
     with running_desk(source, admin_listen="127.0.0.1:0", admin_calls_per_second=0) as running:
-        store = running.desk._store  # noqa: SLF001 - filled as a week would
+        store = running.desk._store
         now = int(time.time())
         issued = [
             Issue(
-                f"{number:032x}", f"workload:a:b:w{number % 7}", "tuist/server", now - 100, now + number % 2 * 900,
+                f"{number:032x}",
+                f"workload:a:b:w{number % 7}",
+                "tuist/server",
+                now - 100,
+                now + number % 2 * 900,
                 AuditEvent("token_issued", {"subject": f"workload:a:b:w{number % 7}"}, now),
             )
             for number in range(MAX_SCANNED + 500)
-        ]  # fmt: skip
+        ]
         rare = Note(AuditEvent("rare", {"subject": "rare"}, now))
         store.write([rare, *issued])
         yield running
@@ -155,10 +159,26 @@ def test_a_query_with_a_slip_is_refused_and_lists_nothing(busy: RunningDesk, tok
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "", "/token", "/tokens/", "/tokens/abc", f"/tokens/{'A' * 32}", f"/tokens/{'0' * 31}", "/clients/",
-     "/clients/A", "/clients/a/b", "/clients/..", "/clients/%61", "/tokens/../clients", "//tokens", "/audit/",
-     f"/tokens/{'0' * 32}/revoke/", "/explain/"],
-)  # fmt: skip
+    [
+        "/",
+        "",
+        "/token",
+        "/tokens/",
+        "/tokens/abc",
+        f"/tokens/{'A' * 32}",
+        f"/tokens/{'0' * 31}",
+        "/clients/",
+        "/clients/A",
+        "/clients/a/b",
+        "/clients/..",
+        "/clients/%61",
+        "/tokens/../clients",
+        "//tokens",
+        "/audit/",
+        f"/tokens/{'0' * 32}/revoke/",
+        "/explain/",
+    ],
+)
 def test_paths_that_no_operation_has_are_404(busy: RunningDesk, token: str, path: str) -> None:
     # Sent as it is: a client would fold it.
     import http.client

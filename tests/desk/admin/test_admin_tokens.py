@@ -225,9 +225,13 @@ def test_a_token_of_an_admin_s_shape_that_the_store_does_not_know_opens_nothing(
     now = int(time.time())
     for token_id in ("0" * 32, claims_of(desk.minted())["jti"]):
         claims = admin_claims(
-            issuer=state.issuer, audience=state.audience, client="automation", token_id=token_id,
-            issued_at=now, expires_at=now + 600,
-        )  # fmt: skip
+            issuer=state.issuer,
+            audience=state.audience,
+            client="automation",
+            token_id=token_id,
+            issued_at=now,
+            expires_at=now + 600,
+        )
         forged = state.signing.sign(claims)
         assert forged is not None
         assert reason(desk.admin("GET", "/tokens", forged)) == (401, "invalid_admin_token")

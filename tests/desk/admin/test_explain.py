@@ -35,18 +35,36 @@ CASES: dict[str, tuple[list[Object], tuple[str, str, str], dict[str, Any], str]]
         WHO,
         {
             "authorization_details": [
-                {"type": "watchword_grant", "actions": ["cache:read"], "accounts": ["acme"], "projects": ["ios"]}
+                {
+                    "type": "watchword_grant",
+                    "actions": ["cache:read"],
+                    "accounts": ["acme"],
+                    "projects": ["ios"],
+                }
             ]
         },
         "",
     ),
     "no such service": ([], WHO, IOS | {"service": "tuist/other"}, "service_relies_on_the_desk"),
     "a service that names no desk": (
-        [service_object(tokenDeskRef=None, resourceServers=None)], WHO, IOS, "service_relies_on_the_desk",
+        [service_object(tokenDeskRef=None, resourceServers=None)],
+        WHO,
+        IOS,
+        "service_relies_on_the_desk",
     ),
     "a prefix of its name": ([], WHO, IOS | {"service": "tuist/tuist"}, "service_relies_on_the_desk"),
-    "another ServiceAccount": ([], ("atlas-production", "atlas-production", "other"), IOS, "workload_is_trusted"),
-    "its name as a prefix": ([], ("atlas-production", "atlas-production", "atla"), IOS, "workload_is_trusted"),
+    "another ServiceAccount": (
+        [],
+        ("atlas-production", "atlas-production", "other"),
+        IOS,
+        "workload_is_trusted",
+    ),
+    "its name as a prefix": (
+        [],
+        ("atlas-production", "atlas-production", "atla"),
+        IOS,
+        "workload_is_trusted",
+    ),
     "its name elsewhere": ([], ("atlas-production", "elsewhere", "atlas"), IOS, "workload_is_trusted"),
     "suspended": ([workload_object(suspend=True)], WHO, IOS, "workload_is_not_suspended"),
     "ended": ([workload_object(expires="2020-01-01T00:00:00Z")], WHO, IOS, "trust_has_not_ended"),
@@ -56,7 +74,12 @@ CASES: dict[str, tuple[list[Object], tuple[str, str, str], dict[str, Any], str]]
     "a project that it lacks": ([], WHO, IOS | {"project": "web"}, "grants_cover_the_request"),
     "every project": ([], WHO, IOS | {"project": "*"}, "grants_cover_the_request"),
     "no project": ([], WHO, {"scope": "cache:read", "account": "acme"}, "grants_cover_the_request"),
-    "one scope of two": ([], WHO, IOS | {"scope": "cache:read account:usage:read"}, "grants_cover_the_request"),
+    "one scope of two": (
+        [],
+        WHO,
+        IOS | {"scope": "cache:read account:usage:read"},
+        "grants_cover_the_request",
+    ),
     "another purpose": ([], WHO, IOS | {"purpose": "cool"}, "purpose_is_allowed"),
     "a purpose that is none": ([], WHO, IOS | {"purpose": "Warm!"}, "request_is_well_formed"),
     "nothing is asked for": ([], WHO, {}, "request_is_well_formed"),
@@ -64,9 +87,12 @@ CASES: dict[str, tuple[list[Object], tuple[str, str, str], dict[str, Any], str]]
     "a project of no account": ([], WHO, {"scope": "cache:read", "project": "ios"}, "request_is_well_formed"),
     "both forms": ([], WHO, IOS | {"authorization_details": []}, "request_is_well_formed"),
     "a revoked key": (
-        [issuer_object(revoked=[{"keyThumbprint": signer().key.thumbprint}])], WHO, IOS, "issuer_is_trusted",
+        [issuer_object(revoked=[{"keyThumbprint": signer().key.thumbprint}])],
+        WHO,
+        IOS,
+        "issuer_is_trusted",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -81,7 +107,7 @@ def test_a_dry_run_and_an_exchange_agree(desk: RunningDesk, what: str) -> None:
     assert answer.status_code == 200, answer.text
     found = answer.json()
     failed = [each for each in found["conditions"] if each["holds"] is False]
-    form = {name: None for name in ("scope", "account", "project")} | asked
+    form = dict.fromkeys(("scope", "account", "project")) | asked
     if "authorization_details" in form:
         form["authorization_details"] = json.dumps(form["authorization_details"])
     exchanged = desk.exchange(account_token(namespace, account), audience=service, **form)

@@ -79,7 +79,7 @@ class SQLiteDeskStore:
     def tokens_before(self, token_id: str, limit: int) -> list[ListedToken]:
         """Tokens that were issued before another one, the newest first."""
         rows = self._rows(schema.TOKENS_BEFORE, (token_id or AFTER_ALL_IDS, limit))
-        return [ListedToken(*each, is_revoked=bool(revoked)) for *each, revoked in rows]
+        return [ListedToken(*row[:-1], bool(row[-1])) for row in rows]  # type: ignore[call-arg]  # seven
 
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""
