@@ -9,7 +9,10 @@ import msgspec
 from watchword.cli.audit.log import opened, rows_of, store_option
 from watchword.cli.options import option, output_option
 
-_FIRST = ("time", "event", "subject", "service", "reason", "token_id", "by", "peer", "request_id")
+_FIRST = (
+    *("time", "event", "subject", "service", "operation", "about", "reason", "token_id", "by"),
+    *("peer", "request_id"),
+)
 
 
 @click.command("show")
