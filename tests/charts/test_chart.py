@@ -14,7 +14,7 @@ import yaml
 
 from testing.charts.rendering import CHART, INSTALL, NAMESPACE, install_manifests
 from tests.charts.conftest import Helm, Objects, named
-from watchword.trust.admin_policy import ADMINS_POLICY, guard_problem
+from watchword.trust.admin_policy import ADMINS_POLICY, admins_policy_spec, guard_problem
 from watchword.trust.admission_policies import (
     BUNDLES_POLICY,
     OPERATOR_POLICY,
@@ -342,7 +342,11 @@ def test_the_policies_deny_fail_closed_and_are_kept_with_what_lets_namespaces_en
     part = [each for each in rendered if each["metadata"]["labels"].get(COMPONENT) == "admission"]
     policies = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[0]}
     bindings = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[1]}
-    assert policies == {BUNDLES_POLICY: bundles_policy_spec(), OPERATOR_POLICY: operator_policy_spec()}
+    assert policies == {
+        BUNDLES_POLICY: bundles_policy_spec(),
+        OPERATOR_POLICY: operator_policy_spec(),
+        ADMINS_POLICY: admins_policy_spec(),
+    }
     assert bindings == {name: {"policyName": name, "validationActions": ["Deny"]} for name in policies}
     kept = {
         (each["kind"], each["metadata"]["name"])

@@ -304,18 +304,6 @@ def test_without_the_policy_no_flag_counts_from_the_next_call_on(
     assert process.admin(admin_token) == (200, "")
 
 
-def test_a_flag_that_the_operator_did_not_confirm_is_none(process: Process, admin_token: str) -> None:
-    world = process.world
-    path = f"/apis/{API}/namespaces/{DESKS}/deskclients/robot"
-    mark = world.cluster.request("GET", path)["status"]["adminGrant"]
-    merge = "application/merge-patch+json"
-    # As the administrator of the cluster, who may.
-    for value, expected in ((False, (403, "not_an_admin")), (True, (200, ""))):
-        change = {"status": {"adminGrant": mark | {"counts": value}}}
-        world.cluster.request("PATCH", f"{path}/status", change, content_type=merge)
-        assert process.admin(admin_token) == expected
-
-
 def test_what_an_admin_revokes_is_in_the_list_of_the_services_gates(
     process: Process, admin_token: str
 ) -> None:
