@@ -75,6 +75,11 @@ _EVENTS = (
         ),
     ),
     (
+        "admin_client_changed",
+        "an admin client was granted, withdrawn or removed, noted once: `change`, `subject`, `granted_by`, `uid`, "
+        "`generation`, `authentication`",
+    ),
+    (
         "admin_token_issued",
         "an admin client got a token: `subject`, `granted_by`, `token_id`, `expires_at`, `key`",
     ),

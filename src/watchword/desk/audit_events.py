@@ -14,7 +14,8 @@ from watchword.desk.audit_chain import AuditEvent
 from watchword.desk.exchange import Exchange
 from watchword.desk.refusals import DeskRefusal
 from watchword.desk.store import ListedToken
-from watchword.trust.desk_tokens import DeskClaims
+from watchword.trust.api.v1alpha1 import DeskClient
+from watchword.trust.desk_tokens import CLIENT_PREFIX, DeskClaims
 
 # Addresses that are counted as different in a minute; beyond it, the number is only "at least".
 _MAX_ADDRESSES = 10_000
@@ -70,6 +71,27 @@ def admin_token_issued(facts: RequestFacts, claims: DeskClaims, granted_by: str,
         "key": kid,
     }
     return AuditEvent("admin_token_issued", fields, facts.at)
+
+
+def admin_client_changed(client: DeskClient, change: str, at: float) -> AuditEvent:
+    """An admin client was found changed. The person who withdrew a flag is in the API server's audit log.
+
+    Args:
+        client: the object as it is now, or as it was last.
+        change: `granted`, `withdrawn` or `removed`.
+        at: when the desk saw it, in seconds since the epoch.
+    """
+    spec, metadata = client.spec, client.metadata
+    fields: dict[str, Any] = {
+        "subject": CLIENT_PREFIX + metadata.name,
+        "change": change,
+        "uid": metadata.uid,
+        "generation": metadata.generation,
+        "authentication": msgspec.to_builtins(spec.authentication.service_account),
+    }
+    if change == "granted":
+        fields["granted_by"] = spec.granted_by or ""
+    return AuditEvent("admin_client_changed", fields, at)
 
 
 def admin_called(

@@ -66,12 +66,18 @@ _READ_SECONDS: Final = 5.0
 _POLICIES: Final = "/apis/admissionregistration.k8s.io/v1"
 
 
+class _VersionedMeta(ObjectMeta, frozen=True, gc=False):
+    """The metadata that tells one version of an object from another."""
+
+    generation: int = 0
+
+
 class _Status(Part, frozen=True):
     audience: str | None = None
 
 
 class _Spec(Part, frozen=True):
-    metadata: ObjectMeta
+    metadata: _VersionedMeta
     spec: Any = None
     status: _Status = _Status()
 
@@ -324,7 +330,12 @@ def _cluster_id(found: _Spec) -> str | None:
 
 
 def _document(kind: str, found: _Spec) -> dict[str, Any]:
-    metadata = {"name": found.metadata.name, "namespace": found.metadata.namespace}
+    metadata = {
+        "name": found.metadata.name,
+        "namespace": found.metadata.namespace,
+        "uid": found.metadata.uid,
+        "generation": found.metadata.generation,
+    }
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": found.spec or {}}
 
 

@@ -54,6 +54,7 @@ from watchword.desk.store import (
     Note,
     Operation,
     Revoke,
+    UseAssertion,
 )
 from watchword.desk.subjects import ProvenToken, prove
 from watchword.desk.writer import Writer
@@ -225,6 +226,11 @@ class Desk:
             self._note(audit_events.refused(facts, endpoint, refusal))
         else:
             self.strangers.count(endpoint, refusal, facts.peer)
+
+    async def note_changes(self, changes: Sequence[UseAssertion]) -> None:
+        """Write what became of admin clients; what was noted before is not noted again."""
+        if changes:
+            await self._write(*changes)
 
     async def write_strangers(self) -> None:
         """Write what strangers were refused since the last time."""

@@ -66,11 +66,12 @@ class Revoke(msgspec.Struct, frozen=True):
 
 
 class UseAssertion(msgspec.Struct, frozen=True):
-    """A client assertion that may be used once. Has no effect where it was used before."""
+    """A client assertion that may be used once. Has no effect, and no entry, where it was used before."""
 
     client: str
     assertion_id: str
     expires_at: int
+    event: AuditEvent | None = None
 
 
 class Note(msgspec.Struct, frozen=True):

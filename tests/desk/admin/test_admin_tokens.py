@@ -12,14 +12,17 @@ from typing import Any
 import httpx
 import pytest
 
+from testing.manifests import parsed as parsed_of
 from testing.running_desk import (
     CLIENT_ASSERTION,
     ISSUER,
     TARGET,
     RunningDesk,
+    Source,
     account_token,
     admin_object,
     client_object,
+    running_desk,
     service_object,
     subject_token,
     workload_object,
@@ -27,6 +30,7 @@ from testing.running_desk import (
 from testing.tokens import Signer, claims_of, compact
 from tests.desk.admin.world import KEY, objects
 from tests.gate.running import RunningGate
+from watchword.desk.admin.changes import admin_changes
 from watchword.trust import load
 
 
@@ -364,3 +368,37 @@ def test_what_was_revoked_by_an_admin_is_told_to_gates(desk: RunningDesk) -> Non
     while TARGET not in desk.source.revocations.services and time.monotonic() < deadline:
         time.sleep(0.05)
     assert jti in str(desk.source.revocations.services[TARGET])
+
+
+def test_what_becomes_of_admin_clients_is_noted_once_however_often_it_is_seen(tmp_path: Path) -> None:
+    source = Source()
+    source.objects = objects()
+    store = f"sqlite:///{tmp_path}/desk.db"
+
+    def changes(desk: RunningDesk) -> list[tuple[str, str]]:
+        token = desk.admin_token().json()["access_token"]
+        query = {"event": "admin_client_changed"}
+        entries = desk.admin("GET", "/audit", token, params=query).json()["entries"]
+        found = [each["entry"] for each in reversed(entries)]
+        assert all(each["granted_by"] == "grace" for each in found if each["change"] == "granted")
+        return [(each["subject"].removeprefix("client:"), each["change"]) for each in found]
+
+    both = [("automation", "granted"), ("nightly", "granted")]
+    # Seen at the start, and again after a restart.
+    for _ in range(2):
+        with running_desk(source, store=store, admin_listen="127.0.0.1:0") as desk:
+            assert changes(desk) == both
+    parsed = {
+        name: next(each for each in parsed_of(*given).resources.clients if each.metadata.name == "nightly")
+        for name, given in {
+            "set": objects(),
+            "unset": objects(admin_object("nightly", adminServiceAccount=False)),
+        }.items()
+    }
+    withdrawn = admin_changes([parsed["set"]], [parsed["unset"]], 1.0)
+    removed = admin_changes([parsed["set"]], [], 1.0)
+    assert [each.event.fields["change"] for each in (*withdrawn, *removed) if each.event] == [
+        "withdrawn",
+        "removed",
+    ]
+    assert admin_changes([parsed["set"]], [parsed["set"]], 1.0) == []

@@ -23,7 +23,6 @@ from watchword.desk.store import (
     Issue,
     KnownToken,
     ListedToken,
-    Note,
     Operation,
     Revoke,
     RevokedToken,
@@ -110,7 +109,7 @@ class PostgreSQLDeskStore:
                 [
                     each.event
                     for each, has_effect in zip(operations, effects, strict=True)
-                    if has_effect and isinstance(each, Issue | Revoke | Note)
+                    if has_effect and each.event is not None
                 ],
             )
         return effects

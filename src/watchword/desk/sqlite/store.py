@@ -61,7 +61,7 @@ class SQLiteDeskStore:
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
-                if has_effect and isinstance(each, Issue | Revoke | Note):
+                if has_effect and each.event is not None:
                     events.append(each.event)
             self._append(events)
         return effects
