@@ -76,8 +76,10 @@ _EVENTS = (
     ),
     (
         "admin_client_changed",
-        "an admin client was granted, withdrawn or removed, noted once: `change`, `subject`, `granted_by`, `uid`, "
-        "`generation`, `authentication`",
+        (
+            "an admin client was `granted`, `withdrawn` or `removed`, noted once: `change`, `subject`, "
+            "`granted_by`, `uid`, `generation`, `authentication`"
+        ),
     ),
     (
         "admin_token_issued",

@@ -277,6 +277,20 @@ def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Proce
     world.apply(robot())
     world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
     assert process.admin(admin_token) == (403, "not_an_admin")
+    # Each of it is in the desk's log, with who granted it and which version of the object that was.
+    token = process.admin_token().json()["access_token"]
+    uid = world.cluster.request("GET", f"/apis/{API}/namespaces/{DESKS}/deskclients/robot")["metadata"]["uid"]
+
+    def noted() -> set[tuple[str, str, bool]]:
+        answer = httpx.get(
+            f"{process.admin_url}/admin/v1/audit?event=admin_client_changed",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+        )
+        found = [each["entry"] for each in answer.json()["entries"]]
+        return {(each["change"], each.get("granted_by", ""), each["uid"] == uid) for each in found}
+
+    process.until(lambda: {("granted", ADMINISTRATOR, True), ("removed", "", False)} <= noted())
 
 
 @pytest.mark.parametrize("kind", ["policies", "policybindings"])
