@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 
 from watchword.desk.admin.openapi import openapi
+from watchword.desk.admin.operations import MAX_SCANNED
+from watchword.desk.admin.parameters import MAX_BODY_BYTES, MAX_LIMIT
 from watchword.desk.admin.routes import DOCUMENT, PREFIX, ROUTES
 from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
 from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
@@ -29,7 +31,9 @@ admin API on `--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_to
 
 Each call reads the DeskClient again, and in a cluster the admission policy on it: what was withdrawn, changed
 or unguarded counts no more, and the token dies with the version of the object that it was issued for. Each
-call leaves an audit entry, which is durable before the answer is given. The OpenAPI 3.1 document is
+call leaves an audit entry, which is durable before the answer is given. Bounds: {MAX_LIMIT} entries a page,
+{MAX_SCANNED} rows that one request looks through, {MAX_BODY_BYTES // 1024} KiB a body, and 20 calls a second
+of one address and of one admin, 40 at once. The OpenAPI 3.1 document is
 [desk-admin-openapi.json](desk-admin-openapi.json), served at `{DOCUMENT}`.
 
 | operation | what it takes in its query |

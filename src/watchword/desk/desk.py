@@ -205,7 +205,7 @@ class Desk:
         if isinstance(effects, DeskRefusal):
             return effects
         if effects[0]:
-            self.metrics.revoked.labels(service).inc()
+            self.metrics.revoked.labels(service or "admin").inc()
         self.is_changed.set()
         return Answer(200)
 

@@ -170,11 +170,14 @@ class AdminApp:
         )
         changes = () if isinstance(found, DeskRefusal) else found.operations
         try:
-            await self._writer.write(*changes, Note(event))
+            effects = await self._writer.write(*changes, Note(event))
         except DeskStoreError as error:
             return _refused(self._failed(error), facts)
-        if any(isinstance(each, Revoke) for each in changes):
-            self._desk.is_changed.set()
+        for each, has_effect in zip(changes, effects[: len(changes)], strict=True):
+            if isinstance(each, Revoke):
+                if has_effect:
+                    self._desk.metrics.revoked.labels(each.service or "admin").inc()
+                self._desk.is_changed.set()
         return _refused(found, facts) if isinstance(found, DeskRefusal) else json_answer(found.document)
 
     def _failed(self, error: DeskStoreError) -> DeskRefusal:
