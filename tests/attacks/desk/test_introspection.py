@@ -51,7 +51,7 @@ def with_clients(**service: Any) -> list[Object]:
     elsewhere = {"serviceRefs": [{"namespace": NAMESPACE, "name": "other"}]}
     return [
         *(each for each in default_objects() if each["kind"] != "ProtectedService"),
-        service_object(resourceServers=[*names[:3], "elsewhere", "admin"], **service),
+        service_object(resourceServers=[*names[:3], "elsewhere", "robot"], **service),
         client_object("by-key", authentication={"jwks": {"keys": [OWN_KEY.jwk]}}),
         client_object("by-secret", authentication=secret),
         # Names the service, which does not name it.
@@ -59,7 +59,7 @@ def with_clients(**service: Any) -> list[Object]:
         # Is named by the service, and names another one.
         client_object("elsewhere", **elsewhere),
         client_object(
-            "admin",
+            "robot",
             type="AdminServiceAccount",
             adminServiceAccount=True,
             grantedBy="a@example.com",
@@ -134,7 +134,7 @@ def test_a_client_that_is_not_named_by_both_sides_learns_nothing(clients: Runnin
 
 
 def test_an_admin_client_may_not_introspect(clients: RunningDesk) -> None:
-    answer = clients.introspect(clients.minted(), account_token("caches", "admin"))
+    answer = clients.introspect(clients.minted(), account_token("caches", "robot"))
     assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
 
 
@@ -264,7 +264,7 @@ SECRETS: list[tuple[str, dict[str, str], tuple[str, str] | None]] = [
     ("no name", {"client_secret": "correct horse"}, None),
     ("another name", {"client_id": "by-key", "client_secret": "correct horse"}, None),
     ("a client without one", {"client_id": "cache", "client_secret": "0" * 64}, None),
-    ("an admin", {"client_id": "admin", "client_secret": "correct horse"}, None),
+    ("an admin", {"client_id": "robot", "client_secret": "correct horse"}, None),
     ("a wrong secret as Basic", {}, ("by-secret", "wrong")),
     ("no secret as Basic", {}, ("by-secret", "")),
     ("another name as Basic", {}, ("by-secret2", "correct horse")),

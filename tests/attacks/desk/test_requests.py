@@ -45,12 +45,17 @@ SHORT = {"scope": None, "account": None, "project": None}
 # Changes of a good exchange: the RFC's error and the reason that must come.
 EXCHANGES: list[tuple[str, dict[str, Any], str, str]] = [
     # grant types
+    (
+        "an exchange by client credentials",
+        {"grant_type": "client_credentials"},
+        "invalid_scope",
+        "admin_token_has_no_grants",
+    ),
     ("no grant type", {"grant_type": None}, "invalid_request", "missing_parameter"),
     ("an empty grant type", {"grant_type": ""}, "invalid_request", "missing_parameter"),
     *(
         (f"grant type {kind}", {"grant_type": kind}, "unsupported_grant_type", "unsupported_grant_type")
         for kind in (
-            "client_credentials",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "authorization_code",
             "password",
