@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from testing import manifests
+from testing.controlplane import ApiError
 from testing.logs import log_lines
 from testing.manifests import API
 from testing.running_desk import (
@@ -89,15 +90,50 @@ class Process:
     def post(self, path: str, **form: str) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", data=form, trust_env=False)
 
-    def exchange(self) -> httpx.Response:
-        target = {"audience": f"tenant-a/{SERVICE}", "scope": "account:usage:read", "project": None}
-        return self.post("/oauth2/token", **exchange_form(account_token("atlas"), **target))
+    def exchange(self, caller: str = "atlas", namespace: str = "tenant-a") -> httpx.Response:
+        target = {"audience": f"{namespace}/{SERVICE}", "scope": "account:usage:read", "project": None}
+        return self.post("/oauth2/token", **exchange_form(account_token(caller), **target))
+
+    def introspect(self, token: str, name: str) -> dict[str, Any]:
+        said = self.post(
+            "/oauth2/introspect",
+            token=token,
+            client_assertion=account_token(name),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
+        assert said.status_code == 200, said.text
+        found: dict[str, Any] = said.json()
+        return found
+
+    def revoke(self, token: str, caller: str) -> httpx.Response:
+        """Revoke a token as a workload that says who it is."""
+        return self.post(
+            "/oauth2/revoke",
+            token=token,
+            client_assertion=account_token(caller),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
 
 
-def account_token(name: str) -> str:
-    """The projected token of a ServiceAccount in the namespace `callers`, for the desk."""
+def trusted(name: str, namespace: str) -> dict[str, Any]:
+    """A TrustedWorkload for the ServiceAccount of that name."""
+    return {
+        "apiVersion": API,
+        "kind": "TrustedWorkload",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "serviceRef": {"name": SERVICE},
+            "issuerRef": {"name": "mine"},
+            "serviceAccount": {"namespace": "callers", "name": name},
+            "grants": [{"scopes": ["account:usage:read"], "accounts": ["acme"]}],
+        },
+    }
+
+
+def account_token(name: str, namespace: str = "callers") -> str:
+    """The projected token of a ServiceAccount, for the desk."""
     kubernetes = {
-        "namespace": "callers",
+        "namespace": namespace,
         "pod": {"name": f"{name}-0", "uid": f"p-{name}"},
         "serviceaccount": {"name": name, "uid": f"sa-{name}"},
     }
@@ -105,7 +141,7 @@ def account_token(name: str) -> str:
         KEY,
         aud=[ISSUER],
         iss=URL,
-        sub=f"system:serviceaccount:callers:{name}",
+        sub=f"system:serviceaccount:{namespace}:{name}",
         **{"kubernetes.io": kubernetes},
     )
 
@@ -123,19 +159,7 @@ def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     world.apply(manifests.issuer("mine", KEY, issuer=URL))
     world.apply(desk())
     world.apply(service("tenant-a", resourceServers=["cache"]))
-    world.apply(
-        {
-            "apiVersion": API,
-            "kind": "TrustedWorkload",
-            "metadata": {"name": "atlas", "namespace": "tenant-a"},
-            "spec": {
-                "serviceRef": {"name": SERVICE},
-                "issuerRef": {"name": "mine"},
-                "serviceAccount": {"namespace": "callers", "name": "atlas"},
-                "grants": [{"scopes": ["account:usage:read"], "accounts": ["acme"]}],
-            },
-        }
-    )
+    world.apply(trusted("atlas", "tenant-a"))
     by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "cache"}}
     world.apply(client(authentication=by))
     made = Process(world, tmp_path_factory.mktemp("desk-process"))
@@ -146,9 +170,9 @@ def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         made.stop()
 
 
-def accepts(world: World, token: str) -> bool:
+def accepts(world: World, token: str, namespace: str = "tenant-a") -> bool:
     """Whether a gate with the bundle that is published takes a token."""
-    bundle = published(world, "tenant-a")
+    bundle = published(world, namespace)
     assert bundle is not None
     return isinstance(verify(token.encode(), load(bundle).policy, time.time()), Identity)
 
@@ -161,13 +185,7 @@ def test_a_token_is_issued_with_the_operators_key_and_gates_take_it(process: Pro
 
     assert accepts(process.world, token)
     assert claims_of(token)["aud"].endswith(f"/tenant-a/{SERVICE}")
-    said = process.post(
-        "/oauth2/introspect",
-        token=token,
-        client_assertion=account_token("cache"),
-        client_assertion_type=CLIENT_ASSERTION,
-    )
-    assert said.json()["active"] is True, said.text
+    assert process.introspect(token, "cache")["active"] is True
 
 
 def test_what_is_revoked_at_the_desk_is_in_the_list_of_the_services_gates(process: Process) -> None:
@@ -193,6 +211,136 @@ def test_a_workload_that_is_suspended_gets_no_more_tokens(process: Process) -> N
     process.until(lambda: process.exchange().json().get("reason") == "suspended")
     suspend(False)
     process.until(lambda: process.exchange().status_code == 200)
+
+
+@pytest.fixture(scope="module")
+def tenants(process: Process) -> Process:
+    """Two services of one desk, each with a workload and a resource server of its own."""
+    world = process.world
+    world.apply(service("tenant-b", resourceServers=["theirs"]))
+    world.apply(trusted("beta", "tenant-b"))
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "theirs"}}
+    theirs = client(authentication=by, serviceRefs=[{"namespace": "tenant-b", "name": SERVICE}])
+    theirs["metadata"]["name"] = "theirs"
+    world.apply(theirs)
+    process.until(lambda: process.exchange().status_code == 200)
+    process.until(lambda: process.exchange("beta", "tenant-b").status_code == 200)
+    return process
+
+
+def test_each_tenant_has_what_is_its_own(tenants: Process) -> None:
+    """What the next tests try across works within."""
+    for caller, namespace, name in (("atlas", "tenant-a", "cache"), ("beta", "tenant-b", "theirs")):
+        token = tenants.exchange(caller, namespace).json()["access_token"]
+        assert accepts(tenants.world, token, namespace)
+        tenants.until(lambda token=token, name=name: tenants.introspect(token, name)["active"])
+
+
+# What one who may edit tenant-a writes there to be given tokens for tenant-b, or to read or end such tokens.
+WRITES: dict[str, dict[str, Any]] = {
+    "trusts its workload at the other's service": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceRef": {"name": SERVICE, "namespace": "tenant-b"}},
+    },
+    "trusts its workload at a service that it has not": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceRef": {"name": f"tenant-b/{SERVICE}"}},
+    },
+    "declares the other's audience": {"kind": "ProtectedService", "spec": {"audiences": ["theirs"]}},
+    "names the other's resource server": {
+        "kind": "ProtectedService",
+        "spec": {"resourceServers": ["cache", "theirs"]},
+    },
+    "trusts the other's workload for everything": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceAccount": {"namespace": "callers", "name": "beta"}},
+    },
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_nothing_that_a_tenant_writes_reaches_into_the_other(tenants: Process, what: str) -> None:
+    world, bearer = tenants.world, tenants.world.bearers["tenant-a"]
+    before = published(world, "tenant-b")
+    assert before is not None
+    written = WRITES[what]
+    if written["kind"] == "ProtectedService":
+        document = service("tenant-a", resourceServers=["cache"])
+        document["spec"] |= written["spec"]
+        if "audiences" in written["spec"]:
+            assert before.desk
+            document["spec"]["audiences"] = [before.desk.audience]
+    else:
+        document = trusted("mischief", "tenant-a")
+        document["spec"] |= written["spec"]
+    is_refused = refusal_of(world, document, bearer) is not None
+    try:
+        if not is_refused:
+            # The operator has read it.
+            tenants.until(lambda: has_settled(world, document))
+        # Mints nothing, with its own workload's token or with that of another ServiceAccount of its own.
+        for caller in ("atlas", "mischief"):
+            said = tenants.exchange(caller, "tenant-b")
+            assert (said.status_code, said.json()["error"]) == (400, "invalid_target"), said.text
+        theirs = tenants.exchange("beta", "tenant-b").json()["access_token"]
+        # Introspects nothing.
+        assert tenants.introspect(theirs, "cache") == {"active": False}
+        # Revokes nothing, even with the very token in hand, as who it is.
+        assert tenants.revoke(theirs, "atlas").status_code == 200
+        assert tenants.introspect(theirs, "theirs")["active"] is True
+        # What it is given for itself is nothing there, and the other's is nothing here.
+        mine = tenants.exchange("atlas", "tenant-a").json()["access_token"]
+        assert not accepts(world, mine, "tenant-b")
+        assert not accepts(world, theirs, "tenant-a")
+        # Not a byte of the other's bundle is another one, but for what time changes.
+        after = published(world, "tenant-b")
+        assert after is not None
+        assert (after.workloads, after.desk, after.service) == (before.workloads, before.desk, before.service)
+    finally:
+        world.apply(service("tenant-a", resourceServers=["cache"]))
+        if document["kind"] == "TrustedWorkload" and not is_refused:
+            world.delete("TrustedWorkload", "tenant-a", "mischief")
+
+
+def refusal_of(world: World, document: dict[str, Any], bearer: str) -> ApiError | None:
+    """Why the API server does not take an object; None: it does."""
+    try:
+        world.apply(document, bearer)
+    except ApiError as error:
+        return error
+    return None
+
+
+def has_settled(world: World, document: dict[str, Any]) -> bool:
+    """Whether an object's status is about its present spec."""
+    metadata = document["metadata"]
+    found = world.get(
+        f"/apis/{API}/namespaces/{metadata['namespace']}/{document['kind'].lower()}s/{metadata['name']}"
+    )
+    assert found is not None
+    return bool(found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"])
+
+
+def test_a_tenant_makes_no_one_a_client_and_no_issuer_trusted(tenants: Process) -> None:
+    world, bearer = tenants.world, tenants.world.bearers["tenant-a"]
+    mine = client(serviceRefs=[{"namespace": "tenant-b", "name": SERVICE}])
+    mine["metadata"]["namespace"] = "tenant-a"
+    for document in (mine, manifests.issuer("evil", KEY, issuer="https://evil.example")):
+        with pytest.raises(ApiError) as refused:
+            world.apply(document, bearer)
+        assert refused.value.status == 403
+    # A ServiceAccount of its own that has the client's name is not the client.
+    world.cluster.request(
+        "POST", "/api/v1/namespaces/tenant-a/serviceaccounts", {"metadata": {"name": "theirs"}}, bearer=bearer
+    )
+    theirs = tenants.exchange("beta", "tenant-b").json()["access_token"]
+    said = tenants.post(
+        "/oauth2/introspect",
+        token=theirs,
+        client_assertion=account_token("theirs", "tenant-a"),
+        client_assertion_type=CLIENT_ASSERTION,
+    )
+    assert (said.status_code, said.json()["error"]) == (401, "invalid_client")
 
 
 def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(process: Process) -> None:
