@@ -28,7 +28,7 @@ def role(name: str, **rule: Any) -> Object:
 
 
 ALICE = ("User", "alice")
-OURS = {"app.kubernetes.io/name": "watchword"}
+OURS = {"app.kubernetes.io/component": "desk"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.serving import Running, running, until
+from tests.process.serving import Running, read_all, running, until
 from watchword.process.bounds import Bounds
 from watchword.process.http_protocol import BoundedProtocol
 from watchword.process.whole_exchange import MAX_WHOLE_BYTES, WholeExchange, WholeProtocol
@@ -186,6 +186,22 @@ def test_a_header_with_a_line_break_is_no_answer() -> None:
         answers = await server.ask(post(b"split", b"a=b"), link)
         assert b"set-cookie" not in answers
         assert answers.count(b"HTTP/1.1 500 ") == 1
+        link.close()
+
+    serve(work)
+
+
+def test_a_request_in_flight_at_the_end_is_answered_and_told_that_it_was_the_last() -> None:
+    async def work(server: Running) -> None:
+        loop, link = asyncio.get_running_loop(), await server.open()
+        await loop.sock_sendall(link, post(b"wait", b"a=b"))
+        await until(lambda: server.app.seen)
+        server.protocols[0].shutdown()
+        server.app.go_on.set()
+        answer = await read_all(link)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close\r\n" in answer
+        assert answer.endswith(b"wait")
         link.close()
 
     serve(work)

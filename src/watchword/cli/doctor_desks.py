@@ -18,7 +18,9 @@ _RBAC: Final = "rolebindings,roles"
 # Of the built-in roles, those that read Secrets of a namespace.
 _BUILT_IN: Final = frozenset({"admin", "edit", "cluster-admin"})
 _READING: Final = frozenset({"get", "list", "watch", "*"})
-_OURS: Final = "app.kubernetes.io/name"
+# What the chart says of its own objects, however it is named.
+_COMPONENT: Final = "app.kubernetes.io/component"
+_OURS: Final = frozenset({"operator", "desk", "webhook"})
 
 
 def desk_objects(context: str | None) -> list[Object]:
@@ -93,7 +95,8 @@ def _is_ours(binding: Object) -> bool:
     """Whether a RoleBinding is one of the chart's: for the ServiceAccounts of operator, desk and webhook."""
     labels = binding["metadata"].get("labels") or {}
     subjects = binding.get("subjects") or ()
-    return labels.get(_OURS) == "watchword" and all(each.get("kind") == "ServiceAccount" for each in subjects)
+    is_charts = labels.get(_COMPONENT) in _OURS
+    return is_charts and all(each.get("kind") == "ServiceAccount" for each in subjects)
 
 
 def _namespace(item: Object) -> str:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from testing import manifests
 from testing.controlplane import ApiError
@@ -27,8 +29,10 @@ from testing.running_desk import (
     subject_token,
 )
 from testing.tokens import Signer, claims_of
-from tests.cluster.desk.conftest import DESKS, World
+from tests.cluster.desk.conftest import DESKS, LABELS, World
 from tests.cluster.desk.test_desks import SERVICE, client, desk, published, revocations, service
+from tests.cluster.keys.contexts import write_contexts
+from watchword.cli.main import watchword
 from watchword.identity import Identity, verify
 from watchword.trust import load
 
@@ -146,28 +150,35 @@ def account_token(name: str, namespace: str = "callers") -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+@contextmanager
+def running_process(world: World, folder: Path) -> Iterator[Process]:
+    """The desk's process under the rights that are shipped, until the block ends."""
     world.cluster.create_service_account(DESKS, "desk")
     account = {"kind": "ServiceAccount", "name": "desk", "namespace": DESKS}
-    metadata = {"name": "desk-process", "namespace": DESKS}
+    metadata = {"name": "desk-process", "namespace": DESKS, "labels": LABELS}
     reference = {"apiGroup": _RBAC, "kind": "Role", "name": "desk-process"}
     rules = yaml.safe_load((_RULES / "desk.yaml").read_text())
     role: dict[str, Any] = {"apiVersion": f"{_RBAC}/v1", "metadata": metadata}
     world.cluster.apply(role | {"kind": "Role", "rules": rules})
     world.cluster.apply(role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [account]})
+    made = Process(world, folder)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     world.apply(manifests.issuer("mine", KEY, issuer=URL))
     world.apply(desk())
     world.apply(service("tenant-a", resourceServers=["cache"]))
     world.apply(trusted("atlas", "tenant-a"))
     by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "cache"}}
     world.apply(client(authentication=by))
-    made = Process(world, tmp_path_factory.mktemp("desk-process"))
-    made.start()
-    try:
+    with running_process(world, tmp_path_factory.mktemp("desk-process")) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def accepts(world: World, token: str, namespace: str = "tenant-a") -> bool:
@@ -357,3 +368,34 @@ def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(pr
     after = process.exchange().json()["access_token"]
     assert accepts(process.world, after)
     assert not accepts(process.world, token)
+
+
+def test_doctor_names_who_else_may_sign_and_a_client_that_no_one_names(
+    tenants: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    world = tenants.world
+    write_contexts(tmp_path / "kubeconfig", {"here": world.cluster})
+
+    def said() -> str:
+        environment = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+        return CliRunner().invoke(watchword, ["doctor"], env=environment).output
+
+    assert "may read its Secrets" not in said()
+    metadata = {"namespace": DESKS, "name": "for-a-moment"}
+    reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "edit"}
+    subject = {"apiGroup": _RBAC, "kind": "User", "name": "alice"}
+    binding = {"apiVersion": f"{_RBAC}/v1", "kind": "RoleBinding", "metadata": metadata, "roleRef": reference}
+    world.apply(binding | {"subjects": [subject]})
+    unnamed = client()
+    unnamed["metadata"]["name"] = "unnamed"
+    world.apply(unnamed)
+    try:
+        world.wait(lambda: world.condition("DeskClient", DESKS, "unnamed")[0] == "False", "it is judged")
+        found = said()
+    finally:
+        path = f"/apis/{_RBAC}/v1/namespaces/{DESKS}/rolebindings/for-a-moment"
+        world.cluster.request("DELETE", path)
+        world.delete("DeskClient", DESKS, "unnamed")
+    assert f"Namespace {DESKS}: User alice may read its Secrets by the RoleBinding for-a-moment" in found
+    assert f"DeskClient {DESKS}/unnamed: Ready is False (NotNamed)" in found
