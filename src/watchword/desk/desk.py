@@ -137,7 +137,7 @@ class Desk:
         if isinstance(known, DeskRefusal):
             return known
         claims = None if found is None else _known_to(state, client, found, known, facts.at)
-        self.metrics.introspections.labels("inactive" if claims is None else "active").inc()
+        self.metrics.count(self.metrics.introspections, "inactive" if claims is None else "active")
         return json_answer(_INACTIVE if claims is None else introspection_of(claims))
 
     async def revoke(
@@ -180,7 +180,7 @@ class Desk:
         if isinstance(effects, DeskRefusal):
             return effects
         if effects[0]:
-            self.metrics.revoked.labels(service).inc()
+            self.metrics.count(self.metrics.revoked, service)
         self.is_changed.set()
         return Answer(200)
 
@@ -219,7 +219,7 @@ class Desk:
         effects = await self._write(operation)
         if isinstance(effects, DeskRefusal):
             return effects
-        self.metrics.issued.labels(exchange.target.service).inc()
+        self.metrics.count(self.metrics.issued, exchange.target.service)
         return json_answer(
             {
                 "access_token": token,

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 import sys
@@ -28,6 +29,7 @@ from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
 from watchword.process.server import bounded_server
 from watchword.process.tls import given_certificate
+from watchword.process.whole_exchange import WholeProtocol
 
 KEEP_ALIVE_SECONDS: Final = 75
 SWITCH_SECONDS: Final = 0.0005
@@ -89,6 +91,8 @@ def run(settings: DeskSettings, source: DeskSource, publisher: Publisher) -> int
     set_up_logging(settings.log_level)
     # The thread that writes and the loop that answers take turns: one turn is not to be felt.
     sys.setswitchinterval(SWITCH_SECONDS)
+    # What was imported stays for good: no collection has to go over it again.
+    gc.freeze()
     try:
         # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
         asyncio.run(_main(settings, source, publisher))
@@ -217,6 +221,7 @@ def _server(
     return bounded_server(
         app,
         bounds,
+        protocol=WholeProtocol,
         context=context,
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         grace_seconds=settings.shutdown_grace_seconds,

@@ -43,13 +43,16 @@ STEPS: Final[dict[int, tuple[str, ...]]] = {
 }
 INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
 IDENTITY: Final = "SELECT id FROM identity ORDER BY number DESC LIMIT 1"
-ADD_ISSUED: Final = """INSERT INTO token (token_id, subject, service, issued_at, expires_at)
-    VALUES (?, ?, ?, ?, ?)"""
+# With the place of one row, for as many rows as there are to be in one statement.
+ADD_ISSUED: Final = (
+    "INSERT INTO token (token_id, subject, service, issued_at, expires_at) VALUES ",
+    "(?, ?, ?, ?, ?)",
+)
 INSERT_REVOCATION: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 INSERT_ASSERTION: Final = """INSERT INTO assertion (client, assertion_id, expires_at)
     VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
-INSERT_AUDIT: Final = "INSERT INTO audit (sequence, entry, hash) VALUES (?, ?, ?)"
+INSERT_AUDIT: Final = ("INSERT INTO audit (sequence, entry, hash) VALUES ", "(?, ?, ?)")
 HEAD: Final = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
 ENTRIES_AFTER: Final = "SELECT sequence, entry, hash FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?"
 FIND: Final = """SELECT t.subject, t.service, t.expires_at,

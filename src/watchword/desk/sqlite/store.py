@@ -21,6 +21,8 @@ from watchword.trust.desk_revocations import MAX_SKEW_SECONDS
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 _EXPIRE_AT_ONCE: Final = 2000
+# Few sizes, so that SQLite keeps each of these statements prepared.
+_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
 
 
 class SQLiteDeskStore:
@@ -46,7 +48,7 @@ class SQLiteDeskStore:
             effects: list[bool] = []
             events: list[AuditEvent] = []
             issued = [row_of(each) for each in operations if isinstance(each, Issue)]
-            self._writer.executemany(schema.ADD_ISSUED, issued)
+            self._insert(schema.ADD_ISSUED, issued)
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
@@ -117,7 +119,17 @@ class SQLiteDeskStore:
             return
         found = self._writer.execute(schema.HEAD).fetchone()
         rows, _ = link(Head(*found) if found else Head(), events)
-        self._writer.executemany(schema.INSERT_AUDIT, [(row.sequence, row.entry, row.hash) for row in rows])
+        self._insert(schema.INSERT_AUDIT, [(row.sequence, row.entry, row.hash) for row in rows])
+
+    def _insert(self, statement: tuple[str, str], rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert rows by few statements: after each one, this thread waits for the loop's to let go."""
+        insert, place = statement
+        done = 0
+        for size in _ROWS_AT_ONCE:
+            while len(rows) - done >= size:
+                values = [value for row in rows[done : done + size] for value in row]
+                self._writer.execute(insert + ", ".join([place] * size), values)
+                done += size
 
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._reading, _explained():
