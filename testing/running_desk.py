@@ -21,12 +21,13 @@ import msgspec
 
 from testing.manifests import API, desk_client, token_desk
 from testing.tokens import Signer, kubernetes, signer, token
+from watchword.desk.admin.standing import AdminStanding
 from watchword.desk.configuration import Configuration, KeyRecord, public_keys_of
 from watchword.desk.desk import Desk
 from watchword.desk.minting import SigningKey
 from watchword.desk.published import Mark
 from watchword.desk.serve import DeskSettings, running
-from watchword.desk.sources import SourceProblem
+from watchword.desk.sources import SourceProblem, standing_in
 from watchword.trust import Bundle, compile_resources, parse_manifests
 from watchword.trust.audience import AudienceRules
 from watchword.trust.derived_audience import derived_audience, desk_audience
@@ -110,6 +111,18 @@ def desk_object(name: str = DESK[1], namespace: str = DESK[0], **spec: Any) -> O
 def client_object(name: str = "cache", **spec: Any) -> Object:
     """A DeskClient: a resource server with a ServiceAccount of the same cluster."""
     return desk_client(name, issuer="atlas-production", account=("caches", name), **spec)
+
+
+def admin_object(name: str = "automation", **spec: Any) -> Object:
+    """A DeskClient: an admin service account with a ServiceAccount of the same cluster."""
+    default: Object = {
+        "type": "AdminServiceAccount",
+        "serviceRefs": [],
+        "adminServiceAccount": True,
+        "grantedBy": "grace",
+    }
+    given = {key: value for key, value in (default | spec).items() if value is not None}
+    return desk_client(name, issuer="atlas-production", account=("automation", name), **given)
 
 
 def namespace_object(name: str = NAMESPACE) -> Object:
@@ -216,6 +229,10 @@ class Source:
         yield self.compile()
         await asyncio.Event().wait()
 
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin, by the objects as they are now."""
+        return standing_in(self.compile(), client)
+
     async def read(self) -> Mark | None:
         """The mark that was written last."""
         return self.published
@@ -229,8 +246,8 @@ class Source:
 class RunningDesk:
     """A desk that answers at `url`, and what a test does with it."""
 
-    def __init__(self, url: str, desk: Desk, source: Source) -> None:
-        self.url, self.desk, self.source = url, desk, source
+    def __init__(self, url: str, desk: Desk, source: Source, admin_url: str = "") -> None:
+        self.url, self.desk, self.source, self.admin_url = url, desk, source, admin_url
         self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
 
     def change(self, *objects: Object) -> None:
@@ -249,6 +266,21 @@ class RunningDesk:
             bindings=self.source.published.keys,
             now=time.time(),
         )
+
+    def admin_token(self, client: str = "automation", **parameters: Any) -> httpx.Response:
+        """Ask for a token for the admin API, by default as the admin client `automation`."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion": account_token("automation", client),
+            "client_assertion_type": CLIENT_ASSERTION,
+        } | parameters
+        return self.http.post("/oauth2/token", data={k: v for k, v in form.items() if v is not None})
+
+    def admin(self, method: str, path: str, token: str | None = None, **request: Any) -> httpx.Response:
+        """Call the admin API, by default with a new token of `automation`."""
+        bearer = self.admin_token().json()["access_token"] if token is None else token
+        headers = {"Authorization": f"Bearer {bearer}"} | request.pop("headers", {})
+        return self.http.request(method, f"{self.admin_url}/admin/v1{path}", headers=headers, **request)
 
     def exchange(self, token: str | None = None, **parameters: Any) -> httpx.Response:
         """Exchange a token; a parameter that is None is not sent."""
@@ -295,12 +327,14 @@ def running_desk(
 
     async def main() -> None:
         addresses: list[str] = []
-        async with running(chosen, source, source, addresses.append) as desk:
+        admin: list[str] = []
+        async with running(chosen, source, source, addresses.append, on_admin_listening=admin.append) as desk:
             deadline = time.monotonic() + 30
             while desk.state is None and time.monotonic() < deadline:  # noqa: ASYNC110 - no event for it
                 await asyncio.sleep(0.005)
             assert desk.state is not None, "the desk took no configuration within 30 s"
-            started.append(RunningDesk(f"http://{addresses[0]}", desk, source))
+            admin_url = f"http://{admin[0]}" if admin else ""
+            started.append(RunningDesk(f"http://{addresses[0]}", desk, source, admin_url))
             is_up.set()
             await asyncio.to_thread(stop.wait)
 

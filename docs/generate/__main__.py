@@ -29,6 +29,7 @@ REFERENCE = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons.page,
     "desk.md": desk.page,
+    "desk-admin-openapi.json": desk.admin_openapi,
     "resources.md": resources.page,
     "admission.md": admission.page,
     "permissions.md": permissions.page,

@@ -10,12 +10,14 @@ from watchword.cli.main import COMMANDS, watchword
 _WIDTH: Mapping[str, int] = {"terminal_width": 100, "max_content_width": 100}
 
 
-def _of_group(group: click.Group, context: click.Context) -> list[str]:
+def _of_group(group: click.Group, context: click.Context, path: str) -> list[str]:
     lines: list[str] = []
     for name in group.list_commands(context):
         command = group.get_command(context, name) or group
-        text = command.get_help(click.Context(command, context, name, **_WIDTH))
-        lines += ["", f"### {context.info_name} {name}", "", "```text", text.rstrip(), "```"]
+        own = click.Context(command, context, name, **_WIDTH)
+        lines += ["", f"### {path} {name}", "", "```text", command.get_help(own).rstrip(), "```"]
+        if isinstance(command, click.Group):
+            lines += _of_group(command, own, f"{path} {name}")
     return lines
 
 
@@ -35,5 +37,5 @@ def page() -> str:
             text = command.get_help(click.Context(command, parent, name, **_WIDTH))
             lines += ["", f"## {name}", "", "```text", text.rstrip(), "```"]
             if isinstance(command, click.Group):
-                lines += _of_group(command, click.Context(command, parent, name, **settings))
+                lines += _of_group(command, click.Context(command, parent, name, **settings), name)
     return "\n".join(lines) + "\n"

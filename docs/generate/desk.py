@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/reference/desk.md: the desk's endpoints, what they take and answer, and how they say no."""
 
+import json
+from collections.abc import Iterable
+
+from watchword.desk.admin.openapi import openapi
+from watchword.desk.admin.operations import MAX_SCANNED
+from watchword.desk.admin.parameters import MAX_BODY_BYTES, MAX_LIMIT
+from watchword.desk.admin.routes import DOCUMENT, PREFIX, ROUTES
 from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
 from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
 from watchword.desk.forms import MAX_FORM_BYTES, MAX_PARAMETERS
@@ -16,6 +23,22 @@ _ENDPOINTS = (
     (f"GET {RESOURCE_METADATA}", "the desk as a protected resource (RFC 9728)"),
     (f"GET {JWKS}", "the desk's public keys (RFC 7517)"),
 )
+_ADMIN = f"""An admin service account (a `DeskClient` of the type `AdminServiceAccount` whose flag counts)
+sends `grant_type=client_credentials` with its `client_assertion`, and nothing else: a token of client
+credentials has no grants, so a request that asks for one is refused. The token is of the kind `admin`,
+its audience is the desk's own, and it ends with the projected token that it was got by. It opens the
+admin API on `--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_token_kind` everywhere.
+
+Each call reads the DeskClient again, and in a cluster the admission policy on it: what was withdrawn, changed
+or unguarded counts no more, and the token dies with the version of the object that it was issued for. Each
+call leaves an audit entry, which is durable before the answer is given. Bounds: {MAX_LIMIT} entries a page,
+{MAX_SCANNED} rows that one request looks through, {MAX_BODY_BYTES // 1024} KiB a body, and 20 calls a second
+of one address and of one admin, 40 at once. The OpenAPI 3.1 document is
+[desk-admin-openapi.json](desk-admin-openapi.json), served at `{DOCUMENT}`.
+
+| operation | what it takes in its query |
+|---|---|"""
+
 _EXCHANGE = (
     ("grant_type", "yes", f"`{GRANT_TYPE}`"),
     ("subject_token", "yes", "a projected ServiceAccount token whose only audience is the desk's"),
@@ -54,6 +77,21 @@ _EVENTS = (
             "`subject`, `workload`, `service`, `token_id`, `expires_at`, `authorization_details`, `purpose`, "
             "`origin`, `key`, and by which rules: `bundle` with `bundle_generation`"
         ),
+    ),
+    (
+        "admin_client_changed",
+        (
+            "an admin client was `granted`, `withdrawn` or `removed`, noted once: `change`, `subject`, "
+            "`granted_by`, `uid`, `generation`, `authentication`"
+        ),
+    ),
+    (
+        "admin_token_issued",
+        "an admin client got a token: `subject`, `granted_by`, `token_id`, `expires_at`, `key`",
+    ),
+    (
+        "admin_called",
+        "an admin used the admin API: `subject`, `token_id`, `operation`, `about`, `reason` (`ok` for a yes)",
     ),
     (
         "token_revoked",
@@ -102,6 +140,15 @@ _ERRORS = """The body has the RFC's `error` and `error_description`, and `reason
 whatever a gate would have answered, and its `reason` is one of [the gates' own](reasons.md)."""
 
 
+def _names(query: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in query) or "nothing"
+
+
+def admin_openapi() -> str:
+    """The text of docs/reference/desk-admin-openapi.json."""
+    return json.dumps(openapi(), indent=2) + "\n"
+
+
 def page() -> str:
     """The page's text."""
     lines = [
@@ -133,6 +180,11 @@ def page() -> str:
         "## Clients",
         "",
         _CLIENTS,
+        "",
+        "## Admin clients and the admin API",
+        "",
+        _ADMIN,
+        *(f"| `{each.method} {PREFIX}{each.path}` | {_names(each.query)} |" for each in ROUTES),
         "",
         "## The audit log",
         "",

@@ -68,10 +68,16 @@ And in the desk's namespace (Role), where it keeps the signing keys:
 
 ## Of a desk
 
-In its own namespace (Role); besides, it reads the Namespace `kube-system`, whose UID is in every audience:
+In its own namespace (Role):
 
 ```yaml
 {desk}
+```
+
+In the whole cluster (ClusterRole):
+
+```yaml
+{desk_reads}
 ```
 
 Anyone who may read Secrets of that namespace can sign what a desk signs.
@@ -102,6 +108,7 @@ def page() -> str:
     """The page's text."""
     rules = {part: _rules(f"operator-{part}.yaml") for part in ("cluster", "namespaced")}
     rules |= {"desk_cluster": _rules("operator-desk-cluster.yaml"), "desk": _rules("desk.yaml")}
+    rules["desk_reads"] = _rules("desk-cluster.yaml")
     rules["desk_keys"] = _rules("operator-desk.yaml")
     page = _HEAD
     for part, text in rules.items():

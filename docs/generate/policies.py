@@ -7,6 +7,7 @@ from typing import Any
 
 from docs.generate.crds import as_yaml
 from watchword.injection.policies import pods_policy_spec, workloads_policy_spec
+from watchword.trust.admin_policy import admins_policy_spec
 from watchword.trust.admission_policies import bundles_policy_spec, operator_policy_spec
 
 _HEAD = """\
@@ -23,6 +24,7 @@ def spec_file(source: Callable[[], dict[str, Any]]) -> str:
 FILES: dict[str, Callable[[], str]] = {
     "policies/bundles.yaml": partial(spec_file, bundles_policy_spec),
     "policies/operator.yaml": partial(spec_file, operator_policy_spec),
+    "policies/admin-clients.yaml": partial(spec_file, admins_policy_spec),
     "injection/pods.yaml": partial(spec_file, pods_policy_spec),
     "injection/workloads.yaml": partial(spec_file, workloads_policy_spec),
 }

@@ -9,6 +9,7 @@ from tests.attacks import test_gate, test_issuers
 from tests.attacks.desk import test_introspection
 from tests.cli import test_inject
 from tests.cluster import test_bundle_policies
+from tests.cluster.desk import test_admin_clients
 from tests.cluster.keys import test_conditions
 from tests.cluster.live import test_absence
 from tests.cluster.operator import (
@@ -19,6 +20,7 @@ from tests.cluster.operator import (
     test_unpublished,
 )
 from tests.cluster.webhook import test_injection_policies, test_webhook
+from tests.desk.admin import test_admin_tokens
 from tests.floods import test_gate as floods_of_gates
 from tests.floods import test_webhook as floods_of_webhooks
 from tests.gate import test_audit, test_long_connections
@@ -75,6 +77,8 @@ def test_every_scenario_is_a_test() -> None:
         test_pipelines,
         test_room,
         test_tls_handshake,
+        test_admin_clients,
+        test_admin_tokens,
     )
     tests = {name: value for module in modules for name, value in vars(module).items()}
     for attack, name in SCENARIOS.items():

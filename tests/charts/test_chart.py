@@ -14,6 +14,7 @@ import yaml
 
 from testing.charts.rendering import CHART, INSTALL, NAMESPACE, install_manifests
 from tests.charts.conftest import Helm, Objects, named
+from watchword.trust.admin_policy import ADMINS_POLICY, admins_policy_spec, guard_problem
 from watchword.trust.admission_policies import (
     BUNDLES_POLICY,
     OPERATOR_POLICY,
@@ -52,7 +53,18 @@ MATRIX: dict[str, list[dict[str, Any]]] = {
         {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
     ],
     "operator": [{}, {"replicas": 1, "extraArgs": ["--x=y"], "extraEnv": [{"name": "A", "value": "b"}]}],
-    "desk": [{}, {"enabled": True, "replicas": 3, "postgresqlSecret": "db", "tlsSecret": "tls"}],
+    "desk": [
+        {},
+        {
+            "enabled": True,
+            "replicas": 3,
+            "postgresqlSecret": "db",
+            "tlsSecret": "tls",
+            "adminAPI": True,
+            "adminsFrom": [{"podSelector": {}}],
+            "adminGranters": ["argocd/argocd-application-controller"],
+        },
+    ],
     "pods": [{}, {"maxUnavailable": None, "spreadOver": "", "priorityClassName": "", "affinity": {"x": {}}}],
 }
 
@@ -97,6 +109,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"desk": {"enabled": True, "replicas": 2}}, "postgresqlSecret"),
     ({"desk": {"enabled": True, "namespace": "default"}}, "desk.namespace"),
     ({"desk": {"dsn": "postgresql://user:secret@db"}}, "dsn"),
+    ({"desk": {"enabled": True, "adminsFrom": [{"podSelector": {}}]}}, "desk.adminAPI"),
+    ({"desk": {"adminGranters": ["argocd"]}}, "adminGranters"),
+    ({"desk": {"adminGranters": ["system:serviceaccount:argocd:argo"]}}, "adminGranters"),
+    ({"desk": {"adminGranters": ["*/*"]}}, "adminGranters"),
+    ({"desk": {"adminGranters": ["a/b'] + ['c"]}}, "adminGranters"),
 ]
 
 
@@ -325,7 +342,11 @@ def test_the_policies_deny_fail_closed_and_are_kept_with_what_lets_namespaces_en
     part = [each for each in rendered if each["metadata"]["labels"].get(COMPONENT) == "admission"]
     policies = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[0]}
     bindings = {each["metadata"]["name"]: each["spec"] for each in part if each["kind"] == POLICIES[1]}
-    assert policies == {BUNDLES_POLICY: bundles_policy_spec(), OPERATOR_POLICY: operator_policy_spec()}
+    assert policies == {
+        BUNDLES_POLICY: bundles_policy_spec(),
+        OPERATOR_POLICY: operator_policy_spec(),
+        ADMINS_POLICY: admins_policy_spec(),
+    }
     assert bindings == {name: {"policyName": name, "validationActions": ["Deny"]} for name in policies}
     kept = {
         (each["kind"], each["metadata"]["name"])
@@ -432,3 +453,75 @@ def test_the_webhook_reads_desks_where_they_count_and_nowhere_else(helm: Helm) -
 def test_without_a_desk_nothing_of_it_is_installed(helm: Helm) -> None:
     kinds = [each for each in helm.template({}) if "desk" in each["metadata"]["name"]]
     assert {each["kind"] for each in kinds} == {"CustomResourceDefinition"}
+
+
+def test_the_admin_api_has_a_port_and_a_service_of_its_own_and_nobody_reaches_it_by_default(
+    helm: Helm,
+) -> None:
+    def named(values: dict[str, Any], kind: str, name: str = "watchword-desk") -> list[dict[str, Any]]:
+        found = helm.template({"desk": {"enabled": True} | values})
+        return [each for each in found if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+
+    def ports(values: dict[str, Any]) -> list[Any]:
+        [policy] = named(values, "NetworkPolicy")
+        return [(each["ports"][0]["port"], each.get("from")) for each in policy["spec"]["ingress"]]
+
+    assert named({}, "Service", "watchword-desk-admin") == []
+    [container] = named({}, "Deployment")[0]["spec"]["template"]["spec"]["containers"]
+    assert not [each for each in container["args"] if "admin" in each]
+    peers = [{"namespaceSelector": {"matchLabels": {"team": "platform"}}}]
+    [container] = named({"adminAPI": True}, "Deployment")[0]["spec"]["template"]["spec"]["containers"]
+    assert "--admin-listen=0.0.0.0:8445" in container["args"]
+    [service] = named({"adminAPI": True}, "Service", "watchword-desk-admin")
+    assert [each["targetPort"] for each in service["spec"]["ports"]] == ["admin"]
+    [public] = named({"adminAPI": True}, "Service")
+    assert [each["targetPort"] for each in public["spec"]["ports"]] == ["public"]
+    assert ports({"adminAPI": True}) == [("public", None), ("ops", None)]
+    assert ports({"adminAPI": True, "adminsFrom": peers}) == [
+        ("public", None),
+        ("admin", peers),
+        ("ops", None),
+    ]
+
+
+def test_listed_service_accounts_are_in_the_policy_and_it_is_still_known_as_ours(helm: Helm) -> None:
+    for listed in ([], ["argocd/argo", "flux-system/kustomize-controller"]):
+        found = [
+            each
+            for each in helm.template({"desk": {"adminGranters": listed}})
+            if each["metadata"]["name"] == ADMINS_POLICY
+        ]
+        policy, binding = sorted(found, key=lambda each: str(each["kind"]))
+        assert guard_problem(policy, binding) == ""
+        users = [f"'system:serviceaccount:{each.replace('/', ':')}'" for each in listed]
+        assert policy["spec"]["variables"][0]["expression"] == f"[{', '.join(users)}]"
+
+
+def test_who_edits_clients_does_not_make_admins_of_them_by_that(helm: Helm) -> None:
+    roles = {
+        each["metadata"]["name"]: each
+        for each in helm.template({"desk": {"enabled": True}})
+        if each["kind"] == "ClusterRole"
+    }
+    verbs = {
+        name: {verb for rule in roles[f"watchword-desk-{name}"]["rules"] for verb in rule["verbs"]}
+        for name in ("viewer", "editor", "granter")
+    }
+    assert "grant-admin" not in verbs["viewer"] | verbs["editor"]
+    assert verbs["granter"] == {"get", "grant-admin"}
+    label = "watchword.dev/aggregate-to-desk-admin"
+    [selector] = roles["watchword-desk-admin"]["aggregationRule"]["clusterRoleSelectors"]
+    assert selector == {"matchLabels": {label: "true"}}
+    for name in verbs:
+        labels = roles[f"watchword-desk-{name}"]["metadata"]["labels"]
+        assert labels[label] == "true"
+        # In none of Kubernetes' own roles.
+        assert not [each for each in labels if each.startswith("rbac.authorization.k8s.io/")]
+    # What the operator may confirm, no one else may.
+    confirming = [
+        name
+        for name, role in roles.items()
+        for rule in role.get("rules") or ()
+        if "confirm-admin" in rule["verbs"]
+    ]
+    assert confirming == ["watchword-operator-desk"]

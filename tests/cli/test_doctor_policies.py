@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.shipped import admission_policies, user
 from watchword.cli.doctor_policies import judge
+from watchword.trust.admin_policy import ADMINS_POLICY
 from watchword.trust.admission_policies import BUNDLES_POLICY, OPERATOR_POLICY
 
 OPERATOR = user("watchword-operator")
@@ -49,6 +50,7 @@ def test_an_installation_without_them_is_told_what_that_means() -> None:
     assert [each.where for each in found] == [
         f"ValidatingAdmissionPolicy {BUNDLES_POLICY}",
         f"ValidatingAdmissionPolicy {OPERATOR_POLICY}",
+        f"ValidatingAdmissionPolicy {ADMINS_POLICY}",
     ]
     assert all(each.is_serious and "Remedy: " in each.what for each in found)
     assert "decides who is let in" in found[0].what

@@ -18,7 +18,7 @@ from testing.postgres_server import PostgresServer
 from tests.desk.roles import OWNER, SERVING, migrated
 from watchword.desk.audit_chain import AuditEvent, ChainProblem, Head, check_chain
 from watchword.desk.postgresql import PostgreSQLDeskStore
-from watchword.desk.sqlite import SQLiteDeskStore
+from watchword.desk.sqlite import SQLiteDeskStore, schema
 from watchword.desk.store import (
     DeskStore,
     DeskStoreError,
@@ -95,6 +95,48 @@ def test_a_batch_that_fails_leaves_nothing_behind(open_store: Open) -> None:
     assert store.revoked(0) == []
     assert store.head().sequence == 1
     assert store.write([UseAssertion("c", "a", 9), issue("t2")]) == [True, True]
+
+
+def test_tokens_are_listed_from_the_newest_on_with_what_they_speak_for(open_store: Open) -> None:
+    store = open_store()
+    ids = [f"{number:032x}" for number in range(5)]
+    admin = AuditEvent("admin_token_issued", {"token_id": ids[4]}, 1.0)
+    store.write(
+        [*map(issue, ids[:4]), Issue(ids[4], "client:a", "", 1000, 2000, admin, "admin", "uid/digest")]
+    )
+    store.write([revoke(ids[2])])
+
+    again = open_store()
+    assert again.find(ids[4]) == KnownToken(
+        "client:a", "", 2000, is_revoked=False, kind="admin", version="uid/digest"
+    )
+    listed = again.tokens_before("", 3)
+    assert [each.token_id for each in listed] == ids[:1:-1]
+    assert [each.kind for each in listed] == ["admin", "workload", "workload"]
+    assert [each.is_revoked for each in listed] == [False, False, True]
+    assert [each.token_id for each in again.tokens_before(listed[-1].token_id, 10)] == [ids[1], ids[0]]
+    assert again.tokens_before(ids[0], 10) == []
+
+
+def test_a_file_of_the_release_before_is_brought_up_with_what_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "desk.db"
+    old = sqlite3.connect(path)
+    for statement in (
+        *schema.STEPS[0],
+        f"PRAGMA application_id = {schema.APPLICATION_ID}",
+        "PRAGMA user_version = 1",
+        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
+        "INSERT INTO token VALUES ('t', 'workload:a:b:c', 'tuist/server', 1, 2000)",
+    ):
+        old.execute(statement)
+    old.commit()
+    old.close()
+    store = SQLiteDeskStore(str(path))
+    try:
+        assert store.identity() == "old"
+        assert store.find("t") == KnownToken("workload:a:b:c", "tuist/server", 2000, is_revoked=False)
+    finally:
+        store.close()
 
 
 def test_what_ended_is_forgotten_and_the_log_is_not(open_store: Open) -> None:

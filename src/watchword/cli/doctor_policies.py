@@ -12,6 +12,7 @@ from typing import Final
 from watchword.cli.failures import UnusableInput
 from watchword.cli.findings import Finding, Object
 from watchword.cli.kubectl import run_kubectl
+from watchword.trust.admin_policy import ADMINS_POLICY, guard_problem
 from watchword.trust.admission_policies import (
     BUNDLES_POLICY,
     OPERATOR_POLICY,
@@ -70,6 +71,13 @@ def judge(objects: list[Object], user: str) -> Iterator[Finding]:
             why = "none of its bindings denies everywhere" if bindings else "no binding puts it in force"
             said = f"{why}, so {_WHAT_IT_MEANS[name]}. {_REMEDY}"
             yield Finding(f"ValidatingAdmissionPolicyBinding {name}", said)
+    named = {each["kind"]: each for each in objects if each["metadata"]["name"] == ADMINS_POLICY}
+    policy, binding = (
+        named.get(kind) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    )
+    if problem := guard_problem(policy, binding):
+        said = f"{problem}, so no DeskClient counts as an admin. {_REMEDY}"
+        yield Finding(f"ValidatingAdmissionPolicy {ADMINS_POLICY}", said)
 
 
 def _enforces(binding: Object) -> bool:

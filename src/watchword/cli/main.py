@@ -38,7 +38,7 @@ COMMANDS: Final[Commands] = {
     "revoke": ("watchword.cli.revoke", "Take trust back: of a key, a token, a pod, a ServiceAccount."),
     "token": ("watchword.cli.token.command", "Ask a cluster for a token, or a desk for a narrower one."),
     "usage": ("watchword.cli.usage.command", "Manage a usage store: show, import, export, check, rebuild."),
-    "desk": ("watchword.cli.desk.command", "Run the token desk: exchange, introspection, revocation."),
+    "desk": ("watchword.cli.desk.command", "Run the token desk, and administer one."),
     "audit": ("watchword.cli.audit.command", "Read a desk's audit log: show, export, verify."),
     "webhook": ("watchword.cli.webhook", "Run the admission webhook that injects gates and tokens."),
     "doctor": ("watchword.cli.doctor", "Say what is not well, and what would help."),

@@ -126,13 +126,17 @@ class DeskApp:
         self, scope: Scope, receive: Receive, endpoint: _Endpoint, facts: RequestFacts
     ) -> Answer | DeskRefusal:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        authorization = [value for name, value in headers if name == b"authorization"]
+        refused = self._desk.refuse_admin(authorization) if authorization else None
+        if refused is not None:
+            return refused
         body = await _read(receive, headers)
         if body is None:
             return refuse(DeskReason.FORM_TOO_LARGE)
         form = parse_form(body, [value for name, value in headers if name == b"content-type"])
         if isinstance(form, DeskRefusal):
             return form
-        return await endpoint(form, [value for name, value in headers if name == b"authorization"], facts)
+        return await endpoint(form, authorization, facts)
 
     def _document(self, path: str, method: str, facts: RequestFacts) -> Answer:
         if method not in ("GET", "HEAD"):

@@ -13,7 +13,9 @@ import msgspec
 from watchword.desk.audit_chain import AuditEvent
 from watchword.desk.exchange import Exchange
 from watchword.desk.refusals import DeskRefusal
-from watchword.trust.desk_tokens import DeskClaims
+from watchword.desk.store import ListedToken
+from watchword.trust.api.v1alpha1 import DeskClient
+from watchword.trust.desk_tokens import CLIENT_PREFIX, DeskClaims
 
 # Addresses that are counted as different in a minute; beyond it, the number is only "at least".
 _MAX_ADDRESSES = 10_000
@@ -56,6 +58,76 @@ def token_issued(facts: RequestFacts, exchange: Exchange, kid: str) -> AuditEven
     if claims.purpose is not None:
         fields["purpose"] = claims.purpose
     return AuditEvent("token_issued", fields, facts.at)
+
+
+def admin_token_issued(facts: RequestFacts, claims: DeskClaims, granted_by: str, kid: str) -> AuditEvent:
+    """A token was issued to an admin client."""
+    fields = {
+        **facts.fields(),
+        "subject": claims.subject,
+        "granted_by": granted_by,
+        "token_id": claims.token_id,
+        "expires_at": claims.expires_at,
+        "key": kid,
+    }
+    return AuditEvent("admin_token_issued", fields, facts.at)
+
+
+def admin_client_changed(client: DeskClient, change: str, at: float) -> AuditEvent:
+    """An admin client was found changed. The person who withdrew a flag is in the API server's audit log.
+
+    Args:
+        client: the object as it is now, or as it was last.
+        change: `granted`, `withdrawn` or `removed`.
+        at: when the desk saw it, in seconds since the epoch.
+    """
+    spec, metadata = client.spec, client.metadata
+    fields: dict[str, Any] = {
+        "subject": CLIENT_PREFIX + metadata.name,
+        "change": change,
+        "uid": metadata.uid,
+        "generation": metadata.generation,
+        "authentication": msgspec.to_builtins(spec.authentication.service_account),
+    }
+    if change == "granted":
+        fields["granted_by"] = spec.granted_by or ""
+    return AuditEvent("admin_client_changed", fields, at)
+
+
+def admin_called(
+    facts: RequestFacts, subject: str, token_id: str, *, operation: str, about: str, reason: str
+) -> AuditEvent:
+    """An admin used the admin API.
+
+    Args:
+        facts: of the request.
+        subject: the admin client's `sub`.
+        token_id: of the token that it showed.
+        operation: what it did, by the operation's name.
+        about: what it did it to; empty: a list.
+        reason: what came of it: `ok`, or the code of a refusal.
+    """
+    fields = {
+        **facts.fields(),
+        "subject": subject,
+        "token_id": token_id,
+        "operation": operation,
+        "reason": reason,
+    }
+    return AuditEvent("admin_called", fields | ({"about": about} if about else {}), facts.at)
+
+
+def token_revoked_by_admin(facts: RequestFacts, token: ListedToken, by: str) -> AuditEvent:
+    """An admin revoked a token by its id."""
+    fields = {
+        **facts.fields(),
+        "subject": token.subject,
+        "service": token.service,
+        "token_id": token.token_id,
+        "expires_at": token.expires_at,
+        "by": by,
+    }
+    return AuditEvent("token_revoked", fields, facts.at)
 
 
 def token_revoked(facts: RequestFacts, claims: DeskClaims, service: str, by: str) -> AuditEvent:

@@ -8,6 +8,7 @@ assertion that was made for someone else's server authenticates no one here.
 import base64
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
@@ -141,6 +142,18 @@ def authenticate(
     if said is not None and said != found.client.name:
         return _invalid("client_id names another client than the credential")
     return found
+
+
+def credential_ends(form: Form, client: Client) -> float:
+    """When the projected token ends that a client just proved itself by, in seconds since the epoch.
+
+    Infinity for a client of another kind: an assertion of its own is a proof of the moment.
+    """
+    token = parse_compact((form.one("client_assertion") or "").encode("utf-8", "replace"))
+    if client.account is None or isinstance(token, Refusal):
+        return math.inf
+    ends = parse_json_object(token.payload).get("exp")
+    return float(ends) if isinstance(ends, int | float) else 0.0
 
 
 def _by_assertion(form: Form, clients: Clients, policy: Policy, now: float) -> Authenticated | DeskRefusal:

@@ -14,10 +14,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from watchword.desk.admin.standing import AdminStanding, StandingUnknownError, standing_of
 from watchword.desk.configuration import Configuration, KeyRecord
 from watchword.desk.minting import SigningKey, SigningKeyError
 from watchword.desk.published import MARK_ENTRY, Mark, PublishingError, decode_mark, encode_mark
 from watchword.desk.sources import SourceProblem
+from watchword.identity import is_service_account_name
 from watchword.kube.connection import Connection
 from watchword.kube.names import NamespacedName
 from watchword.kube.requests import ApiClient, UnavailableError
@@ -36,8 +38,11 @@ from watchword.kube.watch import (
 from watchword.kube.watch.problems import WatchError
 from watchword.process.logs import LOGGER
 from watchword.trust import API_GROUP, Bundle, BundleError, decode_bundle
+from watchword.trust.admin_grants import counts
+from watchword.trust.admin_policy import ADMINS_POLICY, guard_problem
 from watchword.trust.api.v1alpha1 import API_VERSION, DeskClient, TokenDesk
 from watchword.trust.api.v1alpha1.rules import parse_time
+from watchword.trust.api.v1alpha1.status import AdminGrantStatus, DeskClientStatus
 from watchword.trust.bundle_forms import WHOLE_ENTRY
 from watchword.trust.derived_audience import desk_audience
 from watchword.trust.desk_objects import (
@@ -57,6 +62,14 @@ RELIST_SECONDS: Final = 600.0
 # Several objects change at once: the next look waits for the rest of them.
 _SETTLE_SECONDS: Final = 0.05
 _WRITE_SECONDS: Final = 10.0
+_READ_SECONDS: Final = 5.0
+_POLICIES: Final = "/apis/admissionregistration.k8s.io/v1"
+
+
+class _VersionedMeta(ObjectMeta, frozen=True, gc=False):
+    """The metadata that tells one version of an object from another."""
+
+    generation: int = 0
 
 
 class _Status(Part, frozen=True):
@@ -64,7 +77,7 @@ class _Status(Part, frozen=True):
 
 
 class _Spec(Part, frozen=True):
-    metadata: ObjectMeta
+    metadata: _VersionedMeta
     spec: Any = None
     status: _Status = _Status()
 
@@ -131,6 +144,34 @@ class ClusterDesk:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin: its object, the policy on it and the binding, each asked for now."""
+        if not is_service_account_name(client):
+            return AdminStanding("there is no such DeskClient")
+        place = f"/apis/{API_VERSION}/namespaces/{quote(self._namespace, safe='')}/deskclients"
+        async with ApiClient(self._connection) as api:
+            policy, binding, found = await asyncio.gather(
+                _get(api, f"{_POLICIES}/validatingadmissionpolicies/{ADMINS_POLICY}"),
+                _get(api, f"{_POLICIES}/validatingadmissionpolicybindings/{ADMINS_POLICY}"),
+                _get(api, f"{place}/{quote(client, safe='')}"),
+            )
+        if problem := guard_problem(policy, binding):
+            return AdminStanding(problem)
+        if found is None:
+            return AdminStanding("there is no such DeskClient")
+        status, metadata = found.pop("status", None), found["metadata"]
+        resource = read_object(found).resource
+        if not isinstance(resource, DeskClient) or resource.spec.desk_ref.name != self._name:
+            return AdminStanding("the DeskClient is of another desk, or cannot be read")
+        others = (
+            read_object(_document("DeskClient", each)).resource for each in self._clients.known.values()
+        )
+        standing = standing_of(resource, [each for each in others if isinstance(each, DeskClient)])
+        mark = _mark_in(status)
+        if not standing.problem and not counts(mark, int(metadata.get("generation") or -1)):
+            return AdminStanding("the operator has not confirmed that the flag was set under the policy")
+        return standing
 
     async def read(self) -> Mark | None:
         """The mark that was written last."""
@@ -227,6 +268,27 @@ class ClusterDesk:
         return found
 
 
+async def _get(api: ApiClient, path: str) -> dict[str, Any] | None:
+    """An object as it is stored; None: there is none. Raises StandingUnknownError."""
+    try:
+        answer = await api.request("GET", path, None, timeout_seconds=_READ_SECONDS)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise StandingUnknownError(f"the API server answers {answer.status} for {path}")
+        found: dict[str, Any] = msgspec.json.decode(answer.body, type=dict[str, Any])
+    except (UnavailableError, WatchError, msgspec.MsgspecError) as error:
+        raise StandingUnknownError(f"the API server cannot be asked ({error})") from None
+    return found
+
+
+def _mark_in(status: object) -> AdminGrantStatus | None:
+    try:
+        return msgspec.convert(status or {}, DeskClientStatus).admin_grant
+    except msgspec.ValidationError:
+        return None
+
+
 async def _follow(watch: Watch[Any], changed: asyncio.Event, problems: list[SourceProblem]) -> None:
     async for event in watch.events():
         if isinstance(event, Troubled):
@@ -268,7 +330,12 @@ def _cluster_id(found: _Spec) -> str | None:
 
 
 def _document(kind: str, found: _Spec) -> dict[str, Any]:
-    metadata = {"name": found.metadata.name, "namespace": found.metadata.namespace}
+    metadata = {
+        "name": found.metadata.name,
+        "namespace": found.metadata.namespace,
+        "uid": found.metadata.uid,
+        "generation": found.metadata.generation,
+    }
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": found.spec or {}}
 
 

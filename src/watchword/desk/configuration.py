@@ -117,6 +117,11 @@ def make_state(
         anyone=anyone,
         assertions=msgspec.structs.replace(anyone, audiences=frozenset({issuer})),
         clients=_clients(configuration, problems),
+        client_objects=tuple(
+            each
+            for each in sorted(configuration.clients, key=lambda each: each.metadata.name)
+            if (each.metadata.namespace, each.spec.desk_ref.name) == (namespace, name)
+        ),
         problems=tuple(problems),
         changes_at=_next_change(ours, now),
     )

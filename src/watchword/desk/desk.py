@@ -11,9 +11,24 @@ import time
 from collections.abc import Callable, Sequence
 
 from watchword.desk import audit_events
+from watchword.desk.admin.authentication import bearer_claims
+from watchword.desk.admin.credentials import (
+    CLIENT_CREDENTIALS,
+    NO_SERVICE,
+    mint_admin_token,
+    refuse_grants,
+)
+from watchword.desk.admin.standing import AdminGrants, AdminStanding, StandingUnknownError
 from watchword.desk.audit_chain import AuditEvent
 from watchword.desk.audit_events import RequestFacts, StrangerTally
-from watchword.desk.clients import ASSERTION_TYPE, Authenticated, Client, authenticate, presents_client
+from watchword.desk.clients import (
+    ASSERTION_TYPE,
+    Authenticated,
+    Client,
+    authenticate,
+    credential_ends,
+    presents_client,
+)
 from watchword.desk.exchange import GRANT_TYPE, Exchange, decide_exchange, read_exchange
 from watchword.desk.forms import Form
 from watchword.desk.memory import Remembered
@@ -39,6 +54,7 @@ from watchword.desk.store import (
     Note,
     Operation,
     Revoke,
+    UseAssertion,
 )
 from watchword.desk.subjects import ProvenToken, prove
 from watchword.desk.writer import Writer
@@ -71,10 +87,15 @@ class Desk:
         *,
         subjects_per_second: float = 50.0,
         subjects_burst: int = 100,
+        admins: AdminGrants | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the store and what writes to it, what counts, and the rate of one proven caller."""
+        """Take the store and what writes to it, what counts, and the rate of one proven caller.
+
+        `admins` reads whether a client is an admin; without it none is.
+        """
+        self._admins = admins
         self._store, self._writer, self.metrics = store, writer, metrics
         self.clock, self.monotonic = clock, monotonic
         self._callers = Buckets(subjects_per_second, subjects_burst)
@@ -91,6 +112,8 @@ class Desk:
         grant_type = form.required("grant_type")
         if isinstance(grant_type, DeskRefusal):
             return grant_type
+        if grant_type == CLIENT_CREDENTIALS:
+            return await self._client_credentials(form, authorization, facts)
         if grant_type != GRANT_TYPE:
             return refuse(DeskReason.UNSUPPORTED_GRANT_TYPE)
         state = self.state
@@ -168,6 +191,8 @@ class Desk:
             return Answer(200)
         target = state.by_audience.get(claims.audience)
         service = claims.audience if target is None else target.service
+        if claims.kind == "admin":
+            service = NO_SERVICE
         operation = Revoke(
             token_id=claims.token_id,
             subject=claims.subject,
@@ -180,9 +205,20 @@ class Desk:
         if isinstance(effects, DeskRefusal):
             return effects
         if effects[0]:
-            self.metrics.count(self.metrics.revoked, service)
+            self.metrics.count(self.metrics.revoked, service or "admin")
         self.is_changed.set()
         return Answer(200)
+
+    def refuse_admin(self, authorization: Sequence[bytes]) -> DeskRefusal | None:
+        """The refusal of a request that shows an admin's token where none is taken; None: it shows none."""
+        state = self.state
+        if state is None or not any(each[:7].lower() == b"bearer " for each in authorization):
+            return None
+        for each in authorization:
+            claims = bearer_claims([each], state)
+            if not isinstance(claims, DeskRefusal) and claims.kind == "admin":
+                return refuse(DeskReason.WRONG_TOKEN_KIND, subject=claims.subject)
+        return None
 
     def note_refusal(self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts) -> None:
         """Have a refusal in the audit log, by itself where the caller is proven, and else counted."""
@@ -190,6 +226,11 @@ class Desk:
             self._note(audit_events.refused(facts, endpoint, refusal))
         else:
             self.strangers.count(endpoint, refusal, facts.peer)
+
+    async def note_changes(self, changes: Sequence[UseAssertion]) -> None:
+        """Write what became of admin clients; what was noted before is not noted again."""
+        if changes:
+            await self._write(*changes)
 
     async def write_strangers(self) -> None:
         """Write what strangers were refused since the last time."""
@@ -230,6 +271,46 @@ class Desk:
                 "authorization_details": claims.details,
             }
         )
+
+    async def _client_credentials(
+        self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        """A token for the admin API, to an admin client alone."""
+        state = self.state
+        if state is None or state.signing is None:
+            return _not_ready()
+        refused = refuse_grants(form)
+        if refused is not None:
+            return refused
+        client = await self._client(form, authorization, state)
+        if isinstance(client, DeskRefusal):
+            return client
+        if wait := self._callers.take(f"client:{client.name}", self.monotonic()):
+            return refuse(DeskReason.RATE_LIMITED, "The client is over its rate.", retry_after=wait)
+        standing = AdminStanding("the desk has no way to read it")
+        if self._admins is not None:
+            try:
+                standing = await self._admins.standing(client.name)
+            except StandingUnknownError as error:
+                LOGGER.error("an admin client cannot be read", extra={"detail": str(error)})
+                return _not_ready()
+        made = mint_admin_token(
+            client,
+            standing,
+            state,
+            signing=state.signing,
+            facts=facts,
+            token_id=new_token_id(facts.at),
+            credential_ends=credential_ends(form, client),
+        )
+        if isinstance(made, DeskRefusal):
+            return made
+        effects = await self._write(made.operation)
+        if isinstance(effects, DeskRefusal):
+            return effects
+        self.metrics.issued.labels("admin").inc()
+        lifetime = max(0, int(made.claims.expires_at - self.clock()))
+        return json_answer({"access_token": made.token, "token_type": "Bearer", "expires_in": lifetime})
 
     def _memory(self, state: DeskState) -> "_Memory":
         """What was proven under this very state."""

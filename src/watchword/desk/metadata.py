@@ -7,6 +7,7 @@ What is not supported is left out, since arrays of nothing must not be there (RF
 
 from typing import Any, Final
 
+from watchword.desk.admin.credentials import CLIENT_CREDENTIALS
 from watchword.desk.clients import ASSERTION_TYPE
 from watchword.desk.exchange import GRANT_TYPE
 from watchword.desk.grant_request import DETAIL_TYPE
@@ -32,8 +33,10 @@ def server_metadata(state: DeskState) -> dict[str, Any]:
         "introspection_endpoint": f"{issuer}{INTROSPECT}",
         "revocation_endpoint": f"{issuer}{REVOKE}",
         # There is no authorization endpoint. The default would be two grant types that need one.
-        "grant_types_supported": [GRANT_TYPE],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "grant_types_supported": [GRANT_TYPE, CLIENT_CREDENTIALS],
+        # `none`: a workload that exchanges its token. Admin clients prove themselves by an assertion.
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": list(_SIGNING),
         "introspection_endpoint_auth_methods_supported": list(_CLIENT_METHODS),
         "introspection_endpoint_auth_signing_alg_values_supported": list(_SIGNING),
         "revocation_endpoint_auth_methods_supported": ["none", *_CLIENT_METHODS],

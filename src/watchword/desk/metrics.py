@@ -21,7 +21,10 @@ class DeskMetrics:
             registry=self.registry,
         )
         self.issued = Counter(
-            "watchword_desk_tokens_issued", "Tokens issued, by service.", ["service"], registry=self.registry
+            "watchword_desk_tokens_issued",
+            "Tokens issued, by service; `admin`: for the desk's admin API.",
+            ["service"],
+            registry=self.registry,
         )
         self.introspections = Counter(
             "watchword_desk_introspections",
@@ -31,7 +34,7 @@ class DeskMetrics:
         )
         self.revoked = Counter(
             "watchword_desk_tokens_revoked",
-            "Tokens revoked, by service.",
+            "Tokens revoked, by service; `admin`: for the desk's admin API.",
             ["service"],
             registry=self.registry,
         )

@@ -95,6 +95,9 @@ def revocation_document(revoked: Iterable[RevokedToken], now: float) -> bytes:
     """
     by_service: dict[str, list[desk_revocations.RevokedToken]] = defaultdict(list)
     for each in revoked:
+        if not each.service:
+            # A token for the desk itself: no gate takes it.
+            continue
         by_service[each.service].append(
             desk_revocations.RevokedToken(each.token_id, each.subject, each.issued_at, each.expires_at)
         )

@@ -255,6 +255,62 @@ class DeskReason(Enum):
         "This client may not use this endpoint.",
         "Use a DeskClient of the type that the endpoint is for: only a ResourceServer introspects.",
     )
+    ADMIN_TOKEN_HAS_NO_GRANTS = _Facts(
+        "admin_token_has_no_grants",
+        400,
+        "invalid_scope",
+        "The request asks for a grant, and a token of client credentials has none.",
+        "Send grant_type and the client's authentication alone: the token is for the desk's admin API.",
+    )
+    NOT_AN_ADMIN_CLIENT = _Facts(
+        "not_an_admin_client",
+        400,
+        "unauthorized_client",
+        "The client is no admin service account now.",
+        "See the condition Ready of the DeskClient, or the desk's audit log: they name what is missing.",
+    )
+    WRONG_TOKEN_KIND = _Facts(
+        "wrong_token_kind",
+        403,
+        "insufficient_scope",
+        "The token speaks for another kind of caller than this endpoint is for.",
+        "Tokens of admin clients are for the admin API and for nothing else, and it takes no others.",
+    )
+    MISSING_TOKEN = _Facts(
+        "missing_admin_token",
+        401,
+        "invalid_token",
+        "The request has no bearer token, or more than one.",
+        "Send one Authorization: Bearer with a token of grant_type=client_credentials.",
+    )
+    INVALID_TOKEN = _Facts(
+        "invalid_admin_token",
+        401,
+        "invalid_token",
+        "The token is not one that this desk issued to an admin client and that is still good.",
+        "Get a new one: grant_type=client_credentials at the token endpoint.",
+    )
+    NOT_AN_ADMIN = _Facts(
+        "not_an_admin",
+        403,
+        "insufficient_scope",
+        "The client is no admin service account any more, or was changed since the token was issued.",
+        "See the condition Ready of the DeskClient; after a change, get a new token.",
+    )
+    MALFORMED_REQUEST = _Facts(
+        "malformed_request",
+        400,
+        "invalid_request",
+        "A parameter of the request is not what the API takes.",
+        "See the OpenAPI document at /admin/v1/openapi.json.",
+    )
+    NOT_FOUND = _Facts(
+        "not_found",
+        404,
+        "invalid_request",
+        "There is no such object, or it ended long ago and was forgotten.",
+        "List the objects, and name one of them whole.",
+    )
     RATE_LIMITED = _Facts(
         "rate_limited",
         429,

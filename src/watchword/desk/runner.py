@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from watchword.desk.admin.changes import admin_changes
 from watchword.desk.audit_chain import AuditEvent, Head
 from watchword.desk.configuration import Configuration, make_state
 from watchword.desk.desk import Desk
@@ -112,7 +113,10 @@ class Runner:
                 self._failed(error)
                 return
         is_news = self._desk.state is None or self._desk.state.problems != state.problems
+        before = self._desk.state
         self._desk.state = state
+        known = () if before is None else before.client_objects
+        await self._desk.note_changes(admin_changes(known, state.client_objects, self._desk.clock()))
         # Another one may have come meanwhile, which waits for its turn.
         self._is_behind = configuration is not self._configuration
         self._readiness.problem = None

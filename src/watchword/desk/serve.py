@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
+from watchword.desk.admin.app import AdminApp
 from watchword.desk.app import DeskApp
 from watchword.desk.desk import Desk
 from watchword.desk.forms import MAX_FORM_BYTES
@@ -55,6 +56,8 @@ class DeskSettings:
         store: the DSN of the store.
         listen: HOST:PORT of the public endpoints.
         ops_listen: HOST:PORT of /healthz, /readyz and /metrics; None: there is no ops port.
+        admin_listen: HOST:PORT of the admin API; None: there is none.
+        admin_calls_per_second: of one address and of one admin, in the long run; 0: no limit.
         tls_certificate: PEM file with the certificate chain; None: plain HTTP. Reloaded when it changes.
         tls_key: PEM file with the certificate's key.
         trusted_proxies: how many proxies stand before the desk and set X-Forwarded-For.
@@ -70,6 +73,8 @@ class DeskSettings:
     store: str
     listen: str = "127.0.0.1:8444"
     ops_listen: str | None = "127.0.0.1:9091"
+    admin_listen: str | None = None
+    admin_calls_per_second: float = 20.0
     tls_certificate: str | None = None
     tls_key: str | None = None
     trusted_proxies: int = 0
@@ -118,6 +123,8 @@ async def running(
     publisher: Publisher,
     on_listening: Callable[[str], None] = lambda _: None,
     on_readiness: Callable[[DeskReadiness], None] = lambda _: None,
+    *,
+    on_admin_listening: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Desk]:
     """Run a desk inside of the block; at its end stop accepting and finish what is in flight.
 
@@ -127,6 +134,7 @@ async def running(
         publisher: where it writes down its revocations and its mark.
         on_listening: called with HOST:PORT once the public port listens.
         on_readiness: called at the start with what says whether the desk is ready, and why not.
+        on_admin_listening: called with HOST:PORT once the admin port listens, where there is one.
 
     Raises:
         CannotStartError: the store cannot be used, or a port is not to be had.
@@ -135,6 +143,7 @@ async def running(
     certificate = given_certificate(settings.tls_certificate, settings.tls_key, settings.poll_seconds)
     public = listen_on("--listen", settings.listen)
     ops = None if settings.ops_listen is None else listen_on("--ops-listen", settings.ops_listen)
+    admin = None if settings.admin_listen is None else listen_on("--admin-listen", settings.admin_listen)
     writer = Writer(store)
     desk = Desk(
         store,
@@ -142,6 +151,7 @@ async def running(
         DeskMetrics(),
         subjects_per_second=settings.subjects_per_second,
         subjects_burst=settings.subjects_burst,
+        admins=source,
     )
     readiness = DeskReadiness(desk)
     on_readiness(readiness)
@@ -167,12 +177,24 @@ async def running(
                         _server(ops_app(readiness.document, desk.metrics.registry), OPS_BOUNDS, settings), ops
                     )
                 )
+            if admin is not None:
+                api = AdminApp(
+                    desk,
+                    store,
+                    writer,
+                    source,
+                    calls_per_second=settings.admin_calls_per_second,
+                    calls_burst=max(1, int(2 * settings.admin_calls_per_second)),
+                )
+                await servers.enter_async_context(serving(_server(api, bounds, settings, context), admin))
+                on_admin_listening(address_of(admin))
             await servers.enter_async_context(serving(_server(app, bounds, settings, context), public))
             LOGGER.info(
                 "listening",
                 extra={
                     "listen": address_of(public),
                     "ops_listen": address_of(ops) if ops is not None else "",
+                    "admin_listen": address_of(admin) if admin is not None else "",
                     "tls": certificate is not None,
                 },
             )

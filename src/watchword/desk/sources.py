@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from watchword.desk.admin.standing import AdminStanding, StandingUnknownError, standing_of
 from watchword.desk.configuration import Configuration, KeyRecord
 from watchword.desk.minting import SigningKey, SigningKeyError
 from watchword.desk.published import Mark, PublishingError, decode_mark, encode_mark
@@ -45,6 +46,27 @@ class DeskSource(Protocol):
     def configurations(self) -> AsyncIterator[Configuration | SourceProblem]:
         """Yield for as long as the desk runs."""
 
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin, by what is there now. Raises StandingUnknownError."""
+        ...
+
+
+def standing_in(found: Configuration | SourceProblem, client: str) -> AdminStanding:
+    """Whether a client is an admin by a configuration that no admission policy guards: who writes it decides.
+
+    Raises:
+        StandingUnknownError: there is no configuration.
+    """
+    if isinstance(found, SourceProblem):
+        raise StandingUnknownError(found.detail)
+    desk = found.desk.metadata
+    ours = [
+        each
+        for each in found.clients
+        if (each.metadata.namespace, each.spec.desk_ref.name) == (desk.namespace, desk.name)
+    ]
+    return standing_of(next((each for each in ours if each.metadata.name == client), None), ours)
+
 
 class FolderDeskSource:
     """A desk's configuration in a folder."""
@@ -68,6 +90,10 @@ class FolderDeskSource:
                     yield found
                 seen, last = state, found
             await asyncio.sleep(self._poll_seconds)
+
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin, by the files as they are now."""
+        return standing_in(await asyncio.to_thread(self.read), client)
 
     def read(self) -> Configuration | SourceProblem:
         """What the folder says now."""

@@ -14,6 +14,7 @@ from watchword.desk.clients import Clients
 from watchword.desk.minting import SigningKey
 from watchword.identity import Key, Policy
 from watchword.trust import Ruleset
+from watchword.trust.api.v1alpha1 import DeskClient
 
 # What any service may set as the longest life of a token; each service's own rule is checked after it.
 LONGEST_SECONDS: Final = 86_400
@@ -56,6 +57,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
         anyone: for a first look at a subject token: the keys of all targets, and no workloads.
         assertions: the same for client assertions, with the issuer URL as the only audience.
         clients: the desk's clients.
+        client_objects: their DeskClients, by name in order, those that cannot be used included.
         problems: what is wrong with parts that were left out, for /readyz and the log.
         changes_at: seconds since the epoch; from then on another key may sign. Infinity: none is to come.
     """
@@ -73,6 +75,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
     anyone: Policy
     assertions: Policy
     clients: Clients
+    client_objects: tuple[DeskClient, ...] = ()
     problems: tuple[str, ...] = ()
     changes_at: float = math.inf
 

@@ -6,11 +6,14 @@ answers two stories. The desk knows only this protocol; one suite of contract te
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head
+
+# Ids are in hexadecimal, and begin with their time: this sorts after all of them.
+AFTER_ALL_IDS: Final = "~"
 
 
 class DeskStoreError(Exception):
@@ -35,7 +38,11 @@ class DeskStoreUnavailableError(DeskStoreError):
 
 
 class Issue(msgspec.Struct, frozen=True):
-    """A token to be known as issued. Times in whole seconds since the epoch."""
+    """A token to be known as issued. Times in whole seconds since the epoch.
+
+    `kind` is what it speaks for (`DeskKind`), and `version` which version of that one's record it was issued
+    for; empty: it is bound to none.
+    """
 
     token_id: str
     subject: str
@@ -43,6 +50,8 @@ class Issue(msgspec.Struct, frozen=True):
     issued_at: int
     expires_at: int
     event: AuditEvent
+    kind: str = "workload"
+    version: str = ""
 
 
 class Revoke(msgspec.Struct, frozen=True):
@@ -57,11 +66,12 @@ class Revoke(msgspec.Struct, frozen=True):
 
 
 class UseAssertion(msgspec.Struct, frozen=True):
-    """A client assertion that may be used once. Has no effect where it was used before."""
+    """A client assertion that may be used once. Has no effect, and no entry, where it was used before."""
 
     client: str
     assertion_id: str
     expires_at: int
+    event: AuditEvent | None = None
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -74,11 +84,25 @@ Operation = Issue | Revoke | UseAssertion | Note
 
 
 class KnownToken(msgspec.Struct, frozen=True):
-    """What the store knows of a token that it issued."""
+    """What the store knows of a token that it issued; kind and version as in `Issue`."""
 
     subject: str
     service: str
     expires_at: int
+    is_revoked: bool
+    kind: str = "workload"
+    version: str = ""
+
+
+class ListedToken(msgspec.Struct, frozen=True):
+    """A token as a list shows it. Times in whole seconds since the epoch."""
+
+    token_id: str
+    subject: str
+    service: str
+    issued_at: int
+    expires_at: int
+    kind: str
     is_revoked: bool
 
 
@@ -129,6 +153,15 @@ class DeskStore(Protocol):
         """
         ...
 
+    def tokens_before(self, token_id: str, limit: int) -> list[ListedToken]:
+        """Tokens that were issued before another one, the newest first. Raises DeskStoreError.
+
+        Args:
+            token_id: where to begin, itself left out; empty: at the newest.
+            limit: how many at most.
+        """
+        ...
+
     def expire(self, before: int) -> int:
         """Forget what ended before a time; returns how much. Never the audit log. Raises DeskStoreError."""
         ...
@@ -163,6 +196,11 @@ def row_of(operation: Issue | Revoke) -> tuple[object, ...]:
         operation.issued_at,
         operation.expires_at,
     )
+
+
+def issue_row_of(operation: Issue) -> tuple[object, ...]:
+    """A token that was issued as a row: `row_of`, then its kind and version."""
+    return (*row_of(operation), operation.kind, operation.version)
 
 
 def open_desk_store(dsn: str) -> DeskStore:

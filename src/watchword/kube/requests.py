@@ -296,11 +296,22 @@ class ObjectClient:
         Raises:
             RefusedError, UnavailableError.
         """
-        query = urlencode({"fieldSelector": f"metadata.name={name}"})
+        items = await self.list(version, kind, namespace, f"metadata.name={name}")
+        return items[0] if items else None
+
+    async def list(
+        self, version: str, kind: str, namespace: str, field_selector: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return all objects of a kind in a namespace as they are stored, read from the store itself.
+
+        Raises:
+            RefusedError, UnavailableError.
+        """
         body = {"apiVersion": version, "kind": kind, "metadata": {"namespace": namespace}}
-        answer = await self._attempted("GET", f"{self._collection(body)}?{query}", self._plurals[kind], None)
+        query = f"?{urlencode({'fieldSelector': field_selector})}" if field_selector else ""
+        answer = await self._attempted("GET", f"{self._collection(body)}{query}", self._plurals[kind], None)
         items = msgspec.json.decode(answer.body)["items"]
-        return {"apiVersion": version, "kind": kind, **items[0]} if items else None
+        return [{"apiVersion": version, "kind": kind, **each} for each in items]
 
     async def _attempted(self, verb: str, path: str, label: str, data: bytes | None) -> Response:
         wait, problem = _FIRST_WAIT_SECONDS, "no answer"

@@ -5,8 +5,14 @@ import msgspec
 
 from watchword.kube.names import ObjectKey
 from watchword.operator.cache import Entry
+from watchword.trust.admin_grants import counts, is_flagged
 from watchword.trust.api.v1alpha1 import DeskClient
-from watchword.trust.api.v1alpha1.status import DeskClientStatus, DeskKeyStatus, DeskStatus
+from watchword.trust.api.v1alpha1.status import (
+    AdminGrantStatus,
+    DeskClientStatus,
+    DeskKeyStatus,
+    DeskStatus,
+)
 from watchword.trust.conditions import ConditionValue, Verdict
 from watchword.trust.problems import Problem, ProblemReason, listed
 from watchword.trust.status_conditions import conditions
@@ -22,6 +28,7 @@ class DeskResult(msgspec.Struct, frozen=True):
         keys: its keys.
         is_signing: whether a key's time to sign has come.
         services: how many services name it, and may.
+        admin_policy: the admission policy under which all of its admin clients were marked; empty: none.
     """
 
     problem: Problem | None = None
@@ -30,6 +37,7 @@ class DeskResult(msgspec.Struct, frozen=True):
     keys: tuple[DeskKeyStatus, ...] = ()
     is_signing: bool = False
     services: int = 0
+    admin_policy: str = ""
 
 
 class ClientResult(msgspec.Struct, frozen=True):
@@ -38,10 +46,16 @@ class ClientResult(msgspec.Struct, frozen=True):
     Attributes:
         has_desk: whether the desk that it names counts, and is in its namespace.
         services: the services of its desk that it names and that name it.
+        is_account_taken: whether another client of the desk authenticates by its ServiceAccount.
+        guard_problem: of an admin client: why no flag counts; empty: the admission policy is in force.
+        grant: of an admin client: its mark; None: it has none yet.
     """
 
     has_desk: bool = False
     services: tuple[str, ...] = ()
+    is_account_taken: bool = False
+    guard_problem: str = ""
+    grant: AdminGrantStatus | None = None
 
 
 DeskResults = dict[ObjectKey, DeskResult | ClientResult]
@@ -61,17 +75,18 @@ def desk_status(entry: Entry, result: DeskResult, now: float) -> DeskStatus:
         result: what the last reconcile found.
         now: seconds since the epoch.
     """
-    counts = result.problem is None and entry.resource is not None
+    is_counted = result.problem is None and entry.resource is not None
     values = [_desk_readiness(entry, result)]
-    if counts:
+    if is_counted:
         is_settled = all(each.state in ("Signing", "Revoked") for each in result.keys)
         values.append((Verdict.SETTLED if is_settled else Verdict.KEY_ROTATING).with_message())
     return DeskStatus(
         observed_generation=entry.generation,
         conditions=conditions(values, entry.status.conditions, entry.generation, now),
-        audience=result.audience or None if counts else None,
-        keys=result.keys if counts else (),
-        services=result.services if counts else None,
+        audience=result.audience or None if is_counted else None,
+        keys=result.keys if is_counted else (),
+        services=result.services if is_counted else None,
+        admin_policy=result.admin_policy or None if is_counted else None,
     )
 
 
@@ -87,6 +102,7 @@ def client_status(entry: Entry, result: ClientResult, now: float) -> DeskClientS
     return DeskClientStatus(
         observed_generation=entry.generation,
         conditions=conditions(values, entry.status.conditions, entry.generation, now),
+        admin_grant=result.grant,
     )
 
 
@@ -111,12 +127,27 @@ def _client_readiness(entry: Entry, result: ClientResult) -> ConditionValue:
         return _not_understood(entry)
     if not result.has_desk:
         return Verdict.CLIENT_WITHOUT_DESK.with_message()
-    if client.spec.type != "ResourceServer":
-        return Verdict.CLIENT_NOT_SERVED.with_message()
+    if result.is_account_taken:
+        return Verdict.CLIENT_ACCOUNT_TAKEN.with_message()
+    if client.spec.type == "AdminServiceAccount":
+        return _admin_readiness(client, entry.generation, result)
     if not result.services:
         return Verdict.CLIENT_NOT_NAMED.with_message()
     # Its readers are told no more than they wrote there themselves.
     return Verdict.CLIENT_ACCEPTED.with_message(f"It may ask about tokens for {', '.join(result.services)}")
+
+
+def _admin_readiness(client: DeskClient, generation: int, result: ClientResult) -> ConditionValue:
+    if result.guard_problem:
+        return Verdict.CLIENT_UNGUARDED.with_message(f"No admin flag counts: {result.guard_problem}")
+    if not is_flagged(client):
+        return Verdict.CLIENT_NOT_GRANTED.with_message()
+    if counts(result.grant, generation):
+        by = client.spec.granted_by
+        return Verdict.CLIENT_IS_ADMIN.with_message(f"It may use the admin API of the desk, granted by {by}")
+    if result.grant is None or result.grant.generation != generation:
+        return Verdict.CLIENT_GRANT_PENDING.with_message()
+    return Verdict.CLIENT_GRANT_UNCONFIRMED.with_message()
 
 
 def _not_understood(entry: Entry) -> ConditionValue:

@@ -44,6 +44,8 @@ PLURALS: Final = {
     "RoleBinding": "rolebindings",
     "NetworkPolicy": "networkpolicies",
     "Event": "events",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
 Body = dict[str, Any]
 # Deletions remembered: more than can happen between a write and its answer.

@@ -646,13 +646,48 @@ class Verdict(Enum):
         "No service that it names is of this desk and names it: it may ask about no token.",
         "The service's owner lists the client in spec.resourceServers.",
     )
-    CLIENT_NOT_SERVED = _Facts(
+    CLIENT_IS_ADMIN = _Facts(
+        (CLIENT,), _READY, "True", "Granted", "It may use the admin API of the desk.", ""
+    )
+    CLIENT_NOT_GRANTED = _Facts(
         (CLIENT,),
         _READY,
         "False",
-        "NotServed",
-        "Desks of this release serve no admin API: the client may do nothing.",
-        "Wait for a release that does.",
+        "NotGranted",
+        "adminServiceAccount is not true: the client may do nothing.",
+        "Someone with the verb grant-admin sets adminServiceAccount: true and grantedBy.",
+    )
+    CLIENT_UNGUARDED = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "PolicyNotInForce",
+        "The admission policy on admin clients is missing or altered: no admin flag counts.",
+        "Install the release's admission policies again (admissionPolicies.enabled of the chart).",
+    )
+    CLIENT_GRANT_UNCONFIRMED = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "GrantNotConfirmed",
+        "The flag was set before the admission policy was in force, or while it was not: it does not count.",
+        "Check spec.authentication, set adminServiceAccount to false, and then to true again.",
+    )
+    CLIENT_GRANT_PENDING = _Facts(
+        (CLIENT,),
+        _READY,
+        "Unknown",
+        "ConfirmingGrant",
+        "The admission policy was found in force a moment ago; the flag is judged once that has settled.",
+        "Wait a few seconds.",
+    )
+    CLIENT_ACCOUNT_TAKEN = _Facts(
+        (CLIENT,),
+        _READY,
+        "False",
+        "AccountTaken",
+        "Another DeskClient of the desk authenticates by the same ServiceAccount: neither counts.",
+        "Give each client a ServiceAccount of its own.",
     )
 
     @property
@@ -707,6 +742,7 @@ _ASKED_FOR = frozenset(
         Verdict.KEYS_RETIRING,
         Verdict.CALLS_DROPPED,
         Verdict.KEY_ROTATING,
+        Verdict.CLIENT_NOT_GRANTED,
         Verdict.REPORT_ONLY_ENDED,
     }
 )

@@ -28,8 +28,11 @@ from watchword.identity.desk_claims import (
 )
 
 DESK_ALGORITHM: Final = "ES256"
+# In front of a DeskClient's name in `sub`: no workload's subject begins so, whatever a client is called.
+CLIENT_PREFIX: Final = "client:"
 
 __all__ = [
+    "CLIENT_PREFIX",
     "DESK_ALGORITHM",
     "DESK_KID_PREFIX",
     "DESK_TOKEN_TYPE",
@@ -40,6 +43,7 @@ __all__ = [
     "DeskKind",
     "DeskMember",
     "DeskOrigin",
+    "admin_claims",
     "desk_kid",
     "desk_token_header",
     "encode_desk_claims",
@@ -128,4 +132,32 @@ def workload_claims(
         details=details,
         purpose=purpose,
         watchword=DeskMember("workload", origin),
+    )
+
+
+def admin_claims(
+    *, issuer: str, audience: str, client: str, token_id: str, issued_at: int, expires_at: int
+) -> DeskClaims:
+    """The claims of an admin client's token: for the desk itself, and with no grant of any service.
+
+    Args:
+        issuer: the desk's issuer URL.
+        audience: the desk's own derived audience, which no service can have.
+        client: the DeskClient's name.
+        token_id: its `jti`.
+        issued_at: in whole seconds since the epoch.
+        expires_at: in whole seconds since the epoch.
+    """
+    subject = CLIENT_PREFIX + client
+    return DeskClaims(
+        issuer=issuer,
+        subject=subject,
+        audience=audience,
+        client_id=subject,
+        scope="",
+        token_id=token_id,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        details=(),
+        watchword=DeskMember("admin"),
     )

@@ -28,6 +28,7 @@ from watchword.trust.api.v1alpha1 import (
 )
 from watchword.trust.api.v1alpha1.rules import (
     findings_of_client,
+    findings_of_client_name,
     findings_of_desk,
     findings_of_issuer,
     findings_of_service,
@@ -119,7 +120,7 @@ def _convert(kind: str, document: Mapping[str, Any], source: str, problem: Any) 
         elif kind == "DeskClient":
             client = msgspec.convert(spec, DeskClientSpec)
             resource = DeskClient(metadata=metadata, spec=client, source=source)
-            findings = findings_of_client(client)
+            findings = chain(findings_of_client_name(metadata.name), findings_of_client(client))
         else:
             workload = msgspec.convert(spec, WorkloadSpec)
             resource = TrustedWorkload(metadata=metadata, spec=workload, source=source)

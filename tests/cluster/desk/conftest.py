@@ -28,6 +28,8 @@ ACCOUNT = "watchword-operator"
 # Of what the chart installs.
 LABELS = {"app.kubernetes.io/component": "desk"}
 TENANTS = {"tenant-a": "alice", "tenant-b": "bob"}
+# Of the desks' namespace: who may edit clients, and who may make admins of them as well.
+CLERK, GRANTER = "carol", "grace"
 _RBAC = "rbac.authorization.k8s.io"
 _RULES = Path(__file__).parents[3] / "charts" / "watchword" / "files" / "rules"
 _PLURALS = {kind.name: kind.plural for kind in KINDS}
@@ -121,7 +123,7 @@ def desk_rights() -> list[Object]:
 def world(control_plane: Binaries, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything in force, and the operator warm."""
     folder = tmp_path_factory.mktemp("desk")
-    with governed_cluster(folder, control_plane, etcd, TENANTS.values()) as cluster:
+    with governed_cluster(folder, control_plane, etcd, [*TENANTS.values(), CLERK, GRANTER]) as cluster:
         give_back_lease(cluster)
         cluster.create_namespace(DESKS)
         for document in desk_rights():

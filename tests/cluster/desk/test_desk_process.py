@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from testing import manifests
 from testing.controlplane import ApiError
+from testing.controlplane.cluster import ADMINISTRATOR
 from testing.logs import log_lines
 from testing.manifests import API
 from testing.running_desk import (
@@ -35,6 +36,7 @@ from tests.cluster.keys.contexts import write_contexts
 from watchword.cli.main import watchword
 from watchword.identity import Identity, verify
 from watchword.trust import load
+from watchword.trust.admin_policy import ADMINS_POLICY, guard_identity
 
 _RULES = Path(__file__).parents[3] / "charts" / "watchword" / "files" / "rules"
 _RBAC = "rbac.authorization.k8s.io"
@@ -50,7 +52,7 @@ class Process:
         self.world, self.folder = world, folder
         self.log, self._process = folder / "log", None
         (folder / "token").write_text(world.cluster.token(DESKS, "desk", expiration_seconds=7200))
-        self.url = self.ops = ""
+        self.url = self.ops = self.admin_url = ""
 
     def start(self) -> None:
         with self.log.open("wb") as log:
@@ -62,6 +64,7 @@ class Process:
                     *("--api-token-file", str(self.folder / "token")),
                     *("--api-ca-file", str(self.world.cluster.authority)),
                     *("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--address-rate", "0"),
+                    *("--admin-listen", "127.0.0.1:0"),
                 ],
                 stdout=log,
                 stderr=log,
@@ -71,6 +74,7 @@ class Process:
     def _listens(self) -> bool:
         for said in log_lines(self.log, "listening"):
             self.url, self.ops = f"http://{said['listen']}", f"http://{said['ops_listen']}"
+            self.admin_url = f"http://{said['admin_listen']}"
             return True
         return False
 
@@ -93,6 +97,21 @@ class Process:
 
     def post(self, path: str, **form: str) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", data=form, trust_env=False)
+
+    def admin_token(self, name: str = "robot") -> httpx.Response:
+        """Ask for an admin token, as the ServiceAccount of this name."""
+        return self.post(
+            "/oauth2/token",
+            grant_type="client_credentials",
+            client_assertion=account_token(name),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
+
+    def admin(self, token: str, path: str = "/clients") -> tuple[int, str]:
+        """Call the admin API: the status, and the reason of a no."""
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{self.admin_url}/admin/v1{path}", headers=headers, trust_env=False)
+        return answer.status_code, answer.json().get("reason", "")
 
     def exchange(self, caller: str = "atlas", namespace: str = "tenant-a") -> httpx.Response:
         target = {"audience": f"{namespace}/{SERVICE}", "scope": "account:usage:read", "project": None}
@@ -161,6 +180,12 @@ def running_process(world: World, folder: Path) -> Iterator[Process]:
     role: dict[str, Any] = {"apiVersion": f"{_RBAC}/v1", "metadata": metadata}
     world.cluster.apply(role | {"kind": "Role", "rules": rules})
     world.cluster.apply(role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [account]})
+    # What it may read in the whole cluster.
+    rules = yaml.safe_load((_RULES / "desk-cluster.yaml").read_text())
+    role = {"apiVersion": f"{_RBAC}/v1", "metadata": {"name": "desk-process"}}
+    reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "desk-process"}
+    world.cluster.apply(role | {"kind": "ClusterRole", "rules": rules})
+    world.cluster.apply(role | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [account]})
     made = Process(world, folder)
     made.start()
     try:
@@ -352,6 +377,118 @@ def test_a_tenant_makes_no_one_a_client_and_no_issuer_trusted(tenants: Process) 
         client_assertion_type=CLIENT_ASSERTION,
     )
     assert (said.status_code, said.json()["error"]) == (401, "invalid_client")
+
+
+def robot(**spec: Any) -> dict[str, Any]:
+    """An admin client, as the administrator of the cluster writes it."""
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "robot"}}
+    default = {"type": "AdminServiceAccount", "serviceRefs": [], "authentication": by}
+    flag = {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR}
+    return manifests.desk_client("robot", DESKS, **(default | flag | spec))
+
+
+def policy_in_force(world: World) -> str:
+    policy, binding = (
+        world.cluster.request(
+            "GET", f"/apis/admissionregistration.k8s.io/v1/validatingadmission{kind}/{ADMINS_POLICY}"
+        )
+        for kind in ("policies", "policybindings")
+    )
+    return guard_identity(policy, binding)
+
+
+def marked_under(world: World) -> str:
+    found = world.cluster.request("GET", f"/apis/{API}/namespaces/{DESKS}/deskclients/robot")
+    return str((found.get("status", {}).get("adminGrant") or {}).get("policy", ""))
+
+
+@pytest.fixture
+def admin_token(process: Process) -> Iterator[str]:
+    """The token of an admin client that counts."""
+    world = process.world
+    # Known to the operator before the flag is set: then it is set under the policy, whenever that was made.
+    world.apply(robot(adminServiceAccount=False))
+    world.wait(lambda: marked_under(world) == policy_in_force(world), "the operator knows the policy")
+    world.apply(robot())
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    process.until(lambda: process.admin_token().status_code == 200)
+    yield process.admin_token().json()["access_token"]
+    world.delete("DeskClient", DESKS, "robot")
+
+
+def change(world: World, name: str, spec: dict[str, Any]) -> None:
+    path = f"/apis/{API}/namespaces/{DESKS}/deskclients/{name}"
+    world.cluster.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
+
+
+def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Process, admin_token: str) -> None:
+    world = process.world
+    assert process.admin(admin_token) == (200, "")
+    change(world, "robot", {"adminServiceAccount": False})
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin_token().json()["reason"] == "not_an_admin_client"
+    change(world, "robot", {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR})
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    assert process.admin(admin_token) == (200, "")
+    # Another object of the same name is another client.
+    world.delete("DeskClient", DESKS, "robot")
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    world.apply(robot())
+    world.wait(lambda: world.condition("DeskClient", DESKS, "robot") == ("True", "Granted"), "it counts")
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    # Each of it is in the desk's log, with who granted it and which version of the object that was.
+    token = process.admin_token().json()["access_token"]
+    uid = world.cluster.request("GET", f"/apis/{API}/namespaces/{DESKS}/deskclients/robot")["metadata"]["uid"]
+
+    def noted() -> set[tuple[str, str, bool]]:
+        answer = httpx.get(
+            f"{process.admin_url}/admin/v1/audit?event=admin_client_changed",
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+        )
+        found = [each["entry"] for each in answer.json()["entries"]]
+        return {(each["change"], each.get("granted_by", ""), each["uid"] == uid) for each in found}
+
+    process.until(lambda: {("granted", ADMINISTRATOR, True), ("removed", "", False)} <= noted())
+
+
+@pytest.mark.parametrize("kind", ["policies", "policybindings"])
+def test_without_the_policy_no_flag_counts_from_the_next_call_on(
+    process: Process, admin_token: str, kind: str
+) -> None:
+    world = process.world
+    path = f"/apis/admissionregistration.k8s.io/v1/validatingadmission{kind}/{ADMINS_POLICY}"
+    before = world.cluster.request("GET", path)
+    weaker = {"failurePolicy": "Ignore"} if kind == "policies" else {"validationActions": ["Audit"]}
+    merge = "application/merge-patch+json"
+    assert process.admin(admin_token) == (200, "")
+    world.cluster.request("PATCH", path, {"spec": weaker}, content_type=merge)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    world.cluster.request("PATCH", path, {"spec": before["spec"]}, content_type=merge)
+    assert process.admin(admin_token) == (200, "")
+    world.cluster.request("DELETE", path)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin_token().json()["reason"] == "not_an_admin_client"
+    kept = {name: before["metadata"][name] for name in ("name", "labels")}
+    world.apply(
+        {"apiVersion": before["apiVersion"], "kind": before["kind"], "metadata": kept, "spec": before["spec"]}
+    )
+    # It was confirmed under the policy of before, and nothing of the client was changed since.
+    assert process.admin(admin_token) == (200, "")
+
+
+def test_what_an_admin_revokes_is_in_the_list_of_the_services_gates(
+    process: Process, admin_token: str
+) -> None:
+    process.until(lambda: process.exchange().status_code == 200)
+    token_id = claims_of(process.exchange().json()["access_token"])["jti"]
+    answer = httpx.post(
+        f"{process.admin_url}/admin/v1/tokens/{token_id}/revoke",
+        headers={"Authorization": f"Bearer {admin_token}"},
+        trust_env=False,
+    )
+    assert (answer.status_code, answer.json()["state"]) == (200, "revoked")
+    process.until(lambda: token_id in revocations(process.world, "tenant-a").revocations.tokens)
 
 
 def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(process: Process) -> None:

@@ -438,10 +438,9 @@ def test_a_list_of_revocations_that_someone_else_edited_is_put_back(unguarded: W
     "DeskClient/Ready/Accepted",
     "DeskClient/Ready/DeskNotFound",
     "DeskClient/Ready/NotNamed",
-    "DeskClient/Ready/NotServed",
+    "DeskClient/Ready/NotGranted",
     "DeskClient/Event/DeskNotFound",
     "DeskClient/Event/NotNamed",
-    "DeskClient/Event/NotServed",
     "DeskClient/Event/Accepted",
 )
 def test_a_client_counts_where_both_sides_name_each_other(desks: World) -> None:
@@ -462,8 +461,7 @@ def test_a_client_counts_where_both_sides_name_each_other(desks: World) -> None:
     assert bundle.desk
     assert bundle.desk.resource_servers == ("cache",)
     desks.apply(client(type="AdminServiceAccount", serviceRefs=[]))
-    desks.wait(lambda: said() == ("False", "NotServed"), "nothing serves it")
-    wait_told(desks, DESKS, "cache", "NotServed")
+    desks.wait(lambda: said() == ("False", "NotGranted"), "it is no admin")
     desks.delete("DeskClient", DESKS, "cache")
 
 

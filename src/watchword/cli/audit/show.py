@@ -9,7 +9,10 @@ import msgspec
 from watchword.cli.audit.log import opened, rows_of, store_option
 from watchword.cli.options import option, output_option
 
-_FIRST = ("time", "event", "subject", "service", "reason", "token_id", "by", "peer", "request_id")
+_FIRST = (
+    *("time", "event", "subject", "service", "operation", "about", "reason", "token_id", "by"),
+    *("peer", "request_id"),
+)
 
 
 @click.command("show")
@@ -37,10 +40,10 @@ def command(*, store: str | None, last: int, event: str | None, subject: str | N
                 found.append((row.entry, entry))
                 del found[:-last]
     for text, entry in found:
-        click.echo(text if output == "json" else _line(entry))
+        click.echo(text if output == "json" else line_of(entry))
 
 
-def _line(entry: dict[str, Any]) -> str:
+def line_of(entry: dict[str, Any]) -> str:
     """One line for people: what everyone wants to know first, then what else is special."""
     parts = [f"{entry.get('sequence')}"]
     parts += [_plain(entry[name]) for name in _FIRST[:2] if name in entry]

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from watchword.desk.sources import DeskSource
 
 COMMANDS: Final[Commands] = {
+    "clients": ("watchword.cli.desk.clients", "List the clients of a desk, and show one."),
+    "tokens": ("watchword.cli.desk.tokens", "List the tokens that a desk issued, and revoke one."),
+    "audit": ("watchword.cli.desk.audit", "Print a desk's audit entries through its admin API."),
+    "explain": ("watchword.cli.desk.explain", "Say whether a workload would get a token, and why not."),
     "migrate": ("watchword.cli.desk.migrate", "Make or change the desk's schema on PostgreSQL."),
 }
 
@@ -41,7 +45,7 @@ COMMANDS: Final[Commands] = {
     cls=LazyGroup,
     lazy=COMMANDS,
     invoke_without_command=True,
-    short_help="Run the token desk: exchange, introspection, revocation.",
+    short_help="Run the token desk, and administer one.",
 )
 @option("--token-desk", "desk", type=NAMESPACED_NAME, metavar="NS/NAME", help="The TokenDesk to be.")
 @option(
@@ -73,6 +77,12 @@ COMMANDS: Final[Commands] = {
     help="Where the endpoints of OAuth answer.",
 )
 @ops_listen_option("127.0.0.1:9091")
+@option(
+    "--admin-listen",
+    type=ADDRESS,
+    metavar="HOST:PORT",
+    help="Where the admin API answers admin service accounts.  [default: nowhere]",
+)
 @option("--tls-cert", type=EXISTING_FILE, metavar="FILE", help="PEM certificate chain; may change.")
 @option("--tls-key", type=EXISTING_FILE, metavar="FILE", help="PEM key of --tls-cert.")
 @option(
@@ -111,6 +121,7 @@ def command(
     cluster_id: str | None,
     listen: Address,
     ops_listen: Address,
+    admin_listen: Address | None,
     tls_cert: str | None,
     tls_key: str | None,
     trusted_proxies: int,
@@ -134,6 +145,9 @@ def command(
         --data-urlencode subject_token@/var/run/secrets/watchword.dev/token \\
         -d audience=tuist/tuist-server -d scope=cache:read -d account=acme -d project=ios
 
+    The commands below ask a desk that runs through its admin API, as an admin service account
+    (docs/how-to/administer-a-desk.md).
+
     To try it without a cluster: `watchword dev DIR --desk-listen 127.0.0.1:8444`.
 
     Exit codes: 0 stopped by a signal; 2 wrong usage or unusable input.
@@ -153,6 +167,7 @@ def command(
         store=store,
         listen=str(listen),
         ops_listen=str(ops_listen),
+        admin_listen=None if admin_listen is None else str(admin_listen),
         tls_certificate=tls_cert,
         tls_key=tls_key,
         trusted_proxies=trusted_proxies,

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     help="Run the desk of DIR's one TokenDesk there, too; the gate takes its tokens.",
 )
 @option(
+    "--desk-admin-listen",
+    type=ADDRESS,
+    metavar="HOST:PORT",
+    help="With --desk-listen: where that desk's admin API answers.",
+)
+@option(
     "--desk-store",
     default="sqlite:///:memory:",
     show_default=True,
@@ -78,6 +84,7 @@ def command(
     issuer_listen: Address,
     issuer_names: tuple[str, ...],
     desk_listen: Address | None,
+    desk_admin_listen: Address | None,
     desk_store: str,
     desk_rate: float,
     **flags: Unpack["GateFlags"],
@@ -122,7 +129,16 @@ def command(
         # Imported only here: a gate alone does not carry a desk.
         from watchword.cli.dev.desk import DevelopmentDesk
 
-        desk = DevelopmentDesk(Path(folder), issuers, desk_listen, store=desk_store, rate=desk_rate)
+        desk = DevelopmentDesk(
+            Path(folder),
+            issuers,
+            desk_listen,
+            admin_listen=desk_admin_listen,
+            store=desk_store,
+            rate=desk_rate,
+        )
+    elif desk_admin_listen is not None:
+        raise click.UsageError("--desk-admin-listen needs --desk-listen: it is that desk's.")
     source = FolderSource(Path(folder), service, issuers, desk.keys if desk is not None else None)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(DevelopmentIssuerServer(issuers, issuer_listen)) if issuers else None
@@ -140,5 +156,7 @@ def command(
         if desk is not None:
             stack.enter_context(desk)
             say(f"Token desk: http://{desk.address} for {desk.issuer}, audience {desk.audience}")
+            if desk.admin_address:
+                say(f"Admin API of the desk: http://{desk.admin_address}")
         code = run(settings, source, partial(desk.tell, name) if desk is not None else None)
     raise SystemExit(code)

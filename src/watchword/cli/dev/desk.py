@@ -19,12 +19,13 @@ from watchword.cli.dev.issuer import DevelopmentIssuer
 from watchword.cli.dev.source import CLUSTER_ID, POLL_SECONDS, FolderSource
 from watchword.cli.failures import UnusableInput
 from watchword.cli.options import Address
+from watchword.desk.admin.standing import AdminStanding
 from watchword.desk.configuration import Configuration, KeyRecord, public_keys_of
 from watchword.desk.minting import SigningKey
 from watchword.desk.ops import DeskReadiness
 from watchword.desk.published import Mark
 from watchword.desk.serve import DeskSettings, running
-from watchword.desk.sources import SourceProblem
+from watchword.desk.sources import SourceProblem, standing_in
 from watchword.gate.engine import Engine
 from watchword.process.listening import CannotStartError
 from watchword.process.logs import LOGGER
@@ -42,6 +43,7 @@ class DevelopmentDesk:
     Attributes:
         keys: its public keys, for bundles.
         address: HOST:PORT at which it answers, inside of the block.
+        admin_address: the same of its admin API; empty: it has none.
         issuer: its issuer URL.
         audience: its own audience.
     """
@@ -52,6 +54,7 @@ class DevelopmentDesk:
         issuers: tuple[DevelopmentIssuer, ...],
         listen: Address,
         *,
+        admin_listen: Address | None = None,
         store: str,
         rate: float,
     ) -> None:
@@ -71,11 +74,12 @@ class DevelopmentDesk:
             )
         self._name = (found[0].metadata.namespace, found[0].metadata.name)
         self.issuer, self.audience = found[0].spec.issuer, desk_audience(CLUSTER_ID, *self._name)
-        self.address = str(listen)
+        self.address, self.admin_address = str(listen), ""
         self._settings = DeskSettings(
             store=store,
             listen=str(listen),
             ops_listen=None,
+            admin_listen=None if admin_listen is None else str(admin_listen),
             addresses_per_second=rate,
             addresses_burst=max(1, int(2 * rate)),
             subjects_per_second=rate,
@@ -98,7 +102,9 @@ class DevelopmentDesk:
         self._thread.start()
         is_up = self._is_up.wait(_STARTS_WITHIN_SECONDS)
         if self._problem is not None:
-            said = str(self._problem).replace("--listen", "--desk-listen").replace("--store", "--desk-store")
+            said = str(self._problem)
+            for flag in ("--listen", "--admin-listen", "--store"):
+                said = said.replace(flag, f"--desk-{flag.removeprefix('--')}")
             sentence, _, remedy = said.partition(" Remedy: ")
             raise UnusableInput(sentence, f"{remedy[:1].upper()}{remedy[1:]}.")
         if not is_up:
@@ -139,6 +145,10 @@ class DevelopmentDesk:
                 seen = state
                 yield await asyncio.to_thread(self._configuration)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def standing(self, client: str) -> AdminStanding:
+        """Whether a client is an admin, by the files as they are now."""
+        return standing_in(await asyncio.to_thread(self._configuration), client)
 
     async def read(self) -> Mark | None:
         """No mark: keys are as new as the process, and no store can be older than they are."""
@@ -189,7 +199,14 @@ class DevelopmentDesk:
             self._is_up.set()
 
     async def _serve(self) -> None:
-        async with running(self._settings, self, self, self._listens, self._judges) as desk:
+        async with running(
+            self._settings,
+            self,
+            self,
+            self._listens,
+            self._judges,
+            on_admin_listening=self._listens_to_admins,
+        ) as desk:
             while desk.state is None and not self._stop.is_set():  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
             if desk.state is not None:
@@ -201,3 +218,6 @@ class DevelopmentDesk:
 
     def _listens(self, address: str) -> None:
         self.address = address
+
+    def _listens_to_admins(self, address: str) -> None:
+        self.admin_address = address

@@ -16,16 +16,18 @@ import psycopg
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head, link
 from watchword.desk.postgresql import migrate
 from watchword.desk.store import (
+    AFTER_ALL_IDS,
     DeskStoreError,
     DeskStoreRefusedError,
     DeskStoreUnavailableError,
     Issue,
     KnownToken,
-    Note,
+    ListedToken,
     Operation,
     Revoke,
     RevokedToken,
     UseAssertion,
+    issue_row_of,
     row_of,
 )
 from watchword.storage.postgresql import DURABLE_COMMITS, ERRORS, REFUSALS, Connection, LazyPool, read_dsn
@@ -35,7 +37,8 @@ DEFAULT_SCHEMA: Final = "watchword_desk"
 _EXPIRE_AT_ONCE: Final = 5000
 
 _ADD_ISSUED: Final = (
-    "INSERT INTO token (token_id, subject, service, issued_at, expires_at) VALUES (%s, %s, %s, %s, %s)"
+    "INSERT INTO token (token_id, subject, service, issued_at, expires_at, kind, version) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s)"
 )
 _INSERT_REVOCATION: Final = (
     "INSERT INTO revocation (token_id, subject, service, issued_at, expires_at) VALUES (%s, %s, %s, %s, %s) "
@@ -47,8 +50,11 @@ _INSERT_ASSERTION: Final = (
 _INSERT_AUDIT: Final = "INSERT INTO audit (sequence, entry, hash) VALUES (%s, %s, %s)"
 _HEAD: Final = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
 _FIND: Final = """SELECT t.subject, t.service, t.expires_at,
-        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id)
+        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id), t.kind, t.version
     FROM token t WHERE t.token_id = %s"""
+_TOKENS_BEFORE: Final = """SELECT t.token_id, t.subject, t.service, t.issued_at, t.expires_at, t.kind,
+        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id)
+    FROM token t WHERE t.token_id < %s ORDER BY t.token_id DESC LIMIT %s"""
 _REVOKED: Final = """SELECT token_id, subject, service, issued_at, expires_at FROM revocation
     WHERE expires_at > %s ORDER BY number"""
 _EXPIRE: Final = (
@@ -103,7 +109,7 @@ class PostgreSQLDeskStore:
                 [
                     each.event
                     for each, has_effect in zip(operations, effects, strict=True)
-                    if has_effect and isinstance(each, Issue | Revoke | Note)
+                    if has_effect and each.event is not None
                 ],
             )
         return effects
@@ -116,6 +122,10 @@ class PostgreSQLDeskStore:
     def revoked(self, now: int) -> list[RevokedToken]:
         """The revoked tokens that a gate may still take."""
         return [RevokedToken(*row) for row in self._rows(_REVOKED, (now - MAX_SKEW_SECONDS,))]
+
+    def tokens_before(self, token_id: str, limit: int) -> list[ListedToken]:
+        """Tokens that were issued before another one, the newest first."""
+        return [ListedToken(*row) for row in self._rows(_TOKENS_BEFORE, (token_id or AFTER_ALL_IDS, limit))]
 
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""
@@ -161,7 +171,7 @@ class PostgreSQLDeskStore:
 
     def _apply(self, connection: Connection, operations: Sequence[Operation]) -> list[bool]:
         effects = [True] * len(operations)
-        issued = [row_of(each) for each in operations if isinstance(each, Issue)]
+        issued = [issue_row_of(each) for each in operations if isinstance(each, Issue)]
         if issued:
             connection.cursor().executemany(_ADD_ISSUED, issued)
         for place, each in enumerate(operations):

@@ -4,7 +4,7 @@
 from typing import Final
 
 APPLICATION_ID: Final = 0x5757444B  # "WWDK": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _REFUSE: Final = "SELECT RAISE(ABORT, 'the audit log is append-only')"
 # From each version to the next one, each in the transaction that also says so.
@@ -40,13 +40,18 @@ STEPS: Final[dict[int, tuple[str, ...]]] = {
             WHEN NEW.sequence IS NOT coalesce((SELECT max(sequence) FROM audit), 0) + 1
             BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
     ),
+    1: (
+        # Tokens of admin clients: what a token speaks for, and which version of its client's record.
+        "ALTER TABLE token ADD COLUMN kind TEXT NOT NULL DEFAULT 'workload'",
+        "ALTER TABLE token ADD COLUMN version TEXT NOT NULL DEFAULT ''",
+    ),
 }
 INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
 IDENTITY: Final = "SELECT id FROM identity ORDER BY number DESC LIMIT 1"
 # With the place of one row, for as many rows as there are to be in one statement.
 ADD_ISSUED: Final = (
-    "INSERT INTO token (token_id, subject, service, issued_at, expires_at) VALUES ",
-    "(?, ?, ?, ?, ?)",
+    "INSERT INTO token (token_id, subject, service, issued_at, expires_at, kind, version) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
 )
 INSERT_REVOCATION: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
@@ -56,8 +61,11 @@ INSERT_AUDIT: Final = ("INSERT INTO audit (sequence, entry, hash) VALUES ", "(?,
 HEAD: Final = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
 ENTRIES_AFTER: Final = "SELECT sequence, entry, hash FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?"
 FIND: Final = """SELECT t.subject, t.service, t.expires_at,
-        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id)
+        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id), t.kind, t.version
     FROM token t WHERE t.token_id = ?"""
+TOKENS_BEFORE: Final = """SELECT t.token_id, t.subject, t.service, t.issued_at, t.expires_at, t.kind,
+        EXISTS (SELECT 1 FROM revocation r WHERE r.token_id = t.token_id)
+    FROM token t WHERE t.token_id < ? ORDER BY t.token_id DESC LIMIT ?"""
 REVOKED: Final = """SELECT token_id, subject, service, issued_at, expires_at FROM revocation
     WHERE expires_at > ? ORDER BY number"""
 # Some at a time, so that no issuing waits for long.

@@ -15,7 +15,18 @@ from typing import Any, Final
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head, link
 from watchword.desk.sqlite import schema
 from watchword.desk.sqlite.file import open_file, unavailable
-from watchword.desk.store import Issue, KnownToken, Note, Operation, Revoke, RevokedToken, row_of
+from watchword.desk.store import (
+    AFTER_ALL_IDS,
+    Issue,
+    KnownToken,
+    ListedToken,
+    Note,
+    Operation,
+    Revoke,
+    RevokedToken,
+    issue_row_of,
+    row_of,
+)
 from watchword.storage.sqlite_file import MEMORY
 from watchword.trust.desk_revocations import MAX_SKEW_SECONDS
 
@@ -47,12 +58,12 @@ class SQLiteDeskStore:
         with self._transaction():
             effects: list[bool] = []
             events: list[AuditEvent] = []
-            issued = [row_of(each) for each in operations if isinstance(each, Issue)]
+            issued = [issue_row_of(each) for each in operations if isinstance(each, Issue)]
             self._insert(schema.ADD_ISSUED, issued)
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
-                if has_effect and isinstance(each, Issue | Revoke | Note):
+                if has_effect and each.event is not None:
                     events.append(each.event)
             self._append(events)
         return effects
@@ -61,11 +72,16 @@ class SQLiteDeskStore:
         """What is known of a token."""
         with self._reading, _explained():
             row = self._reader.execute(schema.FIND, (token_id,)).fetchone()
-        return None if row is None else KnownToken(row[0], row[1], row[2], bool(row[3]))
+        return None if row is None else KnownToken(row[0], row[1], row[2], bool(row[3]), row[4], row[5])
 
     def revoked(self, now: int) -> list[RevokedToken]:
         """The revoked tokens that a gate may still take."""
         return [RevokedToken(*row) for row in self._rows(schema.REVOKED, (now - MAX_SKEW_SECONDS,))]
+
+    def tokens_before(self, token_id: str, limit: int) -> list[ListedToken]:
+        """Tokens that were issued before another one, the newest first."""
+        rows = self._rows(schema.TOKENS_BEFORE, (token_id or AFTER_ALL_IDS, limit))
+        return [ListedToken(*row[:-1], bool(row[-1])) for row in rows]  # type: ignore[call-arg]  # seven
 
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""

@@ -24,6 +24,7 @@ from watchword.kube.requests import (
     UnavailableError,
 )
 from watchword.operator.cache import Cache
+from watchword.operator.controllers.admin_grants import AdminGrantMarker, AdminGrants
 from watchword.operator.desk_bodies import (
     bundle_copy,
     key_secret,
@@ -43,6 +44,7 @@ from watchword.operator.owned_objects import (
 )
 from watchword.operator.status import ServiceResults
 from watchword.operator.stored_bundle import stored_bundle
+from watchword.trust.admin_grants import account_of, accounts_of_several
 from watchword.trust.api.v1alpha1 import DeskClient, ProtectedService, TokenDesk
 from watchword.trust.audience import AudienceRules
 from watchword.trust.conditions import CLIENT, DESK, SERVICE, ConditionValue, Verdict
@@ -171,6 +173,7 @@ class DeskController:
         self._cache, self._client, self._objects = cache, client, objects
         self._results, self._clock = results, clock
         self._revocations_at: dict[NamespacedName, float] = {}
+        self._admins = AdminGrantMarker(cache, client, objects.namespace, clock)
         self.desks = Desks()
 
     def judge(self, rules: AudienceRules) -> frozenset[NamespacedName]:
@@ -230,12 +233,15 @@ class DeskController:
         accepted = self._accepted()
         await self._apply_revocations(accepted, work)
         await self._apply_copies(accepted, work)
+        admins = await self._admins.look()
+        if admins.look_again_seconds is not None:
+            work.look_at(self._clock() + admins.look_again_seconds)
         for error in work.errors:
             if isinstance(error, NotLeadingError):
                 raise error
         return DeskReconciliation(
             frozenset(work.services),
-            self._found(accepted, work),
+            self._found(accepted, work, admins),
             tuple(work.events),
             None if work.look_again_at is None else max(0.0, work.look_again_at - self._clock()),
             _unfinished(work.errors),
@@ -386,15 +392,26 @@ class DeskController:
 
     # What is to be said.
 
-    def _found(self, accepted: list[_Accepted], work: _Work) -> DeskResults:
+    def _found(self, accepted: list[_Accepted], work: _Work, admins: AdminGrants) -> DeskResults:
         results: DeskResults = {}
         for entry in self._cache.entries(DESK):
-            results[entry.key] = self._desk_result(entry.key, accepted, work)
+            found = self._desk_result(entry.key, accepted, work)
+            recorded = admins.recorded.get(entry.key.name, "")
+            results[entry.key] = msgspec.structs.replace(found, admin_policy=recorded)
+        clients = [each.resource for each in self._cache.entries(CLIENT)]
+        taken = accounts_of_several(each for each in clients if isinstance(each, DeskClient))
         for entry in self._cache.entries(CLIENT):
+            grant = admins.marks.get(entry.key)
             if isinstance(entry.resource, DeskClient):
-                results[entry.key] = self._client_result(entry.resource, accepted)
+                found_client = self._client_result(entry.resource, accepted)
+                results[entry.key] = msgspec.structs.replace(
+                    found_client,
+                    is_account_taken=account_of(entry.resource) in taken,
+                    guard_problem=admins.problem,
+                    grant=grant,
+                )
             else:
-                results[entry.key] = ClientResult()
+                results[entry.key] = ClientResult(grant=grant)
         return results
 
     def _desk_result(self, key: ObjectKey, accepted: Iterable[_Accepted], work: _Work) -> DeskResult:

@@ -219,6 +219,29 @@ class DeskStatus(Part, frozen=True):
         Annotated[int, Meta(ge=0, extra_json_schema={"format": "int32"})] | None,
         Meta(description="How many services name it, and may."),
     ] = None
+    admin_policy: Annotated[
+        Annotated[str, Meta(max_length=256)] | None,
+        Meta(
+            description="The admission policy on admin clients under which all of this desk's were marked: "
+            "what is made after that was made under it."
+        ),
+    ] = None
+
+
+class AdminGrantStatus(Part, frozen=True):
+    """What the operator confirmed of the flag `adminServiceAccount`. Only the operator may write it."""
+
+    policy: Annotated[
+        str,
+        Meta(max_length=256, description="The admission policy that was in force, by its UIDs and versions."),
+    ]
+    generation: Annotated[
+        int, Meta(ge=0, extra_json_schema={"format": "int64"}, description="Of which metadata.generation.")
+    ]
+    counts: Annotated[
+        bool,
+        Meta(description="Whether that generation says adminServiceAccount: true, admitted by the policy."),
+    ]
 
 
 class DeskClientStatus(Part, frozen=True):
@@ -226,3 +249,7 @@ class DeskClientStatus(Part, frozen=True):
 
     observed_generation: Observed = 0
     conditions: Conditions = ()
+    admin_grant: Annotated[
+        AdminGrantStatus | None,
+        Meta(description="Of an AdminServiceAccount: whether its flag was set under the admission policy."),
+    ] = None

@@ -9,7 +9,7 @@ from typing import Final
 
 from watchword.identity.jwk import PRIVATE_MEMBERS
 from watchword.trust.api.v1alpha1.grammar import ENTRY, NAMESPACE, OBJECT_NAME, ORIGIN, THUMBPRINT
-from watchword.trust.api.v1alpha1.rules.desk import ORIGIN_REMEDY
+from watchword.trust.api.v1alpha1.rules.desk import ORIGIN_REMEDY, RESERVED_CLIENTS, RESERVED_PREFIX
 from watchword.trust.crd.cel.rule import Rule, is_whole, named, plain
 
 _NAME_REMEDY: Final = "use lower-case letters, digits, `-` and `.`"
@@ -58,6 +58,20 @@ DESK_RULES: Final = (
         "[has(self.serviceAccount), has(self.jwks), has(self.secretRef)].filter(given, given).size() == 1",
         "not exactly one way is given",
         "give exactly one of serviceAccount, jwks, secretRef",
+    ),
+    Rule(
+        "DeskClient",
+        f"!(self.metadata.name in {list(RESERVED_CLIENTS)}) && "
+        f"!self.metadata.name.startsWith('{RESERVED_PREFIX}')",
+        "the name is reserved",
+        f"choose another one, without {RESERVED_PREFIX} at its start",
+    ),
+    Rule(
+        "ClientAuthentication",
+        "!has(self.jwks) || self.jwks.keys.size() > 0",
+        "the list holds no key, so that nobody could prove to be the client",
+        "give the client's public keys",
+        ".jwks.keys",
     ),
     Rule(
         "ClientAuthentication.jwks.keys[]",

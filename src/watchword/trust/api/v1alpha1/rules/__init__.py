@@ -5,7 +5,11 @@ These are the rules that a CRD states in CEL (`watchword.trust.crd.cel`), and th
 resource that breaks one is left out, never repaired.
 """
 
-from watchword.trust.api.v1alpha1.rules.desk import findings_of_client, findings_of_desk
+from watchword.trust.api.v1alpha1.rules.desk import (
+    findings_of_client,
+    findings_of_client_name,
+    findings_of_desk,
+)
 from watchword.trust.api.v1alpha1.rules.issuer import findings_of_issuer
 from watchword.trust.api.v1alpha1.rules.service import findings_of_service
 from watchword.trust.api.v1alpha1.rules.times import parse_time
@@ -13,6 +17,7 @@ from watchword.trust.api.v1alpha1.rules.workload import findings_of_workload
 
 __all__ = [
     "findings_of_client",
+    "findings_of_client_name",
     "findings_of_desk",
     "findings_of_issuer",
     "findings_of_service",

@@ -22,6 +22,16 @@ from watchword.trust.api.v1alpha1.validation import Finding
 ORIGIN_REMEDY: Final = (
     "write the origin, such as https://desk.example.com, in lower case and without a slash at its end"
 )
+# What the audit log, and this program's own callers, are called.
+RESERVED_CLIENTS: Final = ("admin", "anonymous", "desk", "holder", "operator", "system")
+RESERVED_PREFIX: Final = "watchword-"
+
+
+def findings_of_client_name(name: str) -> Iterator[Finding]:
+    """Why no DeskClient may have a name."""
+    if name in RESERVED_CLIENTS or name.startswith(RESERVED_PREFIX):
+        remedy = f"choose another one, without {RESERVED_PREFIX} at its start"
+        yield "metadata.name", "the name is reserved", remedy
 
 
 def findings_of_desk(spec: DeskSpec) -> Iterator[Finding]:
@@ -92,6 +102,9 @@ def _findings_of_authentication(given: ClientAuthentication) -> Iterator[Finding
     keys = given.jwks.get("keys") if given.jwks is not None else []
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
         yield f"{path}.jwks.keys", "it is not a list of keys", "give the client's JWKS (RFC 7517, section 5)"
+    elif given.jwks is not None and not keys:
+        detail = "the list holds no key, so that nobody could prove to be the client"
+        yield f"{path}.jwks.keys", detail, "give the client's public keys"
     for place, jwk in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(jwk, dict) and not jwk.keys().isdisjoint(PRIVATE_MEMBERS):
             remedy = "publish the public part only, and replace this key: it has been shown"

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`watchword desk clients`: who may use a desk other than as a workload, as the desk itself knows them."""
+
+import json
+
+import click
+
+from watchword.cli.desk.admin_api import AdminApi, admin_options, table, text_of
+from watchword.cli.options import output_option
+
+
+@click.command("clients")
+@click.argument("name", required=False)
+@admin_options
+@output_option("text", "json")
+def command(*, name: str | None, output: str, **admin: str | None) -> None:
+    """List the clients of a desk, or show the one that is called NAME and whether it is an admin now.
+
+    They are changed through Kubernetes (`kubectl edit deskclient`), never here.
+
+    \b
+    Example:
+      kubectl create token automation -n automation --audience https://desk.example.com \\
+        | watchword desk clients --desk https://desk.example.com --admin-url http://127.0.0.1:8445 \\
+          --assertion-file -
+
+    Exit codes: 0 printed; 1 the desk says no; 2 wrong usage or unusable input.
+    """
+    api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
+    if name is not None:
+        found = api.get(f"/clients/{name}")
+        click.echo(json.dumps(found, indent=2) if output == "json" else _shown(found))
+        return
+    clients = list(api.entries("/clients", "clients", 100_000))
+    if output == "json":
+        click.echo(json.dumps(clients, indent=2))
+        return
+    rows = [("NAME", "TYPE", "USABLE", "ADMIN", "PROVES ITSELF BY")]
+    for each in clients:
+        admin_of = each.get("admin") or {}
+        rows.append(
+            (
+                each["name"],
+                each["type"],
+                "yes" if each["usable"] else "no",
+                "-" if not admin_of else "asked for" if admin_of["requested"] else "no",
+                _way(each["authentication"]),
+            )
+        )
+    click.echo(table(rows))
+
+
+def _shown(client: dict[str, object]) -> str:
+    authentication = client["authentication"]
+    rows = [
+        ("Name", text_of(client["name"])),
+        ("Type", text_of(client["type"])),
+        ("Proves itself by", _way(authentication if isinstance(authentication, dict) else {})),
+        ("Usable", "yes" if client["usable"] else "no"),
+    ]
+    services = client["services"]
+    if isinstance(services, list) and services:
+        rows.append(("Asks about", ", ".join(map(text_of, services))))
+    admin = client.get("admin")
+    if isinstance(admin, dict):
+        rows.append(("Granted by", text_of(admin["granted_by"])))
+        rows.append(("Is an admin", "yes" if admin["counts"] else f"no: {text_of(admin['problem'])}"))
+    return table([(f"{name}:", value) for name, value in rows])
+
+
+def _way(authentication: dict[str, object]) -> str:
+    account = authentication.get("service_account")
+    if isinstance(account, dict):
+        names = (text_of(account.get(name)) for name in ("issuer", "namespace", "name"))
+        return "ServiceAccount " + "/".join(names)
+    keys = authentication.get("key_ids")
+    if isinstance(keys, list):
+        return f"keys {', '.join(map(text_of, keys))}"
+    return "secret" if "secret" in authentication else "-"
