@@ -7,6 +7,8 @@ What is not supported is left out, since arrays of nothing must not be there (RF
 
 from typing import Any, Final
 
+from watchword.desk.agents import minting
+from watchword.desk.agents.documents import agent_metadata
 from watchword.desk.clients import ASSERTION_TYPE
 from watchword.desk.exchange import GRANT_TYPE
 from watchword.desk.grant_request import DETAIL_TYPE
@@ -25,6 +27,8 @@ _SIGNING: Final = ("RS256", "ES256", "ES384", "ES512")
 def server_metadata(state: DeskState) -> dict[str, Any]:
     """The document of /.well-known/oauth-authorization-server."""
     issuer = state.issuer
+    # What is not served is not said.
+    agents = {} if state.agents is None else {"agent_auth": agent_metadata(state)}
     return {
         "issuer": issuer,
         "token_endpoint": f"{issuer}{TOKEN}",
@@ -32,7 +36,7 @@ def server_metadata(state: DeskState) -> dict[str, Any]:
         "introspection_endpoint": f"{issuer}{INTROSPECT}",
         "revocation_endpoint": f"{issuer}{REVOKE}",
         # There is no authorization endpoint. The default would be two grant types that need one.
-        "grant_types_supported": [GRANT_TYPE],
+        "grant_types_supported": [GRANT_TYPE, *([minting.GRANT_TYPE] if agents else [])],
         "token_endpoint_auth_methods_supported": ["none"],
         "introspection_endpoint_auth_methods_supported": list(_CLIENT_METHODS),
         "introspection_endpoint_auth_signing_alg_values_supported": list(_SIGNING),
@@ -41,6 +45,7 @@ def server_metadata(state: DeskState) -> dict[str, Any]:
         "authorization_details_types_supported": [DETAIL_TYPE],
         "client_assertion_types_supported": [ASSERTION_TYPE],
         "watchword_audience": state.audience,
+        **agents,
     }
 
 
