@@ -114,7 +114,7 @@ class DeskApp:
             return "document", self._document(known, scope["method"], facts)
         state = self._desk.state
         if known in AGENT_PATHS and state is not None and state.agents is not None:
-            return name_of(known), await self._agents(known, question, scope, receive, state, facts)
+            return name_of(known), await self._agents(known, scope, receive, state, facts)
         if known not in self._endpoints:
             return "other", self._refused("other", refuse(DeskReason.UNKNOWN_ENDPOINT), facts)
         name, endpoint = self._endpoints[known]
@@ -142,23 +142,26 @@ class DeskApp:
         return await endpoint(form, [value for name, value in headers if name == b"authorization"], facts)
 
     async def _agents(
-        self, path: str, query: bytes, scope: Scope, receive: Receive, state: DeskState, facts: RequestFacts
+        self, path: str, scope: Scope, receive: Receive, state: DeskState, facts: RequestFacts
     ) -> Answer:
         """An endpoint for agents, or a page for the people who claim them."""
         endpoints, method, allowed = self._desk.agent_endpoints, scope["method"], allowed_methods(path)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        query = bytes(scope.get(TARGET, b"")).partition(b"?")[2]
         decided: Answer | DeskRefusal
         if method not in allowed.decode().split(", "):
             return self._refused(
                 name_of(path), refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=allowed, is_agents=True
             )
-        if method == "POST":
+        if method == "POST" and query:
+            decided = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
+        elif method == "POST":
             types = [value for name, value in headers if name == b"content-type"]
             body = await _read(receive, headers)
             decided = (
                 refuse(DeskReason.FORM_TOO_LARGE)
                 if body is None
-                else await endpoints.change(path, query, body, types, state, facts)
+                else await endpoints.change(path, body, types, state, facts)
             )
         else:
             cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")

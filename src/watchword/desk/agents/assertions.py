@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent's own identity assertion: a JWT that the desk signs for itself, and no one else takes.
 
-Its `typ` is ours, so that no gate, no exchange and no identity provider's reader takes it for anything else, and
-the desk takes nothing else for it. It says which registration and in which epoch; whether that still stands is
-for the store to say each time.
+Its `typ` is ours, so that no gate, no exchange and no identity provider's reader takes it for anything else,
+and the desk takes nothing else for it. It says which registration and in which epoch; whether that still
+stands is for the store to say each time.
 """
 
 from typing import Final

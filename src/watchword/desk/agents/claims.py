@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """POST /agent/identity/claim and .../complete: the agent's side of being claimed by a person.
 
-The person confirms on a page of the desk, sees a code there and gives it to the agent. A code is counted before
-it is looked at: what a caller learns is never ahead of what the store knows.
+The person confirms on a page of the desk, sees a code there and gives it to the agent. A code is counted
+before it is looked at: what a caller learns is never ahead of what the store knows.
 """
 
 import hmac

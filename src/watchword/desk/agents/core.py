@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all endpoints for agents stand on: the store's looks and steps, the clocks, the rates, the assertions.
+"""What all endpoints for agents stand on: the store's looks and steps, the rates, the assertions.
 
-Rates are taken before the store is touched, so that a storm of registrations costs a lookup in memory each and
-no exchange waits behind it.
+Rates are taken before the store is touched, so that a storm of registrations costs a lookup in memory each
+and no exchange waits behind it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

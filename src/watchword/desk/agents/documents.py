@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an agent reads that knows nothing else: /auth.md, and what the server's metadata says of agents.
 
-All URLs are made of the issuer in the TokenDesk. Who may claim an agent, and which domains sign in where, is in
-neither.
+All URLs are made of the issuer in the TokenDesk. Who may claim an agent, and which domains sign in where, is
+in neither.
 """
 
 from typing import Any
@@ -58,21 +58,9 @@ def auth_md(state: DeskState) -> bytes:
         "",
         f"POST {issuer}{IDENTITY_ENDPOINT} with Content-Type: application/json.",
         "",
-        *(
-            ['- `{"type": "anonymous"}` answers `identity.assertion`, and `claim.token`.']
-            if "anonymous" in types
-            else []
-        ),
-        *(
-            [
-                '- `{"type": "service_auth", "login_hint": "alice@example.com"}` answers `claim.token` and '
-                "`claim.attempt.verification_uri`."
-            ]
-            if "service_auth" in types
-            else []
-        ),
-        '- `{"type": "refresh", "refresh_token": "..."}` answers a new `identity.assertion` and a new '
-        "`identity.refresh_token`. Each refresh token is good once: one that comes twice ends the registration.",
+        *([_REGISTER_ANONYMOUS] if "anonymous" in types else []),
+        *([_REGISTER_SERVICE_AUTH] if "service_auth" in types else []),
+        _REFRESH,
         "",
         *(_claim(issuer) if "service_auth" in types else []),
         "## Use",
@@ -82,22 +70,22 @@ def auth_md(state: DeskState) -> bytes:
         f"- `grant_type={GRANT_TYPE}`",
         "- `assertion=` the newest `identity.assertion`",
         "- `audience=` one service of the list above",
-        "- `scope=` scopes with one space between two, and `account=` the account, where the path has one; or",
+        "- `scope=` scopes with one space between two, and `account=` where the path has an account; or",
         '  `authorization_details=[{"type": "watchword_grant", "actions": ["..."], "accounts": ["..."]}]`',
         "",
         "There is no default scope, and nothing is left out silently. Send the `access_token` as",
-        "`Authorization: Bearer ...` to that service alone. It ends after `expires_in` seconds; ask again with the",
-        "same assertion, until that ends at `identity.expires_at`.",
+        "`Authorization: Bearer ...` to that service alone. It ends after `expires_in` seconds; ask again",
+        "with the same assertion, until that ends at `identity.expires_at`.",
         "",
         "## Errors",
         "",
-        "Each answer that is no 2xx is JSON with `error`, `reason` (stable), `message`, `remedy` (what to do) and",
-        "`request_id`. With 429 and 503, wait as long as `Retry-After` says.",
+        "An answer that is no 2xx is JSON with `error`, `reason` (stable), `message`, `remedy` (what helps)",
+        "and `request_id`. With 429 and 503, wait as long as `Retry-After` says.",
         "",
         "## Revocation",
         "",
-        f"POST {issuer}/oauth2/revoke with `token=`: an access token ends alone; a refresh token, an assertion or",
-        "an unused claim token ends the whole registration with all of its tokens.",
+        f"POST {issuer}/oauth2/revoke (a form) with `token=`: an access token ends alone; a refresh token,",
+        "an assertion or an unused claim token ends the whole registration with all of its tokens.",
         "",
     ]
     return "\n".join(lines).encode()
@@ -105,7 +93,16 @@ def auth_md(state: DeskState) -> bytes:
 
 _ANONYMOUS = "- `anonymous`: no one answers for you. You get little, at once; a person can claim you later."
 _SERVICE_AUTH = (
-    "- `service_auth`: you act for a person, whose mail address you know. You get nothing until they confirm."
+    "- `service_auth`: you act for a person whose mail address you know. You get nothing until they confirm."
+)
+_REGISTER_ANONYMOUS = '- `{"type": "anonymous"}` answers `identity.assertion` and `claim.token`.'
+_REGISTER_SERVICE_AUTH = (
+    '- `{"type": "service_auth", "login_hint": "alice@example.com"}` answers `claim.token` and '
+    "`claim.attempt.verification_uri`."
+)
+_REFRESH = (
+    '- `{"type": "refresh", "refresh_token": "..."}` answers a new `identity.assertion` and a new '
+    "`identity.refresh_token`. Each is good once: one that comes twice ends the registration."
 )
 
 
@@ -117,12 +114,12 @@ def _claim(issuer: str) -> list[str]:
         f"1. For `anonymous`, or to start again: POST {issuer}{CLAIM_ENDPOINT} with",
         '   `{"type": "service_auth", "claim_token": "...", "login_hint": "alice@example.com"}`. It answers',
         "   `attempt.verification_uri`. A new attempt replaces the one before.",
-        f"2. Have the person open `verification_uri` within {minutes} minutes. Do not open it yourself: it proves",
-        "   nothing, and shows you no code. The person signs in or gets a mail, allows it, and sees six digits.",
+        f"2. Have the person open `verification_uri` within {minutes} minutes. Do not open it yourself: it",
+        "   shows you no code. The person signs in or gets a mail, allows it, and sees six digits.",
         f"3. Ask the person for the digits and POST {issuer}{COMPLETE_ENDPOINT} with",
-        '   `{"claim_token": "...", "user_code": "..."}`. `claim_not_confirmed` (409) means: wait, and ask the',
-        f"   person. At most {GUESSES} codes can be tried.",
-        "4. The answer has `identity.assertion` and `identity.refresh_token`. What was issued before is revoked.",
+        '   `{"claim_token": "...", "user_code": "..."}`. `claim_not_confirmed` (409) means: wait, and ask',
+        f"   the person. At most {GUESSES} codes can be tried.",
+        "4. The answer has `identity.assertion` and `identity.refresh_token`. All from before is revoked.",
         "",
     ]
 

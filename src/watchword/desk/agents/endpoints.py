@@ -17,8 +17,7 @@ from watchword.desk.agents.register import CLAIM_ENDPOINT, CLAIM_PAGE, register
 from watchword.desk.agents.sign_in import CALLBACK
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.forms import parse_form
-from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import DeskRefusal
 from watchword.desk.responses import Answer, json_answer
 from watchword.desk.state import DeskState
 
@@ -75,17 +74,9 @@ class AgentEndpoints:
         return await self._confirmation.show(form, state, facts)
 
     async def change(
-        self,
-        path: str,
-        query: bytes,
-        body: bytes,
-        content_types: Sequence[bytes],
-        state: DeskState,
-        facts: RequestFacts,
+        self, path: str, body: bytes, content_types: Sequence[bytes], state: DeskState, facts: RequestFacts
     ) -> Answer | DeskRefusal:
         """Answer a POST."""
-        if query:
-            return refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
         if path in _JSON:
             parsed = parse_json_body(body, content_types)
             if isinstance(parsed, DeskRefusal):

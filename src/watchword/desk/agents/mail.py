@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mails to people who are to confirm: plain text, by SMTP, after the answer was given.
 
-An answer never waits for a mail: how long one takes would tell a stranger whether an address is known. Nothing
-is sent over a connection that is not what the TokenDesk asks for.
+An answer never waits for a mail: how long one takes would tell a stranger whether an address is known.
+Nothing is sent over a connection that is not what the TokenDesk asks for.
 """
 
 import asyncio

@@ -20,8 +20,8 @@ from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.state import DeskState, Target
 from watchword.identity import Grant
-from watchword.trust import common_grant
 from watchword.trust.desk_tokens import DeskClaims, agent_claims
+from watchword.trust.grants import common_grant
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 

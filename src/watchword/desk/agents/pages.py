@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages that a person sees: a few lines of HTML, one style sheet, no script and nothing from elsewhere.
 
-Every value is escaped where it is put in. The Content-Security-Policy allows the style sheet and the forms, and
-has no exception.
+Every value is escaped where it is put in. The Content-Security-Policy allows the style sheet and the forms,
+and has no exception.
 """
 
 from collections.abc import Iterable
@@ -82,7 +82,7 @@ def proof_page(attempt: Attempt, token: str, *, signs_in: bool, forms_to: str = 
     return page(
         "An agent asks to act for you",
         said,
-        "<p>A mail with a link goes to that address. Its link shows what the agent may do; you decide there.</p>",
+        "<p>A mail goes to that address. Its link shows what the agent may do; you decide there.</p>",
         _form("/claim/mail", {"attempt": token}, ("first", "", "Send me the mail")),
     )
 

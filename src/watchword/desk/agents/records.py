@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a store keeps of agents, and each step that changes it.
 
-A step is one transition with its condition: it has an effect where the condition holds in the transaction that
-does it, and no effect and no audit entry where not. So two replicas, or two requests at once, cannot both
-complete one claim.
+A step is one transition with its condition: it has an effect where the condition holds in the transaction
+that does it, and no effect and no audit entry where not. So two replicas, or two requests at once, cannot
+both complete one claim.
 """
 
 from typing import Literal

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets that the desk hands out for agents, and their digests, which are all that it keeps of them.
 
-Tokens hold 256 bits of chance, so a plain SHA-256 hides them (argon2 would be a way to stall the desk). A code
-has six digits and lives for minutes; it is hashed together with its attempt, and is nothing without the claim
-token.
+Tokens hold 256 bits of chance, so a plain SHA-256 hides them (argon2 would be a way to stall the desk). A
+code has six digits and lives for minutes; it is hashed together with its attempt, and is nothing without the
+claim token.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sign-in of a person at the OpenID provider of a domain (OpenID Connect Core 1.0, section 3.1; RFC 7636).
 
-A public client with PKCE: there is no secret to keep. What was begun is in a cookie of that one browser, so that
-nothing is stored for people who never come back, and an answer that another browser asked for is refused.
+A public client with PKCE: there is no secret to keep. What was begun is in a cookie of that one browser, so
+that nothing is stored for people who never come back, and an answer that another browser asked for is
+refused.
 """
 
 import asyncio
@@ -169,7 +170,7 @@ class SignIn:
 def read_id_token(
     token: UnverifiedToken, keys: tuple[Key, ...], provider: Provider, nonce: str, now: float
 ) -> SignedIn | DeskRefusal:
-    """Who an ID token says signed in, once all of it is checked (OpenID Connect Core 1.0, section 3.1.3.7)."""
+    """Who an ID token says signed in, once all of it holds (OpenID Connect Core 1.0, section 3.1.3.7)."""
     algorithm = token.header.get("alg")
     fitting = [each for each in keys if each.algorithm == algorithm and algorithm in ALGORITHMS]
     if not any(signature_holds(each, token.signed, token.signature) for each in fitting):

@@ -85,7 +85,7 @@ async def revoke_delegation(
 ) -> Answer | DeskRefusal | None:
     """End the delegation that a secret of an agent belongs to; None: the token is no such secret.
 
-    An access token ends alone (RFC 7009); the refresh token, the claim token and the assertion end everything.
+    An access token ends alone (RFC 7009); a refresh token, a claim token and an assertion end everything.
     """
     if looks_like(REFRESH, token):
         rows = await core.look(storage.BY_REFRESH, digest_of(token))
