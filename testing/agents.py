@@ -31,6 +31,8 @@ from testing.running_desk import (
 )
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
+# One for each claim of a test: mails to one address are bounded.
+PEOPLE = [f"person{number}@example.com" for number in range(200)]
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 READ = "account:usage:read"
 ROUTES = [
@@ -100,7 +102,7 @@ def agents_spec(port: int = 25, **changes: Any) -> Object:
     spec: Object = {
         "unclaimed": {"scopes": [READ, "service:status:read"], "accounts": ["trial"]},
         "claimed": {"scopes": [READ, "account:usage:write", "cache:read"]},
-        "people": [{"address": ALICE, "accounts": ["acme"]}],
+        "people": [{"address": each, "accounts": ["acme"]} for each in (ALICE, *PEOPLE)],
         "mail": {"host": "127.0.0.1", "port": port, "security": "None", "from": "desk@example.com"},
     } | changes
     return {name: value for name, value in spec.items() if value is not None}
@@ -142,6 +144,7 @@ class AgentDesk:
 
     def __init__(self, running: RunningDesk, mails: Mailbox) -> None:
         self.running, self.mails, self.http = running, mails, running.http
+        self._people = iter(PEOPLE)
 
     def change(self, **spec: Any) -> None:
         """Run with other members of `spec.agents` from now on."""
@@ -161,12 +164,14 @@ class AgentDesk:
         """Register for no one."""
         return self.good(self.post("/agent/identity", {"type": "anonymous"}))
 
-    def service_auth(self, address: str = ALICE) -> Object:
-        """Register for a person."""
+    def service_auth(self, address: str | None = None) -> Object:
+        """Register for a person, by default one who was not asked before."""
+        address = next(self._people) if address is None else address
         return self.good(self.post("/agent/identity", {"type": "service_auth", "login_hint": address}))
 
-    def claim(self, registration: Object, address: str = ALICE) -> Object:
+    def claim(self, registration: Object, address: str | None = None) -> Object:
         """Start an attempt."""
+        address = next(self._people) if address is None else address
         body = {"type": "service_auth", "claim_token": registration["claim"]["token"], "login_hint": address}
         return self.good(self.post("/agent/identity/claim", body))
 
@@ -187,6 +192,11 @@ class AgentDesk:
         assert shown.status_code == 200, shown.text
         return self.http.post("/claim/mail", data=hidden(shown.text))
 
+    def ask_for_mail_refused(self, verification_uri: str) -> bool:
+        """Whether a link no longer leads to a mail."""
+        token = verification_uri.partition("attempt=")[2]
+        return self.http.post("/claim/mail", data={"attempt": token}).status_code in (409, 410)
+
     def secret_of(self, verification_uri: str) -> str:
         """The second secret, from the mail."""
         before = len(self.mails.mails)
@@ -201,13 +211,13 @@ class AgentDesk:
         """The person opens the mail, allows it, and reads the code."""
         return code_in(self.decide(self.secret_of(verification_uri)).text)
 
-    def claimed(self, address: str = ALICE) -> Object:
+    def claimed(self, address: str | None = None) -> Object:
         """A registration that the person claimed: the answer of its completion."""
         made = self.service_auth(address)
         code = self.code_of(made["claim"]["attempt"]["verification_uri"])
         return self.good(self.complete(made, code)) | {"claim": made["claim"]}
 
-    def token(self, assertion: str, **changes: Any) -> httpx.Response:
+    def token(self, assertion: str, /, **changes: Any) -> httpx.Response:
         """Ask for a token; a parameter that is None is not sent."""
         form = {
             "grant_type": JWT_BEARER,

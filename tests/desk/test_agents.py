@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from testing.agents import ALICE, READ, AgentDesk, agent_desk, agent_objects, code_in
-from testing.postgres_server import PostgresServer
-from testing.running_desk import ISSUER, TARGET, running_desk, Source
+from testing.agents import ALICE, READ, AgentDesk, agent_desk, code_in
+from testing.running_desk import TARGET
 from testing.tokens import claims_of
 from tests.desk.roles import migrated
 from tests.gate.running import RunningGate
 from watchword.trust import load
-from watchword.trust.desk_revocations import Revocations
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -83,7 +81,7 @@ def test_an_agent_that_knows_only_the_metadata_gets_a_token_for_no_one(
 def test_a_person_claims_an_agent_by_mail_and_it_gets_the_persons_accounts(
     desk: AgentDesk, gate: RunningGate
 ) -> None:
-    made = desk.service_auth()
+    made = desk.service_auth(ALICE)
     assert "identity" not in made
     attempt = made["claim"]["attempt"]
     early = desk.complete(made, "000000")

@@ -73,8 +73,10 @@ REFUSED: tuple[tuple[str, str, str, Object], ...] = (
     *(("AgentMail", "mails would leave this machine in plain text", "spec.agents.mail.security",
        agents(mail=MAIL | {"security": "None", "host": host})) for host in ("smtp.example.com", "127.0.0.2",
                                                                             "localhost.example.com")),
-    ("AgentMailSecret.name", "not the name of an object", "spec.agents.mail.secretRef.name",
+    ("AgentSecret.name", "not the name of an object", "spec.agents.mail.secretRef.name",
      agents(mail=MAIL | {"secretRef": {"name": "../a"}})),
+    ("AgentSecret.name", "not the name of an object", "spec.agents.domains[0].secretRef.name",
+     domain(secretRef={"name": "*"})),
 )  # fmt: skip
 
 BOUNDED: tuple[tuple[str, str, Object], ...] = (

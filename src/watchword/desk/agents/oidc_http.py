@@ -5,13 +5,14 @@ The providers are those that the TokenDesk names. Redirects are not followed, an
 discovery document names must be HTTPS, or on this machine where the issuer itself is.
 """
 
+import base64
 import http.client
 import ssl
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import msgspec
 
@@ -61,9 +62,14 @@ class Providers:
         """A provider's endpoints. Raises ProviderError."""
         return self._provider(issuer).endpoints
 
-    def exchange(self, issuer: str, form: Mapping[str, str]) -> str | None:
+    def exchange(self, issuer: str, form: Mapping[str, str], client_secret: str = "") -> str | None:
         """The ID token for a code; None: the provider refuses the code. Raises ProviderError."""
-        status, body = _request(self.endpoints(issuer).token, urlencode(form).encode())
+        login = ""
+        if client_secret:
+            # RFC 6749, section 2.3.1: both are form-encoded before they are joined.
+            pair = f"{quote_plus(form['client_id'])}:{quote_plus(client_secret)}"
+            login = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        status, body = _request(self.endpoints(issuer).token, urlencode(form).encode(), login)
         if 400 <= status < 500:
             return None
         found = _document(status, body).get("id_token")
@@ -121,7 +127,7 @@ def _may_be_asked(url: str, issuer: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_here and parts.hostname in _LOOPBACK)
 
 
-def _request(url: str, form: bytes | None = None) -> tuple[int, bytes]:
+def _request(url: str, form: bytes | None = None, login: str = "") -> tuple[int, bytes]:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     connection: http.client.HTTPConnection
@@ -134,6 +140,8 @@ def _request(url: str, form: bytes | None = None) -> tuple[int, bytes]:
     headers = {"Accept": "application/json"}
     if form is not None:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
+    if login:
+        headers["Authorization"] = login
     try:
         connection.request("GET" if form is None else "POST", target, form, headers)
         answer = connection.getresponse()

@@ -6,7 +6,7 @@ or a person who was taken off the list, is so from the next request on.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,6 +15,8 @@ from watchword.trust.api.v1alpha1 import AgentMail, AgentsSpec
 from watchword.trust.api.v1alpha1.rules.agents import is_address
 
 Proof = Literal["mail", "sign_in"]
+# The entry of a Secret that holds what the desk authenticates with at a provider.
+CLIENT_SECRET: Final = "client-secret"  # noqa: S105 - a name, not a secret
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -24,11 +26,16 @@ class Provider(msgspec.Struct, frozen=True):
         issuer: its issuer identifier.
         client_id: what the desk is called there.
         accounts: what agents of its people may use.
+        client_secret: what the desk authenticates with there; empty: it is a public client.
     """
 
     issuer: str
     client_id: str
     accounts: tuple[str, ...] = ()
+    client_secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"Provider({self.issuer!r})"
 
 
 class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +138,15 @@ def agent_policy(spec: AgentsSpec | None, secrets: Mapping[tuple[str, str], str]
         claimed_seconds=2_592_000 if claimed is None else claimed.lifetime_seconds,
         people={each.address: tuple(each.accounts) for each in spec.people},
         domains={
-            each.domain: Provider(each.issuer, each.client_id, tuple(each.accounts)) for each in spec.domains
+            each.domain: Provider(
+                each.issuer,
+                each.client_id,
+                tuple(each.accounts),
+                ""
+                if each.secret_ref is None
+                else secrets.get((each.secret_ref.name, CLIENT_SECRET), "").strip("\r\n"),
+            )
+            for each in spec.domains
         },
         mail=mail,
         mail_login=login,

@@ -153,7 +153,9 @@ class SignIn:
             "code_verifier": started.verifier,
         }
         try:
-            token = await asyncio.to_thread(self._providers.exchange, provider.issuer, form)
+            token = await asyncio.to_thread(
+                self._providers.exchange, provider.issuer, form, provider.client_secret
+            )
             if token is None:
                 return refuse(AgentReason.SIGN_IN_FAILED, internal="the provider refused the code")
             unverified = parse_compact(token.encode("utf-8", "replace"))

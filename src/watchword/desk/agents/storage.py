@@ -85,9 +85,7 @@ def take(rows: Rows, step: AgentStep) -> bool:
         case CountUse():
             return _count(rows, step)
         case CountGuess():
-            guess = (
-                "UPDATE agent SET guesses = guesses + 1 WHERE id = ? AND guesses < ? AND state = 'unclaimed'"
-            )
+            guess = "UPDATE agent SET guesses = guesses + 1 WHERE id = ? AND guesses < ?"
             return rows.run(guess, (step.agent, step.at_most)) == 1
         case OpenProof():
             proof = """UPDATE agent_attempt SET secret_digest = ?, proven_issuer = ?, proven_subject = ?

@@ -106,6 +106,12 @@ class AgentPerson(Spec, frozen=True):
     ] = ()
 
 
+class AgentSecret(Spec, frozen=True):
+    """A Secret next to the desk."""
+
+    name: Annotated[Name, Meta(description="The Secret's name.")]
+
+
 class AgentDomain(Spec, frozen=True):
     """A domain whose people sign in at one OpenID provider, and in no other way."""
 
@@ -129,20 +135,21 @@ class AgentDomain(Spec, frozen=True):
         Meta(
             min_length=1,
             max_length=256,
-            description="The desk's client id there: a public client with PKCE (RFC 7636), whose redirect "
-            "URI is `<issuer of the desk>/claim/callback`.",
+            description="The desk's client id there: a client with PKCE (RFC 7636), whose redirect URI is "
+            "`<issuer of the desk>/claim/callback`.",
         ),
     ]
+    secret_ref: Annotated[
+        AgentSecret | None,
+        Meta(
+            description="A Secret next to the desk whose entry `client-secret` the desk authenticates with "
+            "there (client_secret_basic). Absent: a public client."
+        ),
+    ] = None
     accounts: Annotated[
         _Accounts,
         Meta(description="The accounts that agents of the domain's people may use. Absent: none."),
     ] = ()
-
-
-class AgentMailSecret(Spec, frozen=True):
-    """A Secret next to the desk with the entries `username` and `password`."""
-
-    name: Annotated[Name, Meta(description="The Secret's name.")]
 
 
 class AgentMail(Spec, frozen=True, kw_only=True):
@@ -161,7 +168,8 @@ class AgentMail(Spec, frozen=True, kw_only=True):
         msgspec.field(name="from")
     )
     secret_ref: Annotated[
-        AgentMailSecret | None, Meta(description="What the desk signs in with. Absent: it does not.")
+        AgentSecret | None,
+        Meta(description="A Secret with `username` and `password`, to sign in with. Absent: no sign-in."),
     ] = None
 
 

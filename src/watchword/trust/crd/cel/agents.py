@@ -78,5 +78,5 @@ AGENT_RULES: Final = (
         LOOPBACK_REMEDY,
         ".security",
     ),
-    named("AgentMailSecret.name", OBJECT_NAME, "an object", "use lower-case letters, digits, `-` and `.`"),
+    named("AgentSecret.name", OBJECT_NAME, "an object", "use lower-case letters, digits, `-` and `.`"),
 )

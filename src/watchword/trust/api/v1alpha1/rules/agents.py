@@ -67,6 +67,8 @@ def findings_of_agents(spec: AgentsSpec) -> Iterator[Finding]:
         if not domain.client_id.isprintable():
             detail = "it holds a control character, such as a line break"
             yield f"{where}.clientId", detail, "write it plainly"
+        if domain.secret_ref is not None:
+            yield from findings_of_name(f"{where}.secretRef.name", domain.secret_ref.name)
         yield from _findings_of_accounts(f"{where}.accounts", domain.accounts)
     yield from _findings_of_mail(spec)
 
