@@ -188,10 +188,12 @@ def _agents(configuration: Configuration, problems: list[str]) -> AgentPolicy | 
     policy = agent_policy(spec, configuration.secrets)
     if policy is not None and spec is not None and spec.mail is not None and policy.mail is None:
         problems.append("mails to people cannot be sent: the Secret of spec.agents.mail lacks its entries")
-    for each in () if policy is None or spec is None else spec.domains:
-        if each.secret_ref is not None and not policy.domains[each.domain].client_secret:
-            detail = f"its Secret lacks {CLIENT_SECRET}"
-            problems.append(f"people of {each.domain} cannot sign in: {detail}")
+    if policy is not None and spec is not None:
+        problems += [
+            f"people of {each.domain} cannot sign in: the Secret lacks {CLIENT_SECRET}"
+            for each in spec.domains
+            if each.secret_ref is not None and not policy.domains[each.domain].client_secret
+        ]
     return policy
 
 
