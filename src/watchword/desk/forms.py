@@ -36,6 +36,7 @@ _NAMES: Final = {
             "resource",
         ),
         *("scope", "account", "project", "purpose", "authorization_details", "token", "token_type_hint"),
+        "assertion",
         *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
     )
 }

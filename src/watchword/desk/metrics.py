@@ -47,6 +47,12 @@ class DeskMetrics:
             ["hash"],
             registry=self.registry,
         )
+        self.agent_mails = Counter(
+            "watchword_desk_agent_mails",
+            "Mails to people who may claim an agent: sent, failed or dropped.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.store_failures = Counter(
             "watchword_desk_store_failures", "Calls that the store failed.", registry=self.registry
         )

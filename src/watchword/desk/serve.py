@@ -65,6 +65,8 @@ class DeskSettings:
         addresses_burst: requests of one address at once.
         subjects_per_second: requests of one proven caller in the long run; 0: no limit.
         subjects_burst: requests of one proven caller at once.
+        registrations_per_hour: agents that one address may register; 0: no limit.
+        registrations_per_minute: agents that all addresses together may register; 0: no limit.
         log_level: DEBUG, INFO, WARNING or ERROR.
         shutdown_grace_seconds: how long requests in flight may take once the desk was told to stop.
         poll_seconds: how often files are looked at for changes.
@@ -82,6 +84,8 @@ class DeskSettings:
     addresses_burst: int = 400
     subjects_per_second: float = 50.0
     subjects_burst: int = 100
+    registrations_per_hour: float = 5.0
+    registrations_per_minute: float = 60.0
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 10
     poll_seconds: float = 0.5
@@ -152,6 +156,8 @@ async def running(
         subjects_per_second=settings.subjects_per_second,
         subjects_burst=settings.subjects_burst,
         admins=source,
+        registrations_per_hour=settings.registrations_per_hour,
+        registrations_per_minute=settings.registrations_per_minute,
     )
     readiness = DeskReadiness(desk)
     on_readiness(readiness)
@@ -205,6 +211,7 @@ async def running(
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        await desk.mailer.finish()
         await desk.finish_notes()
         with contextlib.suppress(DeskStoreError):
             await desk.write_strangers()

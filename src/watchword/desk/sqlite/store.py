@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from watchword.desk.agents import storage
+from watchword.desk.agents.records import AgentStep
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head, link
 from watchword.desk.sqlite import schema
 from watchword.desk.sqlite.file import open_file, unavailable
@@ -24,6 +26,7 @@ from watchword.desk.store import (
     Operation,
     Revoke,
     RevokedToken,
+    event_of,
     issue_row_of,
     row_of,
 )
@@ -63,8 +66,8 @@ class SQLiteDeskStore:
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
-                if has_effect and each.event is not None:
-                    events.append(each.event)
+                if has_effect and (event := event_of(each)) is not None:
+                    events.append(event)
             self._append(events)
         return effects
 
@@ -86,14 +89,20 @@ class SQLiteDeskStore:
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""
         forgotten = 0
-        for statement in schema.EXPIRE:
+        for statement in (*schema.EXPIRE, *storage.EXPIRE):
             while True:
                 with self._transaction():
                     count = self._writer.execute(statement, (before, _EXPIRE_AT_ONCE)).rowcount
                 forgotten += count
                 if count < _EXPIRE_AT_ONCE:
                     break
+        with self._transaction():
+            forgotten += self._writer.execute(storage.FORGET_PEOPLE).rowcount
         return forgotten
+
+    def look(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Look among what is kept of agents."""
+        return self._rows(statement, tuple(parameters))
 
     def identity(self) -> str:
         """The store's own id."""
@@ -127,6 +136,8 @@ class SQLiteDeskStore:
             return True
         if isinstance(operation, Revoke):
             return self._writer.execute(schema.INSERT_REVOCATION, row_of(operation)).rowcount == 1
+        if isinstance(operation, AgentStep):
+            return storage.take(_Rows(self._writer), operation)
         row = (operation.client, operation.assertion_id, operation.expires_at)
         return self._writer.execute(schema.INSERT_ASSERTION, row).rowcount == 1
 
@@ -171,6 +182,21 @@ class SQLiteDeskStore:
                 self._writer.execute("ROLLBACK")
         except sqlite3.Error:
             self._writer.close()
+
+
+class _Rows:
+    """Statements of the open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, parameters: Sequence[object]) -> int:
+        """How many rows it changed."""
+        return self._connection.execute(statement, tuple(parameters)).rowcount
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """What it found."""
+        return self._connection.execute(statement, tuple(parameters)).fetchall()
 
 
 @contextmanager
