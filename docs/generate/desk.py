@@ -8,6 +8,10 @@ from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import MAX_SCANNED
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, MAX_LIMIT
 from watchword.desk.admin.routes import DOCUMENT, PREFIX, ROUTES
+from watchword.desk.agents.claims import ATTEMPTS, GUESSES, GUESSES_OF_ADDRESS
+from watchword.desk.agents.confirmation import MAILS_OF_ADDRESS
+from watchword.desk.agents.core import ATTEMPT_SECONDS
+from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
 from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
 from watchword.desk.forms import MAX_FORM_BYTES, MAX_PARAMETERS
@@ -106,8 +110,53 @@ _EVENTS = (
         "strangers_refused",
         "refusals of callers who proved nothing, once a minute: `refusals` with counts, `addresses`",
     ),
+    ("agent_registered", "`subject`, `kind`, `expires_at`"),
+    ("agent_claim_requested", "`subject`: someone is to be asked whether the agent may act for them"),
+    (
+        "agent_claim_proof",
+        "`subject`, and `way`: `mail`, `sign_in`, or `none` where no one by this address may claim",
+    ),
+    ("agent_claim_confirmed", "`subject`: the person allowed it and saw the code"),
+    ("agent_claim_denied", "`subject`: the person refused"),
+    ("agent_claimed", "`subject`, and `person`: a pseudonym; the address is stored apart"),
+    ("agent_refreshed", "`subject`: it got another assertion by its refresh token"),
+    ("agent_token_issued", "as `token_issued`, with `person` where one claimed the agent"),
+    ("agent_revoked", "`subject`, and `by`: `holder`, `refresh_token_reused` or `operator`"),
+    ("person_forgotten", "what was kept of a person was deleted; of whom is not said"),
     ("store_renewed", "the store was restored, and got another id; all earlier keys are revoked"),
 )
+_AGENT_ENDPOINTS = (
+    ("GET /auth.md", "how to register, for an agent that knows nothing else"),
+    ("POST /agent/identity", "registers (`anonymous`, `service_auth`), or renews (`refresh`)"),
+    ("POST /agent/identity/claim", "starts another attempt, in place of the one before"),
+    ("POST /agent/identity/claim/complete", "binds the agent to the person, by the code that the person saw"),
+    ("GET /claim", "the page of an agent's link, or of a mail's; changes nothing"),
+    ("POST /claim/mail", "mails the second secret, if the address is one of `people`"),
+    ("POST /claim/sign-in, GET /claim/callback", "sign-in at the OpenID provider of the address's domain"),
+    ("POST /claim/confirm", "allows it, which shows the code once, or refuses it"),
+)
+_AGENT_BOUNDS = (
+    ("codes that can be tried for one registration", str(GUESSES)),
+    ("codes that can be tried for one person in a day", str(GUESSES_OF_ADDRESS)),
+    ("attempts of one registration", str(ATTEMPTS)),
+    ("mails to one address in a day", str(MAILS_OF_ADDRESS)),
+    ("life of an attempt, its links and its code", f"{ATTEMPT_SECONDS} s"),
+    ("registrations that wait, of each kind", "`spec.agents.unclaimed.maxRegistrations`, or 1000"),
+    ("registrations of one address, and of all", "`--agents-per-hour`, `--agents-per-minute`"),
+)
+_AGENTS = """Served only where the TokenDesk has `spec.agents`; else these paths are 404 and the
+metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim/...` forms. On the wire it is
+`auth.md` 0.7; `identity_assertion` (ID-JAG) and `/agent/event/notify` are not there yet.
+
+`POST /oauth2/token` with `grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer` and the agent's own
+`assertion` gives it a token for one `audience`, with `scope` and `account` or `authorization_details` as in
+an exchange. Its `sub` and `client_id` are `agent:<registration>`, and `watchword` says the kind `agent` and no
+origin. It allows at most what `spec.agents` of the desk *and* of the service allow; gates ask the service's
+own again. A gate shows it as `X-Watchword-Subject` and `-Workload: agent:<registration>`,
+`-Issuer: <namespace>/<desk>`.
+
+`POST /oauth2/revoke` ends an access token alone; a refresh token, an assertion, or the claim token of an
+unclaimed agent ends the whole registration. [How to let agents in](../how-to/let-agents-in.md)."""
 _FORMS = f"""Endpoints of OAuth take `application/x-www-form-urlencoded` in UTF-8: at most
 {MAX_FORM_BYTES // 1024} KiB and {MAX_PARAMETERS} parameters, each sent once (the RFC lets `audience` and
 `resource` be repeated; the desk issues for one). An empty value counts as none, unknown parameters are
@@ -186,6 +235,18 @@ def page() -> str:
         _ADMIN,
         *(f"| `{each.method} {PREFIX}{each.path}` | {_names(each.query)} |" for each in ROUTES),
         "",
+        "## Agents",
+        "",
+        _AGENTS,
+        "",
+        "| endpoint | what |",
+        "|---|---|",
+        *(f"| `{path}` | {what} |" for path, what in _AGENT_ENDPOINTS),
+        "",
+        "| bound | |",
+        "|---|---|",
+        *(f"| {what} | {bound} |" for what, bound in _AGENT_BOUNDS),
+        "",
         "## The audit log",
         "",
         _AUDIT,
@@ -198,7 +259,7 @@ def page() -> str:
         "",
         _ERRORS,
     ]
-    for reason in DeskReason:
+    for reason in (*DeskReason, *AgentReason):
         lines += [
             "",
             f"### {reason.code}",

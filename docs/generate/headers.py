@@ -18,10 +18,11 @@ these request headers are not passed on. Everything else reaches the app as it c
 - `*` stands for any rest of the name, also for none.
 - Headers that `Connection` names are dropped too (RFC 9110, section 7.6.1), other than `Host`,
   `Content-Length`, `Content-Type` and those that the gate sets.
-- A header of any name **whose value holds the caller's token** is dropped as a whole, and so is an
+- A header of any name **whose value holds the token that was checked** is dropped as a whole, and so is an
   `Authorization` that the app would get (`spec.token.header: X-Watchword-Token`) with a token for this
   service, of any caller, also one that is not valid or not trusted yet, or that is in Basic credentials.
-  A token for another audience passes there.
+  A token for another audience passes there. So does what the caller does not show to the gate as its token:
+  one in a query, a cookie or a header of its own, where `Authorization` holds none.
 - **While a service [only reports](../how-to/try-on-a-live-service.md)**, a request that would be refused
   keeps its `Authorization`, unless a key that the bundle knows signed a token in it, for whatever audience.
 - A value that is not UTF-8 (latin-1, for example) is answered with 400 `unfit_request`: servers and apps

@@ -125,6 +125,7 @@ SCENARIOS = {
     "B7": "test_no_text_of_one_namespace_names_another_ones_objects",
     "A1": "test_a_caller_gets_the_derived_audience_whatever_the_callee_declares",
     "A2": "test_a_pod_that_was_given_nothing_is_refused_everywhere",
+    "H7": "test_what_is_no_host_and_port_does_not_reach_the_app",
     "H16": "test_what_is_no_request_is_none",
     "H17": "test_bodies_of_streams_that_take_turns_stay_apart",
     "D5": "test_who_may_edit_and_not_grant_cannot_put_her_credential_in_place",

@@ -25,7 +25,7 @@ from tests.floods import test_gate as floods_of_gates
 from tests.floods import test_webhook as floods_of_webhooks
 from tests.gate import test_audit, test_long_connections
 from tests.gate.http2 import test_ends, test_floods, test_request_fields
-from tests.gate.proxy import test_pipelines
+from tests.gate.proxy import test_hosts, test_pipelines
 from tests.gate.report_only import test_times
 from tests.operator.keys import test_fetch
 from tests.process import test_room, test_tls_handshake
@@ -73,6 +73,7 @@ def test_every_scenario_is_a_test() -> None:
         test_floods,
         test_ends,
         test_times,
+        test_hosts,
         test_pipelines,
         test_room,
         test_tls_handshake,

@@ -37,6 +37,7 @@ WELL: Series = {
     f'watchword_operator_key_age_seconds{{{OPERATOR}, issuer="atlas"}}': "30x90",
     f"watchword_operator_withdrawals_unpublished{{{OPERATOR}}}": "0x90",
     f"watchword_operator_bundles_unpublished{{{OPERATOR}}}": "0x90",
+    f"watchword_operator_desk_keys_unwritten{{{OPERATOR}}}": "0x90",
     f"watchword_operator_workloads_over_budget{{{OPERATOR}}}": "0x90",
     f'watchword_operator_bundle_generation{{{OPERATOR}, service="tuist/server"}}': "1764300000000x90",
     f'watchword_bundle_in_use{{{GATE}, service="tuist/server", digest="d"}}': "1764300000000x90",
@@ -49,6 +50,7 @@ WELL: Series = {
     f"watchword_bundle_watch_connected{{{GATE}}}": "1x90",
     f"watchword_bundle_watch_age_seconds{{{GATE}}}": "20x90",
     f'watchword_bundle_watch_failures_total{{{GATE}, kind="network"}}': "3x90",
+    f"watchword_revocations_watch_age_seconds{{{GATE}}}": "20x90",
     f"watchword_audit_dropped_total{{{GATE}}}": "0x90",
     f"watchword_usage_store_failures_total{{{GATE}}}": "0x90",
     f'watchword_decisions_total{{{GATE}, service="tuist/server", reason="allowed"}}': "0+600x90",
@@ -179,6 +181,12 @@ HEARD: list[tuple[str, str, dict[str, str]]] = [
         "a gate without a list",
         {name.replace('"expired"', '"revocations_unknown"'): values for name, values in WELL.items()},
     ),
+    ("WatchwordDeskKeyNotWritten", "a key that is refused", but(operator_desk_keys_unwritten="1x90")),
+    (
+        "WatchwordDeskRevocationsSilent",
+        "a watch that was cut at minute 10",
+        but(revocations_watch_age_seconds="20x10 20+60x79"),
+    ),
     ("WatchwordDeskAuditFellBack", "a log that was cut off", but(desk_audit_sequence="100+7x40 20+7x49")),
     (
         "WatchwordDeskAuditFellBack",
@@ -198,6 +206,11 @@ SILENT: list[tuple[str, dict[str, str]]] = [
     (
         "a gate that follows nothing",
         but(bundle_watch_connected="0x90", bundle_watch_age_seconds=NOT_A_NUMBER),
+    ),
+    ("a gate whose service names no desk", but(revocations_watch_age_seconds=NOT_A_NUMBER)),
+    (
+        "a watch of revocations that is cut for five minutes",
+        but(revocations_watch_age_seconds="20x40 20+60x5 20x44"),
     ),
     ("a gate without TLS", without("watchword_certificate_")),
     (

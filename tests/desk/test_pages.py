@@ -29,7 +29,9 @@ def test_the_commands_give_what_the_pages_say(tmp_path: Path) -> None:
     with running(folder) as dev:
         # Longer, for a busy machine.
         slower = "sleep() { command sleep $(( $1 * 4 )); }"
-        script = "\n".join(["set -eu", slower, subject, token, ask, *node, revoke])
+        introspect, serve = node
+        assert "cache_node.py" in serve
+        script = "\n".join(["set -eu", slower, subject, token, ask, introspect, revoke])
         for printed, here in (
             ("127.0.0.1:8443", dev.gate[7:]),
             ("127.0.0.1:8500", dev.issuer[7:]),

@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
+from prometheus_client import generate_latest
 
 from testing.desk import desk_world
 from tests.kube.fakeserver import FakeServer, fake_server
@@ -143,3 +145,42 @@ def test_the_list_of_another_desk_is_refused_and_said(caplog: pytest.LogCaptureF
     assert said.__dict__["detail"] == (
         "it is of the desk watchword-desk/other, and the service names watchword-desk/desk"
     )
+
+
+def test_the_age_of_the_last_word_counts_from_what_was_heard_or_else_from_the_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = 0.0
+    monkeypatch.setattr(desk_revocation_watch, "time", SimpleNamespace(monotonic=lambda: at))
+
+    async def story(server: FakeServer, engine: Engine, watch: RevocationWatch) -> None:
+        nonlocal at
+        server.put(NAME, listed("t-1"), REVOCATIONS_ENTRY)
+        await until(lambda: engine.revoked.is_known)
+        inner = watch._watch
+        assert inner is not None
+        heard_at = inner.received_at
+        assert heard_at is not None
+        at = heard_at + 700
+        assert watch.age_seconds() == pytest.approx(at - (inner.received_at or 0.0))
+        # A watch that begins again, and hears nothing, is as old as the last word.
+        watch._watch = None
+        at += 100
+        assert watch.age_seconds() == pytest.approx(800, abs=30)
+        # Another desk is another beginning; without one, there is nothing to hear of.
+        watch.adopted(ruleset_with("watchword-desk/other"))
+        at += 5
+        assert watch.age_seconds() == pytest.approx(5)
+        watch.adopted(ruleset_with(None))
+        assert watch.age_seconds() is None
+
+    play(story)
+
+
+def test_a_gate_says_how_old_the_last_word_on_revocations_is_and_nothing_where_no_desk_is() -> None:
+    metrics = GateMetrics()
+    assert b"watchword_revocations_watch_age_seconds NaN" in generate_latest(metrics.registry)
+    ages = iter([12.5, None])
+    metrics.follow_revocations(lambda: next(ages))
+    assert b"watchword_revocations_watch_age_seconds 12.5" in generate_latest(metrics.registry)
+    assert b"watchword_revocations_watch_age_seconds NaN" in generate_latest(metrics.registry)

@@ -12,7 +12,7 @@ from typing import Any
 
 from watchword.process.bounds import Bounds, Budget
 from watchword.process.http_protocol import BoundedProtocol
-from watchword.process.listening import serving
+from watchword.process.listening import listen_on, serving
 from watchword.process.server import bounded_server
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -110,16 +110,18 @@ async def until(condition: Any, seconds: float = 20) -> None:
 
 
 @asynccontextmanager
-async def running(bounds: Bounds, **settings: Any) -> AsyncIterator[Running]:
-    """Serve until the block ends."""
+async def running(
+    bounds: Bounds, kind: type[BoundedProtocol] = BoundedProtocol, **settings: Any
+) -> AsyncIterator[Running]:
+    """Serve by a kind of protocol until the block ends."""
     app, protocols = App(), list[BoundedProtocol]()
 
     def make(*given: Any, **named: Any) -> BoundedProtocol:
-        protocols.append(BoundedProtocol(*given, **named))
+        protocols.append(kind(*given, **named))
         return protocols[-1]
 
     server = bounded_server(app, bounds, protocol=make, grace_seconds=1, **settings)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    listener = listen_on("--listen", "127.0.0.1:0")
     async with serving(server, listener):
         yield Running(app, listener.getsockname()[1], server.budget, protocols)
         app.go_on.set()

@@ -398,6 +398,28 @@ def test_counts_go_back_to_nothing_when_all_are_gone() -> None:
     serve(work)
 
 
+@pytest.mark.parametrize(
+    ("name", "announced"), [(b"early", 10**6), (b"early", 10**9), (b"refused", 0)], ids=str
+)
+def test_a_last_answer_makes_room_before_a_new_caller(name: bytes, announced: int) -> None:
+    # The connection ends with it and lingers, so that the answer is not lost: longer than anyone may wait.
+    request = (
+        POST % (name, announced, b"") + b"a" * 100 if announced else b"GET / HTTP/1.1\r\nno header\r\n\r\n"
+    )
+
+    async def work(server: Running) -> None:
+        loop, links = asyncio.get_running_loop(), []
+        for _ in range(BOUNDS.connections):
+            links.append(await server.open())
+            await loop.sock_sendall(links[-1], request)
+            assert await loop.sock_recv(links[-1], 65536)
+        await good_caller(server)
+        for link in links:
+            link.close()
+
+    serve(work, replace(BOUNDS, message_bytes=100_000))
+
+
 def test_an_answered_request_with_its_body_unread_makes_room_before_a_new_caller() -> None:
     async def work(server: Running) -> None:
         loop, links = asyncio.get_running_loop(), []

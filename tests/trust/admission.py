@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from testing.manifests import issuer, service, workload
-from tests.trust import admission_desk
+from tests.trust import admission_agents, admission_desk
 
 Object = dict[str, Any]
 THUMBPRINT = "A" * 43
@@ -321,6 +321,7 @@ REFUSED: tuple[Refused, ...] = (
               service(reportOnlyUntil=time))
       for time in ("2027-01-01", "2027-01-01T00:00:00", "tomorrow", "", "2027-01-01T00:00:00.5Z")),
     *(Refused(*each) for each in admission_desk.REFUSED),
+    *(Refused(*each) for each in admission_agents.REFUSED),
 )  # fmt: skip
 
 BOUNDED: tuple[Bounded, ...] = (
@@ -388,6 +389,7 @@ BOUNDED: tuple[Bounded, ...] = (
     Bounded("spec.from[0].ipBlock.except", "must have at most 16 items",
             peer(ipBlock={"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(17)]})),
     *(Bounded(*each) for each in admission_desk.BOUNDED),
+    *(Bounded(*each) for each in admission_agents.BOUNDED),
 )  # fmt: skip
 
 
@@ -471,4 +473,5 @@ ACCEPTED: dict[str, Object] = {
         **{"from": [
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(16)]}}] * 64}),
     **admission_desk.ACCEPTED,
+    **admission_agents.ACCEPTED,
 }  # fmt: skip

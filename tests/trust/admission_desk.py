@@ -112,7 +112,7 @@ BOUNDED: tuple[tuple[str, str, Object], ...] = (
     ("spec.signing.algorithm", "Unsupported value", desk(signing={"algorithm": "RS256"})),
     ("spec.signing.revoked", "must have at most 64 items",
      desk(signing={"revoked": [f"{n}".rjust(43, "_") for n in range(65)]})),
-    ("spec.agents", "unknown field", desk(agents={})),
+    ("spec.agent", "unknown field", desk(agent={})),
     ("spec.tokenDeskRef.namespace", "unknown field",
      service(tokenDeskRef={"name": "desk", "namespace": "mallory"})),
     ("spec.resourceServers[1]", "Duplicate value",

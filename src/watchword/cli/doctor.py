@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from watchword.cli.doctor_desks import desk_objects, findings_of_desks
 from watchword.cli.doctor_grants import findings_of_grants
 from watchword.cli.doctor_pods import findings_of_pods
 from watchword.cli.doctor_policies import findings_of_policies
@@ -25,7 +26,7 @@ from watchword.cli.options import option, output_option
 
 # Someone wanted it so, or it is worth knowing and no fault of the object.
 _KNOWN: Final = ("Suspended", "AudienceShared", "Reporting", "Ended")
-_ASKED_FOR: Final = ("Off", "Previewed", "KeysRetiring")
+_ASKED_FOR: Final = ("Off", "Previewed", "KeysRetiring", "KeyRotating")
 _NOT_INSTALLED: Final = Finding(
     "Watchword",
     "it is not installed in this cluster: the API server knows none of its kinds. Remedy: helm install "
@@ -59,7 +60,8 @@ def command(
     """Ask the cluster, through kubectl: the resources' conditions, who leads, and what pods were given.
 
     Named are pods that ask for a gate or a token and have none, objects with such a label that their pods
-    lack, audiences that are someone else's, and services whose pods each count usage apart.
+    lack, audiences that are someone else's, services whose pods each count usage apart, and whoever else may
+    read a token desk's signing keys.
 
     \b
     Examples:
@@ -75,14 +77,16 @@ def command(
     elif (objects := _objects(context)) is None:
         found, asked = [_NOT_INSTALLED], "the cluster"
     else:
+        desks = desk_objects(context)
         found = [
             *_of_lease(context, namespace, lease_name),
             *findings_of_policies(context, namespace, lease_name),
-            *(each for item in objects for each in findings_of_object(item)),
+            *(each for item in (*objects, *desks) for each in findings_of_object(item)),
+            *findings_of_desks(context, desks),
             *findings_of_grants(objects),
             *findings_of_pods(context, objects),
         ]
-        asked = counted(len(objects), "object", "objects")
+        asked = counted(len(objects) + len(desks), "object", "objects")
     is_ill = any(each.is_serious for each in found)
     if output == "json":
         click.echo(json.dumps({"healthy": not is_ill, "complaints": [each._asdict() for each in found]}))

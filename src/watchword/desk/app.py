@@ -10,8 +10,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
+from watchword.desk.agents import pages
+from watchword.desk.agents.endpoints import AGENT_PATHS, allowed_methods, is_page, name_of
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.forms import MAX_FORM_BYTES, Form, parse_form
@@ -30,6 +33,7 @@ from watchword.desk.rate_limits import Buckets, address_key, peer_address
 from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.responses import Answer, json_answer, refusal_answer, send_answer
+from watchword.desk.state import DeskState
 from watchword.process.http_protocol import TARGET
 from watchword.process.logs import LOGGER
 
@@ -108,6 +112,9 @@ class DeskApp:
         known = path.decode("latin-1")
         if known in _DOCUMENTS:
             return "document", self._document(known, scope["method"], facts)
+        state = self._desk.state
+        if known in AGENT_PATHS and state is not None and state.agents is not None:
+            return name_of(known), await self._agents(known, scope, receive, state, facts)
         if known not in self._endpoints:
             return "other", self._refused("other", refuse(DeskReason.UNKNOWN_ENDPOINT), facts)
         name, endpoint = self._endpoints[known]
@@ -138,6 +145,44 @@ class DeskApp:
             return form
         return await endpoint(form, authorization, facts)
 
+    async def _agents(
+        self, path: str, scope: Scope, receive: Receive, state: DeskState, facts: RequestFacts
+    ) -> Answer:
+        """An endpoint for agents, or a page for the people who claim them."""
+        endpoints, method, allowed = self._desk.agent_endpoints, scope["method"], allowed_methods(path)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        query = bytes(scope.get(TARGET, b"")).partition(b"?")[2]
+        decided: Answer | DeskRefusal
+        authorization = [value for name, value in headers if name == b"authorization"]
+        if (refused := self._desk.refuse_admin(authorization)) is not None:
+            return self._refused(name_of(path), refused, facts, is_agents=True)
+        if method not in allowed.decode().split(", "):
+            return self._refused(
+                name_of(path), refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=allowed, is_agents=True
+            )
+        if method == "POST" and query:
+            decided = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
+        elif method == "POST":
+            types = [value for name, value in headers if name == b"content-type"]
+            body = await _read(receive, headers)
+            decided = (
+                refuse(DeskReason.FORM_TOO_LARGE)
+                if body is None
+                else await endpoints.change(path, body, types, state, facts)
+            )
+        else:
+            cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")
+            decided = await endpoints.read(path, query, cookies, state, facts)
+        if isinstance(decided, Answer):
+            return decided
+        answer = self._refused(name_of(path), decided, facts, is_agents=True)
+        if not is_page(path):
+            return answer
+        shown = pages.error_page(
+            decided.status, decided.code, decided.detail, decided.remedy, facts.request_id
+        )
+        return msgspec.structs.replace(shown, headers=(*shown.headers, *answer.headers))
+
     def _document(self, path: str, method: str, facts: RequestFacts) -> Answer:
         if method not in ("GET", "HEAD"):
             return self._refused("document", refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=b"GET, HEAD")
@@ -147,10 +192,16 @@ class DeskApp:
         return json_answer(_DOCUMENTS[path](state), is_public=True)
 
     def _refused(
-        self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts, *, allow: bytes = b""
+        self,
+        endpoint: str,
+        refusal: DeskRefusal,
+        facts: RequestFacts,
+        *,
+        allow: bytes = b"",
+        is_agents: bool = False,
     ) -> Answer:
         self._desk.note_refusal(endpoint, refusal, facts)
-        return refusal_answer(refusal, facts.request_id, allow)
+        return refusal_answer(refusal, facts.request_id, allow, is_agents=is_agents)
 
 
 async def _read(receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from watchword.desk.agents.policy import CLIENT_SECRET, AgentPolicy, agent_policy
 from watchword.desk.clients import Client, Clients
 from watchword.desk.minting import SigningKey
 from watchword.desk.state import LONGEST_SECONDS, DeskState, Target
@@ -122,6 +123,7 @@ def make_state(
             for each in sorted(configuration.clients, key=lambda each: each.metadata.name)
             if (each.metadata.namespace, each.spec.desk_ref.name) == (namespace, name)
         ),
+        agents=_agents(configuration, problems),
         problems=tuple(problems),
         changes_at=_next_change(ours, now),
     )
@@ -182,7 +184,22 @@ def _target(
         subjects=_subjects(ruleset, accepted),
         purposes={f"{namespace}/{workload}": frozenset(words) for workload, words in named.purposes.items()},
         resource_servers=frozenset(named.resource_servers),
+        agents=None if ruleset.policy.desk is None else ruleset.policy.desk.agents,
     )
+
+
+def _agents(configuration: Configuration, problems: list[str]) -> AgentPolicy | None:
+    spec = configuration.desk.spec.agents
+    policy = agent_policy(spec, configuration.secrets)
+    if policy is not None and spec is not None and spec.mail is not None and policy.mail is None:
+        problems.append("mails to people cannot be sent: the Secret of spec.agents.mail lacks its entries")
+    if policy is not None and spec is not None:
+        problems += [
+            f"people of {each.domain} cannot sign in: the Secret lacks {CLIENT_SECRET}"
+            for each in spec.domains
+            if each.secret_ref is not None and not policy.domains[each.domain].client_secret
+        ]
+    return policy
 
 
 def _subjects(ruleset: Ruleset, accepted: frozenset[str]) -> Policy:

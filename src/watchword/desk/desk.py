@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from watchword.desk import audit_events
 from watchword.desk.admin.authentication import bearer_claims
@@ -19,6 +20,15 @@ from watchword.desk.admin.credentials import (
     refuse_grants,
 )
 from watchword.desk.admin.standing import AdminGrants, AdminStanding, StandingUnknownError
+from watchword.desk.agents import minting as agent_minting
+from watchword.desk.agents.assertions import read_assertion
+from watchword.desk.agents.confirmation import Confirmation
+from watchword.desk.agents.core import AgentCore
+from watchword.desk.agents.endpoints import AgentEndpoints
+from watchword.desk.agents.mail import Mailer
+from watchword.desk.agents.oidc_http import Providers
+from watchword.desk.agents.sign_in import SignIn
+from watchword.desk.agents.tokens import agent_token, revoke_delegation
 from watchword.desk.audit_chain import AuditEvent
 from watchword.desk.audit_events import RequestFacts, StrangerTally
 from watchword.desk.clients import (
@@ -87,13 +97,25 @@ class Desk:
         *,
         subjects_per_second: float = 50.0,
         subjects_burst: int = 100,
+        registrations_per_hour: float = 5.0,
+        registrations_per_minute: float = 60.0,
         admins: AdminGrants | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the store and what writes to it, what counts, and the rate of one proven caller.
+        """Take the store and what writes to it, what counts, and the rates.
 
-        `admins` reads whether a client is an admin; without it none is.
+        Args:
+            store: what remembers.
+            writer: what writes to it.
+            metrics: what counts.
+            subjects_per_second: requests of one proven caller in the long run; 0: no limit.
+            subjects_burst: requests of one proven caller at once.
+            registrations_per_hour: agents that one address may register; 0: no limit.
+            registrations_per_minute: agents that all addresses together may register; 0: no limit.
+            admins: reads whether a client is an admin; None: none is.
+            clock: seconds since the epoch.
+            monotonic: seconds on a clock that never goes back.
         """
         self._admins = admins
         self._store, self._writer, self.metrics = store, writer, metrics
@@ -104,6 +126,16 @@ class Desk:
         self.is_changed = asyncio.Event()
         self.strangers = StrangerTally()
         self._notes: set[asyncio.Task[None]] = set()
+        self._agents = AgentCore(
+            self._look,
+            self._write,
+            monotonic=monotonic,
+            registrations_per_hour=registrations_per_hour,
+            registrations_per_minute=registrations_per_minute,
+        )
+        self.mailer = Mailer(metrics.agent_mails)
+        confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))
+        self.agent_endpoints = AgentEndpoints(self._agents, confirmation)
 
     async def exchange(
         self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
@@ -114,6 +146,12 @@ class Desk:
             return grant_type
         if grant_type == CLIENT_CREDENTIALS:
             return await self._client_credentials(form, authorization, facts)
+        if (
+            grant_type == agent_minting.GRANT_TYPE
+            and self.state is not None
+            and self.state.agents is not None
+        ):
+            return await self._agent_token(form, authorization, self.state, facts)
         if grant_type != GRANT_TYPE:
             return refuse(DeskReason.UNSUPPORTED_GRANT_TYPE)
         state = self.state
@@ -160,7 +198,7 @@ class Desk:
         if isinstance(known, DeskRefusal):
             return known
         claims = None if found is None else _known_to(state, client, found, known, facts.at)
-        self.metrics.introspections.labels("inactive" if claims is None else "active").inc()
+        self.metrics.count(self.metrics.introspections, "inactive" if claims is None else "active")
         return json_answer(_INACTIVE if claims is None else introspection_of(claims))
 
     async def revoke(
@@ -183,12 +221,22 @@ class Desk:
         token = form.required("token")
         if isinstance(token, DeskRefusal):
             return token
+        if state.agents is not None and by == "holder":
+            ended = await revoke_delegation(self._agents, token, state, facts)
+            if ended is not None:
+                self.is_changed.set()
+                return ended
         claims = read_own_token(token, state)
         if claims is None or not may_pass(claims.expires_at, facts.at):
             return Answer(200)
         if by not in ("holder", claims.subject):
             self._note(audit_events.revocation_ignored(facts, claims, by))
             return Answer(200)
+        return await self._revoke_token(claims, by, state, facts)
+
+    async def _revoke_token(
+        self, claims: DeskClaims, by: str, state: DeskState, facts: RequestFacts
+    ) -> Answer | DeskRefusal:
         target = state.by_audience.get(claims.audience)
         service = claims.audience if target is None else target.service
         if claims.kind == "admin":
@@ -205,7 +253,7 @@ class Desk:
         if isinstance(effects, DeskRefusal):
             return effects
         if effects[0]:
-            self.metrics.revoked.labels(service or "admin").inc()
+            self.metrics.count(self.metrics.revoked, service or "admin")
         self.is_changed.set()
         return Answer(200)
 
@@ -260,7 +308,7 @@ class Desk:
         effects = await self._write(operation)
         if isinstance(effects, DeskRefusal):
             return effects
-        self.metrics.issued.labels(exchange.target.service).inc()
+        self.metrics.count(self.metrics.issued, exchange.target.service)
         return json_answer(
             {
                 "access_token": token,
@@ -311,6 +359,32 @@ class Desk:
         self.metrics.issued.labels("admin").inc()
         lifetime = max(0, int(made.claims.expires_at - self.clock()))
         return json_answer({"access_token": made.token, "token_type": "Bearer", "expires_in": lifetime})
+
+    async def _agent_token(
+        self, form: Form, authorization: Sequence[bytes], state: DeskState, facts: RequestFacts
+    ) -> Answer | DeskRefusal:
+        """A token for an agent, by its own identity assertion (RFC 7523)."""
+        if presents_client(form, authorization):
+            return await self._client_that_may_not(form, authorization, state)
+        claims = read_assertion(form.one("assertion") or "", state)
+        if claims is not None and (wait := self._callers.take(claims.sub, self.monotonic())):
+            return refuse(DeskReason.RATE_LIMITED, "The agent is over its rate.", retry_after=wait)
+        issued = await agent_token(self._agents, form, state, facts)
+        if isinstance(issued, DeskRefusal):
+            return issued
+        answer, service = issued
+        self.metrics.issued.labels(service).inc()
+        return answer
+
+    async def _look(
+        self, statement: str, parameters: Sequence[object]
+    ) -> list[tuple[Any, ...]] | DeskRefusal:
+        try:
+            if self._store.answers_at_once:
+                return self._store.look(statement, parameters)
+            return await asyncio.to_thread(self._store.look, statement, parameters)
+        except DeskStoreError as error:
+            return self._failed(error)
 
     def _memory(self, state: DeskState) -> "_Memory":
         """What was proven under this very state."""

@@ -9,7 +9,7 @@ checked as one thing and acted on as another.
 import re
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlencode
 
 import msgspec
 
@@ -19,6 +19,7 @@ from watchword.desk.refusals import DeskRefusal, refuse
 MAX_FORM_BYTES: Final = 32 * 1024
 MAX_PARAMETERS: Final = 32
 _MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
+_PLAIN_MEDIA_TYPE: Final = _MEDIA_TYPE.encode()
 # RFC 8693, section 2.1: of all parameters only these two may be sent several times.
 _REPEATABLE: Final = frozenset({"audience", "resource"})
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -35,7 +36,18 @@ _NAMES: Final = {
             "resource",
         ),
         *("scope", "account", "project", "purpose", "authorization_details", "token", "token_type_hint"),
+        "assertion",
         *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
+    )
+}
+# Pairs that callers send again and again, as most encoders write them.
+_PAIRS: Final = {
+    urlencode({name: value}).encode(): (name, value)
+    for name, value in (
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
     )
 }
 
@@ -89,28 +101,38 @@ def parse_form(body: bytes, content_types: Sequence[bytes]) -> Form | DeskRefusa
     if body.count(b"&") >= MAX_PARAMETERS:
         return refuse(DeskReason.MALFORMED_FORM, f"The form has more than {MAX_PARAMETERS} parameters.")
     for part in body.split(b"&"):
-        name_part, equals, value_part = part.partition(b"=")
-        name, value = _NAMES.get(name_part) or _decoded(name_part), _decoded(value_part)
-        if not equals or not name or value is None:
+        pair = _PAIRS.get(part) or _pair(part)
+        if pair is None:
             return refuse(DeskReason.MALFORMED_FORM)
-        values.setdefault(name, []).append(value)
+        values.setdefault(pair[0], []).append(pair[1])
     # Counted before empty values are dropped: `scope=&scope=x` says two things all the same.
+    kept: dict[str, tuple[str, ...]] = {}
     for name, given in values.items():
         if len(given) > 1 and name not in _REPEATABLE:
             shown = name if len(name) <= 64 and name.isascii() and name.isprintable() else "of one name"
             return refuse(DeskReason.REPEATED_PARAMETER, f"The parameter {shown} is sent more than once.")
-    kept = {name: tuple(value for value in given if value) for name, given in values.items()}
-    return Form({name: given for name, given in kept.items() if given})
+        if given := list(filter(None, given)):
+            kept[name] = tuple(given)
+    return Form(kept)
 
 
 def _is_form(content_types: Sequence[bytes]) -> bool:
     if len(content_types) != 1:
         return False
+    if content_types[0] == _PLAIN_MEDIA_TYPE:
+        return True
     media_type, *parameters = content_types[0].decode("latin-1").split(";")
     if media_type.strip().lower() != _MEDIA_TYPE:
         return False
     said = [each.strip().lower().replace('"', "") for each in parameters]
     return said in ([], ["charset=utf-8"])
+
+
+def _pair(part: bytes) -> tuple[str, str] | None:
+    """A name with its value; None for what is not well-formed."""
+    name_part, equals, value_part = part.partition(b"=")
+    name, value = _NAMES.get(name_part) or _decoded(name_part), _decoded(value_part)
+    return (name, value) if equals and name and value is not None else None
 
 
 def _decoded(part: bytes) -> str | None:

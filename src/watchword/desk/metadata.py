@@ -8,6 +8,8 @@ What is not supported is left out, since arrays of nothing must not be there (RF
 from typing import Any, Final
 
 from watchword.desk.admin.credentials import CLIENT_CREDENTIALS
+from watchword.desk.agents import minting
+from watchword.desk.agents.documents import agent_metadata
 from watchword.desk.clients import ASSERTION_TYPE
 from watchword.desk.exchange import GRANT_TYPE
 from watchword.desk.grant_request import DETAIL_TYPE
@@ -26,6 +28,8 @@ _SIGNING: Final = ("RS256", "ES256", "ES384", "ES512")
 def server_metadata(state: DeskState) -> dict[str, Any]:
     """The document of /.well-known/oauth-authorization-server."""
     issuer = state.issuer
+    # What is not served is not said.
+    agents = {} if state.agents is None else {"agent_auth": agent_metadata(state)}
     return {
         "issuer": issuer,
         "token_endpoint": f"{issuer}{TOKEN}",
@@ -33,7 +37,7 @@ def server_metadata(state: DeskState) -> dict[str, Any]:
         "introspection_endpoint": f"{issuer}{INTROSPECT}",
         "revocation_endpoint": f"{issuer}{REVOKE}",
         # There is no authorization endpoint. The default would be two grant types that need one.
-        "grant_types_supported": [GRANT_TYPE, CLIENT_CREDENTIALS],
+        "grant_types_supported": [GRANT_TYPE, CLIENT_CREDENTIALS, *([minting.GRANT_TYPE] if agents else [])],
         # `none`: a workload that exchanges its token. Admin clients prove themselves by an assertion.
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": list(_SIGNING),
@@ -44,6 +48,7 @@ def server_metadata(state: DeskState) -> dict[str, Any]:
         "authorization_details_types_supported": [DETAIL_TYPE],
         "client_assertion_types_supported": [ASSERTION_TYPE],
         "watchword_audience": state.audience,
+        **agents,
     }
 
 

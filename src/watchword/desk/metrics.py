@@ -11,7 +11,7 @@ class DeskMetrics:
 
     def __init__(self) -> None:
         # The library checks the labels' values each time; these are few and always the same.
-        self._answers: dict[tuple[str, str], Counter] = {}
+        self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
         self.registry = CollectorRegistry()
         self.answers = Counter(
@@ -47,6 +47,12 @@ class DeskMetrics:
             ["hash"],
             registry=self.registry,
         )
+        self.agent_mails = Counter(
+            "watchword_desk_agent_mails",
+            "Mails to people who may claim an agent: sent, failed or dropped.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.store_failures = Counter(
             "watchword_desk_store_failures", "Calls that the store failed.", registry=self.registry
         )
@@ -66,10 +72,14 @@ class DeskMetrics:
 
     def answered(self, endpoint: str, reason: str) -> None:
         """Count an answer; both are words of the desk's own, of which there are few."""
-        counter = self._answers.get((endpoint, reason))
-        if counter is None:
-            counter = self._answers[endpoint, reason] = self.answers.labels(endpoint, reason)
-        counter.inc()
+        self.count(self.answers, endpoint, reason)
+
+    def count(self, counter: Counter, *labels: str) -> None:
+        """Count one more with these labels; of their values there are few."""
+        child = self._children.get((counter, labels))
+        if child is None:
+            child = self._children[counter, labels] = counter.labels(*labels)
+        child.inc()
 
     def head(self, head: Head) -> None:
         """Note the newest entry of the audit log."""

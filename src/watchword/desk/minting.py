@@ -5,7 +5,7 @@ Which key signs is decided for each store: one that is new, or was restored from
 so that no key from before signs for it, and what those signed is refused everywhere.
 """
 
-import secrets
+import os
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,10 @@ from watchword.trust.desk_tokens import DeskClaims, desk_kid, desk_token_header,
 
 _ES256: Final = ec.ECDSA(hashes.SHA256())
 _COORDINATE_BYTES: Final = 32
+_CHANCE_BYTES: Final = 10
+_CHANCES_AT_ONCE: Final = 256
+# Drawn and not yet given to any token; `pop` gives each of them once, whichever threads ask.
+_CHANCES: Final[list[str]] = []
 
 
 class SigningKeyError(ValueError):
@@ -85,11 +89,17 @@ class SigningKey:
 
     def sign(self, claims: DeskClaims) -> str | None:
         """A compact JWS of these claims; None where it is longer than any gate reads (8 KiB)."""
-        signed = self._header + b"." + encode_base64url(encode_desk_claims(claims)).encode()
+        token = self._signed(self._header + b"." + encode_base64url(encode_desk_claims(claims)).encode())
+        return token if len(token) <= MAX_TOKEN_BYTES else None
+
+    def sign_bytes(self, header: bytes, payload: bytes) -> str:
+        """A compact JWS of another kind than a desk token, from the JSON of its header and its payload."""
+        return self._signed(f"{encode_base64url(header)}.{encode_base64url(payload)}".encode())
+
+    def _signed(self, signed: bytes) -> str:
         r, s = decode_dss_signature(self._private.sign(signed, _ES256))
         signature = r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES)
-        token = f"{signed.decode()}.{encode_base64url(signature)}"
-        return token if len(token) <= MAX_TOKEN_BYTES else None
+        return f"{signed.decode()}.{encode_base64url(signature)}"
 
 
 def new_token_id(now: float) -> str:
@@ -97,4 +107,12 @@ def new_token_id(now: float) -> str:
 
     The store's index grows at its end then, and stays as fast with a million tokens as with ten thousand.
     """
-    return f"{int(now * 1000) & (2**48 - 1):012x}{secrets.token_hex(10)}"
+    try:
+        chance = _CHANCES.pop()
+    except IndexError:
+        # Many at once: each call to the system lets the thread that writes in, and waits for it.
+        drawn = os.urandom(_CHANCE_BYTES * _CHANCES_AT_ONCE)
+        made = [drawn[at : at + _CHANCE_BYTES].hex() for at in range(0, len(drawn), _CHANCE_BYTES)]
+        chance = made.pop()
+        _CHANCES.extend(made)
+    return f"{int(now * 1000) & (2**48 - 1):012x}{chance}"

@@ -5,6 +5,7 @@ By address first, before anything is read; by subject only for what is proven, o
 someone else's rate. Callers that rest are forgotten first.
 """
 
+import functools
 import ipaddress
 import math
 from collections import OrderedDict
@@ -45,6 +46,7 @@ class Buckets:
         return 0 if may_pass else max(1, math.ceil((1.0 - level) / self._rate))
 
 
+@functools.lru_cache(maxsize=4096)
 def address_key(address: str) -> str:
     """Whose bucket an address is counted in: of IPv6, the network of 64 bits, which one caller has whole."""
     try:

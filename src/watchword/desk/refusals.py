@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.reasons import DeskReason
 from watchword.identity import Reason, Refusal
 
@@ -43,7 +44,7 @@ class DeskRefusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refuse(
-    reason: DeskReason,
+    reason: DeskReason | AgentReason,
     detail: str = "",
     *,
     error: str = "",
@@ -93,12 +94,20 @@ def refuse_subject_token(refusal: Refusal, subject: str = "") -> DeskRefusal:
     )
 
 
-def body_of(refusal: DeskRefusal, request_id: str) -> bytes:
-    """The JSON of a refusal: the RFC's members, and `reason`, `remedy` and `request_id`."""
+def body_of(refusal: DeskRefusal, request_id: str, *, with_message: bool = False) -> bytes:
+    """The JSON of a refusal: the RFC's members, and `reason`, `remedy` and `request_id`.
+
+    Args:
+        refusal: why not.
+        request_id: names the request in the audit log.
+        with_message: say the description as `message` as well, as `auth.md` has it.
+    """
+    said = description(refusal.detail)
     return msgspec.json.encode(
         {
             "error": refusal.error,
-            "error_description": description(refusal.detail),
+            "error_description": said,
+            **({"message": said} if with_message else {}),
             "reason": refusal.code,
             "remedy": refusal.remedy,
             "request_id": request_id,

@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 from starlette.types import Send
 
-from watchword.desk.refusals import DeskRefusal, body_of
+from watchword.desk.refusals import DeskRefusal, body_of, description
 
-_JSON: Final = (b"content-type", b"application/json;charset=UTF-8")
+JSON_TYPE: Final = b"application/json;charset=UTF-8"
 _NO_STORE: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _PUBLIC: Final = ((b"cache-control", b"public, max-age=300"),)
 _NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
@@ -26,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True):
         reason: for metrics: the stable code of a refusal, or `ok`.
         is_public: a document that anyone may cache.
         headers: further ones.
+        media_type: the Content-Type of the body.
     """
 
     status: int
@@ -33,6 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str = "ok"
     is_public: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    media_type: bytes = JSON_TYPE
 
     def __repr__(self) -> str:
         return f"Answer(status={self.status}, reason={self.reason!r})"
@@ -43,17 +45,31 @@ def json_answer(document: dict[str, Any], *, is_public: bool = False) -> Answer:
     return Answer(200, _encode(document), is_public=is_public)
 
 
-def refusal_answer(refusal: DeskRefusal, request_id: str, allow: bytes = b"") -> Answer:
-    """The answer for a refusal; `allow` is the Allow header of a 405."""
+def refusal_answer(
+    refusal: DeskRefusal, request_id: str, allow: bytes = b"", *, is_agents: bool = False
+) -> Answer:
+    """The answer for a refusal.
+
+    Args:
+        refusal: why not.
+        request_id: names the request in the audit log.
+        allow: the Allow header of a 405.
+        is_agents: say it as `auth.md` does.
+    """
     headers: Headers = []
-    if refusal.status == 401:
+    if refusal.status == 401 and is_agents:
+        said = description(refusal.detail).replace("\\", "?")
+        challenge = f'AgentAuth error="{refusal.error}", error_description="{said}"'
+        headers.append((b"www-authenticate", challenge.encode()))
+    elif refusal.status == 401:
         # RFC 6749, section 5.2: a client that tried by the Authorization header is told by which scheme.
         headers.append((b"www-authenticate", b'Basic realm="watchword-desk"'))
     if refusal.retry_after:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if allow:
         headers.append((b"allow", allow))
-    return Answer(refusal.status, body_of(refusal, request_id), refusal.code, headers=tuple(headers))
+    body = body_of(refusal, request_id, with_message=is_agents)
+    return Answer(refusal.status, body, refusal.code, headers=tuple(headers))
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str, *, head_only: bool = False) -> None:
@@ -66,6 +82,6 @@ async def send_answer(send: Send, answer: Answer, request_id: str, *, head_only:
         *answer.headers,
     ]
     if answer.body:
-        headers.append(_JSON)
+        headers.append((b"content-type", answer.media_type))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head_only else answer.body})

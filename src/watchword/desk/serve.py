@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 import sys
@@ -29,6 +30,7 @@ from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
 from watchword.process.server import bounded_server
 from watchword.process.tls import given_certificate
+from watchword.process.whole_exchange import WholeProtocol
 
 KEEP_ALIVE_SECONDS: Final = 75
 SWITCH_SECONDS: Final = 0.0005
@@ -63,6 +65,8 @@ class DeskSettings:
         addresses_burst: requests of one address at once.
         subjects_per_second: requests of one proven caller in the long run; 0: no limit.
         subjects_burst: requests of one proven caller at once.
+        registrations_per_hour: agents that one address may register; 0: no limit.
+        registrations_per_minute: agents that all addresses together may register; 0: no limit.
         log_level: DEBUG, INFO, WARNING or ERROR.
         shutdown_grace_seconds: how long requests in flight may take once the desk was told to stop.
         poll_seconds: how often files are looked at for changes.
@@ -80,6 +84,8 @@ class DeskSettings:
     addresses_burst: int = 400
     subjects_per_second: float = 50.0
     subjects_burst: int = 100
+    registrations_per_hour: float = 5.0
+    registrations_per_minute: float = 60.0
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 10
     poll_seconds: float = 0.5
@@ -94,6 +100,8 @@ def run(settings: DeskSettings, source: DeskSource, publisher: Publisher) -> int
     set_up_logging(settings.log_level)
     # The thread that writes and the loop that answers take turns: one turn is not to be felt.
     sys.setswitchinterval(SWITCH_SECONDS)
+    # What was imported stays for good: no collection has to go over it again.
+    gc.freeze()
     try:
         # Not uvloop: see the import contract "descriptors are closed once" in pyproject.toml.
         asyncio.run(_main(settings, source, publisher))
@@ -148,6 +156,8 @@ async def running(
         subjects_per_second=settings.subjects_per_second,
         subjects_burst=settings.subjects_burst,
         admins=source,
+        registrations_per_hour=settings.registrations_per_hour,
+        registrations_per_minute=settings.registrations_per_minute,
     )
     readiness = DeskReadiness(desk)
     on_readiness(readiness)
@@ -201,6 +211,7 @@ async def running(
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        await desk.mailer.finish()
         await desk.finish_notes()
         with contextlib.suppress(DeskStoreError):
             await desk.write_strangers()
@@ -239,6 +250,7 @@ def _server(
     return bounded_server(
         app,
         bounds,
+        protocol=WholeProtocol,
         context=context,
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         grace_seconds=settings.shutdown_grace_seconds,

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from watchword.desk.agents.policy import AgentPolicy
 from watchword.desk.clients import Clients
 from watchword.desk.minting import SigningKey
-from watchword.identity import Key, Policy
+from watchword.identity import Grant, Key, Policy
 from watchword.trust import Ruleset
 from watchword.trust.api.v1alpha1 import DeskClient
 
@@ -30,6 +31,7 @@ class Target(msgspec.Struct, frozen=True):
         subjects: the same policy for tokens that are to be exchanged: with the desk's audiences.
         purposes: by `namespace/name` of a TrustedWorkload: what it may name as a purpose.
         resource_servers: names of the DeskClients that the service names.
+        agents: what agents may do there at most; None: nothing.
     """
 
     service: str
@@ -38,6 +40,7 @@ class Target(msgspec.Struct, frozen=True):
     subjects: Policy
     purposes: Mapping[str, frozenset[str]] = {}
     resource_servers: frozenset[str] = frozenset()
+    agents: Grant | None = None
 
 
 class DeskState(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
         assertions: the same for client assertions, with the issuer URL as the only audience.
         clients: the desk's clients.
         client_objects: their DeskClients, by name in order, those that cannot be used included.
+        agents: what agents may do here; None: nothing about agents is served.
         problems: what is wrong with parts that were left out, for /readyz and the log.
         changes_at: seconds since the epoch; from then on another key may sign. Infinity: none is to come.
     """
@@ -76,6 +80,7 @@ class DeskState(msgspec.Struct, frozen=True, kw_only=True):
     assertions: Policy
     clients: Clients
     client_objects: tuple[DeskClient, ...] = ()
+    agents: AgentPolicy | None = None
     problems: tuple[str, ...] = ()
     changes_at: float = math.inf
 

@@ -6,10 +6,11 @@ answers two stories. The desk knows only this protocol; one suite of contract te
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from watchword.desk.agents.records import AgentStep
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head
 
 # Ids are in hexadecimal, and begin with their time: this sorts after all of them.
@@ -80,7 +81,7 @@ class Note(msgspec.Struct, frozen=True):
     event: AuditEvent
 
 
-Operation = Issue | Revoke | UseAssertion | Note
+Operation = Issue | Revoke | UseAssertion | Note | AgentStep
 
 
 class KnownToken(msgspec.Struct, frozen=True):
@@ -142,6 +143,10 @@ class DeskStore(Protocol):
         """What is known of a token; None: it was never issued, or ended long ago. Raises DeskStoreError."""
         ...
 
+    def look(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Rows that one of the looks of `agents.storage` finds. Raises DeskStoreError."""
+        ...
+
     def revoked(self, now: int) -> list[RevokedToken]:
         """The revoked tokens that a gate may still take, in the order of their revocation.
 
@@ -185,6 +190,11 @@ class DeskStore(Protocol):
     def close(self) -> None:
         """Give up the connection. May be called twice."""
         ...
+
+
+def event_of(operation: Operation) -> AuditEvent | None:
+    """The audit entry of an operation that had an effect; None: it has none."""
+    return None if isinstance(operation, UseAssertion) else operation.event
 
 
 def row_of(operation: Issue | Revoke) -> tuple[object, ...]:

@@ -50,8 +50,8 @@ class Writer:
             # Once all that can be read by now was read: those share the transaction.
             self._is_flushing = True
             self._loop.call_soon(self._flush)
-        # A caller that goes away does not take back what is being written.
-        return await asyncio.shield(done)
+        # A caller that goes away takes back nothing that is being written, and hears nothing of it.
+        return await done
 
     async def close(self) -> None:
         """Write what waits, and end the thread."""

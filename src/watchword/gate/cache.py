@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.gate.responses import grant_lines, permit_lines
 from watchword.identity import Grant, Identity, Reason, Refusal
+from watchword.trust import RouteMatch
 
 # Some 14,000 tokens: who has 10,000 callers, of whom some renewed their token, finds each of them again.
 POSITIVE_BYTES: Final = 12 * 1024 * 1024
@@ -25,6 +26,7 @@ PROVEN_BYTES: Final = 240
 # What a desk token's claims take in memory, for each byte of them: many short names in tuples.
 DESK_FACTOR: Final = 12
 GRANT_LINES_BYTES: Final = 2 * 1024 * 1024
+PERMIT_BYTES: Final = 512 * 1024
 
 # Refused before anything costly was done (finding it again is as cheap as remembering it), or only for now.
 _NOT_REMEMBERED: Final = frozenset(
@@ -115,6 +117,35 @@ class GrantLines:
             self.lines[key] = lines
             self.used_bytes += len(lines)
         return lines
+
+
+class Permits:
+    """The lines of a yes, by what a workload holds and what its request is about; bounded in bytes.
+
+    `authorize` finds the same grant for the same two values, so what it found for the ones stands for the
+    next request of any token of the workload. It belongs to one ruleset.
+
+    Attributes:
+        known: by the `id` of both, with both next to their lines: while an entry is here, nothing else can
+            have their ids.
+        used_bytes: what they come to.
+    """
+
+    def __init__(self, limit_bytes: int = PERMIT_BYTES) -> None:
+        """Hold at most about `limit_bytes`."""
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self.known: dict[tuple[int, int], tuple[tuple[Grant, ...], RouteMatch, bytes]] = {}
+
+    def remember(self, grants: tuple[Grant, ...], match: RouteMatch, lines: bytes) -> None:
+        """Keep the lines of a yes to who holds these grants and asks for what a route matched."""
+        weight = ENTRY_BYTES + len(lines)
+        if self.used_bytes + weight > self.limit_bytes:
+            self.known.clear()
+            self.used_bytes = 0
+        if weight <= self.limit_bytes:
+            self.known[id(grants), id(match)] = grants, match, lines
+            self.used_bytes += weight
 
 
 class RememberedRefusal(msgspec.Struct, frozen=True, gc=False):

@@ -7,13 +7,14 @@ brings a revoked token back: neither a deleted ConfigMap, nor a shorter list, no
 
 import asyncio
 import contextlib
+import time
 from typing import Final
 
 from watchword.gate.config_map_watch import ConfigMap, config_map_watch
 from watchword.gate.engine import Engine
 from watchword.gate.logs import LOGGER
 from watchword.gate.settings import FollowedConfigMap
-from watchword.kube.watch import Removed, Synced, Troubled, Upserted
+from watchword.kube.watch import Removed, Synced, Troubled, Upserted, Watch
 from watchword.trust import Ruleset
 from watchword.trust.desk_objects import revocations_name
 from watchword.trust.desk_revocations import (
@@ -36,6 +37,20 @@ class RevocationWatch:
         self._followed, self._engine = followed, engine
         engine.revoked = RevokedSet(is_known=False)
         self._service, self._desk, self._has_changed = "", "", asyncio.Event()
+        # When something was heard last, or it began to be followed; and what follows it now.
+        self._heard_at = 0.0
+        self._watch: Watch[ConfigMap] | None = None
+
+    def age_seconds(self) -> float | None:
+        """Seconds since the last word of the API server on the list, or since it is followed without one.
+
+        None: no desk is followed.
+        """
+        if not self._service:
+            return None
+        if self._watch is not None:
+            self._heard_at = max(self._heard_at, self._watch.received_at or 0.0)
+        return time.monotonic() - self._heard_at
 
     def adopted(self, ruleset: Ruleset) -> None:
         """Take it that this ruleset is in use: it says whether there is a desk, which, and for which service.
@@ -46,6 +61,7 @@ class RevocationWatch:
         followed = ("", "") if desk is None else (ruleset.service, desk.name)
         if followed != (self._service, self._desk):
             self._service, self._desk = followed
+            self._heard_at, self._watch = time.monotonic(), None
             self._engine.revoked.is_known = False
             self._has_changed.set()
 
@@ -78,7 +94,7 @@ class RevocationWatch:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _follow(self, service: str, name: str, place: str) -> None:
-        watch = config_map_watch(self._followed, name)
+        watch = self._watch = config_map_watch(self._followed, name)
         async with contextlib.aclosing(watch.events()) as events:
             async for event in events:
                 if isinstance(event, Upserted):

@@ -117,7 +117,9 @@ class FastPathProtocol(TargetProtocol):
         # What is known of reads was found in Authorization.
         if rests and self._engine.reads_authorization and self._is_open():
             if data == self._kept_read:
-                self._answer(*self._kept)
+                request, is_head = self._kept
+                decided = self._engine.decide(request) if isinstance(request, AuthzRequest) else request
+                self._say(decided, is_head)
                 return
             recognized = self._templates.recognize(data)
             if recognized is not None and self._decide_token(data, *recognized):

@@ -93,6 +93,12 @@ class GateMetrics:
             ["kind"],
             registry=self.registry,
         )
+        self.revocations_watch_age = Gauge(
+            "watchword_revocations_watch_age_seconds",
+            "Seconds since the last word on which desk tokens were revoked; NaN: no desk is followed.",
+            registry=self.registry,
+        )
+        self.revocations_watch_age.set(math.nan)
         self.report_only_seconds_left = Gauge(
             "watchword_report_only_seconds_left",
             "Seconds for which requests that would be refused still pass to the app; 0: they are refused.",
@@ -141,6 +147,10 @@ class GateMetrics:
         """Say from now on how the watch of the bundle's ConfigMap is."""
         self.bundle_watch_connected.set_function(lambda: float(is_connected()))
         self.bundle_watch_age.set_function(lambda: math.nan if (found := age()) is None else found)
+
+    def follow_revocations(self, age: Callable[[], float | None]) -> None:
+        """Say from now on for how long nothing was heard of the list of revocations."""
+        self.revocations_watch_age.set_function(lambda: math.nan if (found := age()) is None else found)
 
     def follow_absence(self, seconds: Callable[[], float]) -> None:
         """Say from now on for how long the bundle has been gone."""

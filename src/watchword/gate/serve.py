@@ -113,7 +113,7 @@ async def _main(
 
     counting: set[asyncio.Task[None]] = set()
 
-    revocations = _revocations(settings, engine)
+    revocations = _revocations(settings, engine, metrics)
 
     async def on_adopt(ruleset: Ruleset) -> None:
         if revocations is not None:
@@ -296,12 +296,14 @@ def _live(settings: GateSettings, metrics: GateMetrics) -> "BundleWatch | None":
     return BundleWatch(settings.followed, metrics)
 
 
-def _revocations(settings: GateSettings, engine: Engine) -> "RevocationWatch | None":
+def _revocations(settings: GateSettings, engine: Engine, metrics: GateMetrics) -> "RevocationWatch | None":
     if settings.followed is None:
         return None
     from watchword.gate.desk_revocation_watch import RevocationWatch
 
-    return RevocationWatch(settings.followed, engine)
+    watch = RevocationWatch(settings.followed, engine)
+    metrics.follow_revocations(watch.age_seconds)
+    return watch
 
 
 def _certificate(settings: GateSettings) -> "ReloadingCertificate | None":

@@ -12,6 +12,7 @@ from watchword.identity import remedies
 from watchword.identity.attempt import Attempt
 from watchword.identity.claims import read_claims
 from watchword.identity.desk_checks import (
+    agent_trust,
     desk_agreement,
     desk_audience,
     desk_claims,
@@ -20,6 +21,7 @@ from watchword.identity.desk_checks import (
     desk_origin_key,
     desk_purpose,
     desk_subject,
+    is_of_agent,
     key_of_desk,
     not_a_desk_key,
 )
@@ -217,12 +219,21 @@ def _revocation(attempt: Attempt, policy: Policy) -> Refusal | None:
     return None
 
 
+def _binding_of_origin(attempt: Attempt, policy: Policy) -> Refusal | None:
+    """The workload's own token is bound to its pod; an agent has none."""
+    return None if is_of_agent(attempt, policy) else _binding(attempt, policy)
+
+
 def _revocation_of_origin(attempt: Attempt, policy: Policy) -> Refusal | None:
     """Whatever takes back the workload's own token, or the key that signed it, takes back the desk's."""
+    if is_of_agent(attempt, policy):
+        return None
     return desk_origin_key(attempt, policy) or _revocation(attempt, policy)
 
 
 def _trust_of_origin(attempt: Attempt, policy: Policy) -> Refusal | None:
+    if is_of_agent(attempt, policy):
+        return agent_trust(attempt, policy)
     return _trust(attempt, policy) or desk_purpose(attempt, policy)
 
 
@@ -293,7 +304,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check(
         12, "the Kubernetes claims agree", (Reason.INCONSISTENT_CLAIMS,), _kubernetes_claims, desk_agreement
     ),
-    Check(13, "the token is bound to a pod", (Reason.NOT_BOUND,), _binding, for_desk(_binding)),
+    Check(13, "the token is bound to a pod", (Reason.NOT_BOUND,), _binding, for_desk(_binding_of_origin)),
     Check(
         14,
         "nothing was revoked",

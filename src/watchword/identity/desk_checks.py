@@ -8,14 +8,15 @@ its origin: the ServiceAccount token that it was issued for. What ends that one 
 from watchword.identity.attempt import Attempt
 from watchword.identity.claims import KubernetesClaims, ObjectReference, VerifiedClaims, quoted
 from watchword.identity.desk_claims import (
+    AGENT_SUBJECT,
     DESK_TOKEN_TYPE,
     DeskClaims,
     DeskOrigin,
     read_desk_claims,
     workload_subject,
 )
-from watchword.identity.desk_remedies import EXCHANGE_AGAIN
-from watchword.identity.policy import Desk, Policy
+from watchword.identity.desk_remedies import EXCHANGE_AGAIN, REGISTER
+from watchword.identity.policy import Desk, Policy, Workload
 from watchword.identity.reasons import Reason, Refusal
 from watchword.identity.subject import parse_subject
 
@@ -95,9 +96,15 @@ def desk_issuer(attempt: Attempt, _: Policy) -> Refusal | None:
 def desk_audience(attempt: Attempt, policy: Policy) -> Refusal | None:
     """RFC 9068, section 4, and the kind before it: a token of another kind is never told to try again."""
     claims, desk = _proven(attempt, policy)
-    if claims.kind != "workload":
-        detail = f"The token is of the kind {claims.kind}; this service takes those of workloads."
-        return Refusal(Reason.WRONG_TOKEN_KIND, detail)
+    if claims.kind != "workload" and not _is_agents(claims, desk):
+        taken = "those of workloads" if desk.agents is None else "those of workloads and agents"
+        detail = f"The token is of the kind {claims.kind}; this service takes {taken}."
+        hint = (
+            f"The service's owner lets agents in by spec.agents of the ProtectedService {policy.service}."
+            if claims.kind == "agent"
+            else ""
+        )
+        return Refusal(Reason.WRONG_TOKEN_KIND, detail, hint)
     if claims.audience not in desk.audiences:
         wanted = " or ".join(f"`{audience}`" for audience in sorted(desk.audiences))
         detail = f"The desk token's audience is {quoted(claims.audience)}; this service is {wanted}."
@@ -107,7 +114,12 @@ def desk_audience(attempt: Attempt, policy: Policy) -> Refusal | None:
 
 def desk_subject(attempt: Attempt, policy: Policy) -> Refusal | None:
     """Whose token it was issued for; what follows is asked of that one."""
-    claims, _ = _proven(attempt, policy)
+    claims, desk = _proven(attempt, policy)
+    if _is_agents(claims, desk):
+        # What the token says itself is all that there is: no other token stands behind it.
+        if AGENT_SUBJECT.fullmatch(claims.subject) is None:
+            return Refusal(Reason.INCONSISTENT_CLAIMS, "sub is not the registration of an agent.", REGISTER)
+        return None
     origin = _origin(claims)
     subject = parse_subject(origin.subject)
     if subject is None:
@@ -128,7 +140,12 @@ def desk_subject(attempt: Attempt, policy: Policy) -> Refusal | None:
 
 def desk_agreement(attempt: Attempt, policy: Policy) -> Refusal | None:
     """`sub` and `client_id` say the same workload as the origin does."""
-    claims, _ = _proven(attempt, policy)
+    claims, desk = _proven(attempt, policy)
+    if _is_agents(claims, desk):
+        if claims.client_id != claims.subject:
+            detail = "client_id does not name the agent that sub names."
+            return Refusal(Reason.INCONSISTENT_CLAIMS, detail, REGISTER)
+        return None
     origin = _origin(claims)
     expected = workload_subject(origin.issuer, origin.subject)
     if claims.subject != expected or claims.client_id != expected:
@@ -140,6 +157,8 @@ def desk_agreement(attempt: Attempt, policy: Policy) -> Refusal | None:
 def desk_origin_key(attempt: Attempt, policy: Policy) -> Refusal | None:
     """The key that signed the origin is still its issuer's: a key that left takes all with it."""
     claims, desk = _proven(attempt, policy)
+    if _is_agents(claims, desk):
+        return None
     origin = _origin(claims)
     pinned = desk.origin_keys.get((origin.issuer, origin.key))
     if pinned is None:
@@ -152,6 +171,22 @@ def desk_origin_key(attempt: Attempt, policy: Policy) -> Refusal | None:
     if pinned.is_revoked:
         detail = f"The key that signed the token's origin was revoked by the issuer {pinned.issuer.name}."
         return Refusal(Reason.REVOKED, detail, "Get a token that the cluster signs with another key first.")
+    return None
+
+
+def is_of_agent(attempt: Attempt, policy: Policy) -> bool:
+    """Whether a desk token, whose kind was judged, speaks for an agent."""
+    claims, desk = _proven(attempt, policy)
+    return _is_agents(claims, desk)
+
+
+def agent_trust(attempt: Attempt, policy: Policy) -> Refusal | None:
+    """An agent is trusted with the service's ceiling, which the token's own grants are measured against."""
+    claims, desk = _proven(attempt, policy)
+    if desk.agents is None or claims.purpose is not None:
+        detail = "A token of an agent has no purpose, and this one names one."
+        return Refusal(Reason.WRONG_PURPOSE, detail, REGISTER)
+    attempt.workload = Workload(name=claims.subject, grants=(desk.agents,))
     return None
 
 
@@ -179,3 +214,7 @@ def _proven(attempt: Attempt, policy: Policy) -> tuple[DeskClaims, Desk]:
 def _origin(claims: DeskClaims) -> DeskOrigin:
     assert claims.origin is not None  # noqa: S101 - only a workload's token passes check 9, and it has one
     return claims.origin
+
+
+def _is_agents(claims: DeskClaims, desk: Desk) -> bool:
+    return claims.kind == "agent" and desk.agents is not None

@@ -6,6 +6,7 @@ restriction, and a claim that is there twice or says two things is refused. What
 `authorization_details` (RFC 9396) again, and must agree with it.
 """
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -22,6 +23,8 @@ DESK_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of a header paramete
 DESK_KID_PREFIX: Final = "wd-"
 GRANT_TYPE: Final = "watchword_grant"
 MAX_DETAILS: Final = 32
+# An agent's registration at a desk; no ServiceAccount and no TrustedWorkload can have such a name.
+AGENT_SUBJECT: Final = re.compile(r"agent:reg_[0-9a-f]{32}")
 _MAX_TIME: Final = float(2**53)
 
 DeskKind = Literal["workload", "client", "agent", "admin"]

@@ -14,6 +14,7 @@ from watchword.identity.policy import Policy
 from watchword.identity.reasons import Reason, Refusal
 
 EXCHANGE_AGAIN: Final = "Exchange the pod's own token at the desk again."
+REGISTER: Final = "Get a new token with the agent's own identity assertion, as /auth.md of the desk says."
 _AS_ISSUED: Final = "Send the access token as the desk issued it, or the pod's own projected token."
 _REMEDIES: Final = {
     Reason.UNSUPPORTED_ALGORITHM: _AS_ISSUED,

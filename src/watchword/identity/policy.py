@@ -98,6 +98,7 @@ class Desk(msgspec.Struct, frozen=True):
         audiences: the service's derived audiences; a desk token is for one of them.
         origin_keys: the pinned keys of all issuers by (issuer name, RFC 7638 thumbprint).
         purposes: what a workload's tokens may be for, by `namespace/name` of the TrustedWorkload.
+        agents: what tokens of agents may allow at most; None: none is accepted.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Desk(msgspec.Struct, frozen=True):
     audiences: frozenset[str]
     origin_keys: Mapping[tuple[str, str], PinnedKey]
     purposes: Mapping[str, frozenset[str]] = {}
+    agents: Grant | None = None
 
 
 # A `kid` is owned by no one. Each key more of one kid costs an unknown token one signature check.

@@ -61,6 +61,12 @@ class ClientResult(msgspec.Struct, frozen=True):
 DeskResults = dict[ObjectKey, DeskResult | ClientResult]
 
 
+def keys_unwritten(results: DeskResults) -> int:
+    """How many desks have a signing key that could not be written; from any thread."""
+    troubles = [each.trouble for each in list(results.values()) if isinstance(each, DeskResult)]
+    return sum(each is not None and each.verdict is Verdict.KEYS_NOT_WRITTEN for each in troubles)
+
+
 def desk_status(entry: Entry, result: DeskResult, now: float) -> DeskStatus:
     """The status of a TokenDesk.
 

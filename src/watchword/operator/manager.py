@@ -19,7 +19,7 @@ from watchword.operator.controllers.desk import DeskController
 from watchword.operator.controllers.issuer import IssuerController
 from watchword.operator.controllers.service import AudienceSettings, ServiceController
 from watchword.operator.desk_objects import DeskObjects
-from watchword.operator.desk_status import DeskResults
+from watchword.operator.desk_status import DeskResults, keys_unwritten
 from watchword.operator.event_recorder import EventRecorder
 from watchword.operator.informers import Informers
 from watchword.operator.key_sources import KeySources
@@ -387,6 +387,8 @@ class Manager:
         metrics.workloads.set_function(lambda: float(cache.count(WORKLOAD)))
         metrics.workloads_over_budget.set_function(lambda: float(cache.over_budget()))
         metrics.bundles_unpublished.set_function(lambda: float(unpublished(results)))
+        desks = self._desk_results
+        metrics.desk_keys_unwritten.set_function(lambda: float(keys_unwritten(desks)))
         metrics.withdrawals_unpublished.set_function(lambda: float(withdrawals_unpublished(results)))
         figures = KeyFigures(cache, self._keys)
         metrics.key_ages.source, metrics.keys_pending.source = figures.ages, figures.pending

@@ -73,6 +73,10 @@ class OperatorMetrics:
         self.bundles_unpublished = self._gauge(
             "bundles_unpublished", "Services whose bundle could not be published as the resources say."
         )
+        self.desk_keys_unwritten = self._gauge(
+            "desk_keys_unwritten",
+            "TokenDesks whose signing keys could not be written: none is made, retired or revoked.",
+        )
         self.withdrawals_unpublished = self._gauge(
             "withdrawals_unpublished",
             "Workloads that the resources do not trust and that a published bundle still lets in.",

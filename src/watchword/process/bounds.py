@@ -25,7 +25,7 @@ from watchword.process.memory import give_back_memory
 # What a connection costs before a byte of it was read: transport, protocol, parser, timers. Measured.
 CONNECTION_BYTES: Final = 11 * 1024
 # The same with TLS, where OpenSSL's state and a read buffer come on top.
-TLS_CONNECTION_BYTES: Final = 64 * 1024
+TLS_CONNECTION_BYTES: Final = 48 * 1024
 # How often stuck readers are looked for, in seconds.
 _SWEEP_SECONDS: Final = 1.0
 # How much is freed before memory is given back.
@@ -374,7 +374,7 @@ class Budget:
 
     def _give_back(self) -> None:
         """Return free memory to the system: what many held would stay with the process."""
-        self._giver = None
+        self._giver, self._freed_bytes = None, 0
         give_back_memory()
 
 

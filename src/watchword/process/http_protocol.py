@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from watchword.process.bounds import UNREAD_SECONDS, Bounds, Budget
 from watchword.process.http_exchange import BoundedCycle, BoundedFlow, Exchange
 from watchword.process.http_parser import BadRequestError, MessageTooLargeError, RequestParser, has_token
+from watchword.process.tls_reads import READ_BYTES
 
 # Where a request's scope has its target as it was sent: ASGI's `path` is decoded, and its `raw_path` has lost
 # the fragment and, of an absolute-form target, the host (CVE-2026-48710 is what rebuilding it leads to).
@@ -32,6 +33,8 @@ LINGER_SECONDS: Final = 5.0
 MAX_DISCARDED_BYTES: Final = 8 * 1024 * 1024
 # How much TLS reads at a time within what a connection is counted with from the start.
 _TLS_READ_BYTES: Final = 16 * 1024
+# What waits below TLS, in the loop's own queue, where anything waits in TLS.
+_TLS_QUEUE_BYTES: Final = 64 * 1024
 _NO_HTTP: Final = "Invalid HTTP request received."
 _WEBSOCKET: Final = b"websocket"
 
@@ -43,8 +46,8 @@ class BoundedProtocol(HttpToolsProtocol):
     # uvicorn declares a cycle of its own class where it means that or None.
     cycle: Exchange | None  # type: ignore[assignment]
     counted_bytes, is_counted_as_head = 0, False
-    # What TLS holds for good of the largest read, in its own buffer and in OpenSSL's.
-    _is_tls, _largest_read, _tls_bytes = False, 0, 0
+    # What TLS holds for good of the largest read, next to what a connection is counted with.
+    _is_tls, _tls_bytes = False, 0
     # Nothing is read any more, or it is read and thrown away until the caller has seen why.
     _is_over = False
     # Between two messages, the last one answered without a cycle. Only a protocol that does so can know.
@@ -86,7 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow, bounds = BoundedFlow(transport), self.bounds
         self._is_tls = transport.get_extra_info("sslcontext") is not None
-        self._largest_read = _TLS_READ_BYTES
+        if self._is_tls:
+            # How much is read while nothing more is taken.
+            transport.set_read_buffer_limits(READ_BYTES)  # type: ignore[attr-defined]  # TLS transports have it
         self.parser = RequestParser(
             self,
             max_head_bytes=bounds.head_bytes,
@@ -201,7 +206,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def held_bytes(self) -> int:
         """How many bytes wait here, read or to be written."""
         body = 0 if self.cycle is None else self.cycle.held_bytes()
-        return len(self.parser.held) + body + self._tls_bytes + self.transport.get_write_buffer_size()
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and self._is_tls:
+            unsent += _TLS_QUEUE_BYTES
+        return len(self.parser.held) + body + self._tls_bytes + unsent
 
     def is_stuck(self, now: float) -> bool:
         """Whether the caller has taken nothing for too long of what waits to be taken."""
@@ -271,9 +279,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _read(self, data: bytes | None = None) -> None:
         """Take what arrived; without it, go on with what waits."""
-        if self._is_tls and data is not None and len(data) > self._largest_read:
-            self._largest_read = len(data)
-            self._tls_bytes = 2 * (self._largest_read - _TLS_READ_BYTES)
+        if self._is_tls and data is not None:
+            self._tls_bytes = max(self._tls_bytes, len(data) - _TLS_READ_BYTES)
         try:
             if data is None:
                 self.parser.resume()
@@ -497,6 +504,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        # It is the first to make room from now on.
+        self.budget.update(self)
 
     def _refusal(self, status: int, detail: str) -> bytes:
         lines = [STATUS_LINE[status]]

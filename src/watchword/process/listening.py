@@ -73,7 +73,11 @@ def listen_on(flag: str, address: str) -> socket.socket:
         if host == "::" and not is_dual and not _has_ipv6():
             host = "0.0.0.0"  # noqa: S104 - as asked for: every address that there is
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=is_dual)
+        listener = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=is_dual)
+        # What is accepted has it too. asyncio asks for it only where a socket says its protocol, and these do
+        # not: an answer in two writes would wait 40 ms for the other side's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except ValueError as error:
         raise CannotStartError(f"{flag}: {error}") from None
     except OSError as error:

@@ -9,16 +9,14 @@ memory. So each handshake is a task, which the server's budget knows from the mo
 import asyncio
 import socket
 import ssl
-from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from functools import partial
 
 from uvicorn.server import ServerState
 
 from watchword.process.bounds import Budget
+from watchword.process.tls_reads import TlsReads, tls_protocol_of
 
-# asyncio gives each TLS connection a zeroed buffer of 256 KiB. No TLS record has more than 16 KiB.
-SSLProtocol.max_size = 16 * 1024
 # More than a slow link needs; a caller who is silent for longer asks for nothing.
 HANDSHAKE_SECONDS = 10.0
 
@@ -69,10 +67,23 @@ class TlsHandshake:
 
     async def _shake_hands(self, link: socket.socket) -> None:
         self._has_begun = True
+        loop = asyncio.get_running_loop()
+        is_done = loop.create_future()
+        tls = tls_protocol_of(loop)(
+            loop,
+            self._take_over(),
+            self._context,
+            is_done,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        )
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                self._take_over, link, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
-            )
+            transport, _ = await loop.connect_accepted_socket(lambda: TlsReads(tls), link)
+            try:
+                await is_done
+            except BaseException:
+                transport.abort()
+                raise
         except OSError:
             # No TLS, no certificate that we know, reset, or too late: the loop has closed it.
             pass

@@ -94,6 +94,14 @@ class BundleIssuer(_Part, frozen=True):
     yielding: tuple[str, ...] = ()
 
 
+class BundleGrant(_Part, frozen=True):
+    """A grant."""
+
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)]
+    accounts: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+
+
 class BundleDesk(_Part, frozen=True, omit_defaults=True):
     """The TokenDesk whose tokens the service accepts.
 
@@ -107,6 +115,7 @@ class BundleDesk(_Part, frozen=True, omit_defaults=True):
         purposes: what a workload may name as the purpose of a token, by the TrustedWorkload's name. For the
             desk, and for gates: a purpose that was taken away ends its tokens.
         resource_servers: the DeskClients that may ask about tokens for the service. For the desk alone.
+        agents: what agents that registered at the desk may do at most; absent: none passes.
     """
 
     namespace: str
@@ -117,14 +126,7 @@ class BundleDesk(_Part, frozen=True, omit_defaults=True):
     revoked_keys: tuple[dict[str, Any], ...] = ()
     purposes: dict[str, tuple[str, ...]] = {}
     resource_servers: tuple[str, ...] = ()
-
-
-class BundleGrant(_Part, frozen=True):
-    """A grant."""
-
-    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)]
-    accounts: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
+    agents: BundleGrant | None = None
 
 
 class BundleWorkload(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.identity import Grant, Identity, VerifiedClaims
 from watchword.identity.desk_claims import (
+    AGENT_SUBJECT,
     DESK_KID_PREFIX,
     DESK_TOKEN_TYPE,
     GRANT_TYPE,
@@ -44,6 +45,7 @@ __all__ = [
     "DeskMember",
     "DeskOrigin",
     "admin_claims",
+    "agent_claims",
     "desk_kid",
     "desk_token_header",
     "encode_desk_claims",
@@ -111,15 +113,10 @@ def workload_claims(
     Raises:
         ValueError: the origin is no ServiceAccount's, or a grant has no scope, or there are too many.
     """
-    details = tuple(
-        DeskGrant(GRANT_TYPE, tuple(each.scopes), tuple(each.accounts), tuple(each.projects))
-        for each in grants
-    )
     subject = workload_subject(origin.issuer, origin.subject)
     if not subject:
         raise ValueError("the origin's subject is not a ServiceAccount's")
-    if len(details) > MAX_DETAILS or not all(each.actions for each in details):
-        raise ValueError(f"a token has at most {MAX_DETAILS} grants, and each has a scope")
+    details = _details(grants)
     return DeskClaims(
         issuer=issuer,
         subject=subject,
@@ -161,3 +158,54 @@ def admin_claims(
         details=(),
         watchword=DeskMember("admin"),
     )
+
+
+def agent_claims(
+    *,
+    issuer: str,
+    audience: str,
+    subject: str,
+    grants: Iterable[Grant],
+    token_id: str,
+    issued_at: int,
+    expires_at: int,
+) -> DeskClaims:
+    """The claims of an agent's desk token: no other token stands behind it, so it has no origin.
+
+    Args:
+        issuer: the desk's issuer URL.
+        audience: the service's derived audience.
+        subject: `agent:<registration>`.
+        grants: what the token allows; the service's ceiling must allow it as well.
+        token_id: its `jti`, unique over all of the desk's tokens.
+        issued_at: in whole seconds since the epoch.
+        expires_at: in whole seconds since the epoch.
+
+    Raises:
+        ValueError: the subject is no agent's, or a grant has no scope, or there are too many.
+    """
+    if AGENT_SUBJECT.fullmatch(subject) is None:
+        raise ValueError("the subject is not an agent's")
+    details = _details(grants)
+    return DeskClaims(
+        issuer=issuer,
+        subject=subject,
+        audience=audience,
+        client_id=subject,
+        scope=scope_of(details),
+        token_id=token_id,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        details=details,
+        watchword=DeskMember("agent"),
+    )
+
+
+def _details(grants: Iterable[Grant]) -> tuple[DeskGrant, ...]:
+    details = tuple(
+        DeskGrant(GRANT_TYPE, tuple(each.scopes), tuple(each.accounts), tuple(each.projects))
+        for each in grants
+    )
+    if len(details) > MAX_DETAILS or not all(each.actions for each in details):
+        raise ValueError(f"a token has at most {MAX_DETAILS} grants, and each has a scope")
+    return details

@@ -13,7 +13,7 @@ import msgspec
 
 from watchword.trust.api.v1alpha1 import ProtectedService, TokenDesk, TrustedWorkload
 from watchword.trust.audience import AudienceRules, folded_audience
-from watchword.trust.bundle import BundleDesk
+from watchword.trust.bundle import BundleDesk, BundleGrant
 from watchword.trust.conflicts import losers, problem_of
 from watchword.trust.label_selectors import selects_namespace
 from watchword.trust.problems import Problem, ProblemReason
@@ -161,7 +161,7 @@ def bundle_desk(
         workloads: those that it trusts.
         audience: the service's derived audience.
     """
-    metadata = desk.resource.metadata
+    metadata, ceiling = desk.resource.metadata, service.spec.agents
     return BundleDesk(
         namespace=metadata.namespace,
         name=metadata.name,
@@ -173,6 +173,9 @@ def bundle_desk(
             each.metadata.name: tuple(sorted(each.spec.purposes)) for each in workloads if each.spec.purposes
         },
         resource_servers=tuple(sorted(service.spec.resource_servers)),
+        agents=None
+        if ceiling is None
+        else BundleGrant(scopes=tuple(sorted(ceiling.scopes)), accounts=tuple(sorted(ceiling.accounts))),
     )
 
 

@@ -199,6 +199,9 @@ def _desk(bundle: Bundle, written: BundleDesk, keys: Mapping[str, tuple[PinnedKe
             f"{bundle.service.namespace}/{workload}": frozenset(purposes)
             for workload, purposes in written.purposes.items()
         },
+        agents=None
+        if written.agents is None
+        else Grant(written.agents.scopes, written.agents.accounts, written.agents.projects),
     )
 
 
@@ -229,6 +232,11 @@ def _refuse_unfit_names(bundle: Bundle) -> None:
             detail = "not the name of an object, or that of another issuer of the bundle"
             raise BundleError(f"issuers[{place}].name", detail, _REMEDY)
         names.add(issuer.name)
+    ceiling = None if bundle.desk is msgspec.UNSET else bundle.desk.agents
+    if ceiling is not None and (
+        ceiling.projects or any(map(has_control_character, ceiling.scopes + ceiling.accounts))
+    ):
+        raise BundleError("desk.agents", "it names projects, or holds a control character", _REMEDY)
     for place, row in enumerate(bundle.grants):
         texts = (text for grant in row for text in grant.scopes + grant.accounts + grant.projects)
         if any(map(has_control_character, texts)):

@@ -38,6 +38,7 @@ from testing.running_desk import (
 )
 from testing.tokens import Signer, b64, claims_of, compact, signer
 from watchword.desk.minting import SigningKey
+from watchword.desk.store import KnownToken
 from watchword.trust.desk_tokens import read_desk_claims
 
 INACTIVE = {"active": False}
@@ -548,3 +549,32 @@ def test_nothing_secret_is_in_the_repr_of_what_the_desk_holds() -> None:
         secret = msgspec.json.encode(state.signing.jwk).decode()
         assert '"d"' not in secret
         assert SERVICE in repr(state.targets)
+
+
+def test_an_inactive_token_costs_the_desk_the_same_look_as_an_active_one(
+    desk: RunningDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long an answer takes must not say why a token is inactive. Counted: time is not asserted."""
+    looked: list[str] = []
+    store = desk.desk._store
+    find = store.find
+
+    def counting(token_id: str) -> KnownToken | None:
+        looked.append(token_id)
+        return find(token_id)
+
+    active, revoked = desk.minted(), desk.minted()
+    desk.revoke(revoked)
+    monkeypatch.setattr(store, "find", counting)
+    tokens = {
+        "active": active,
+        "revoked": revoked,
+        "of another signature": active[:-4] + "AAAA",
+        "a cluster's": subject_token(),
+        "nothing": "x",
+        "long": "x" * 8000,
+    }
+    for name, token in tokens.items():
+        looked.clear()
+        assert desk.introspect(token).json()["active"] is (name == "active")
+        assert len(looked) == 1, name

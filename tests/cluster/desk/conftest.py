@@ -25,6 +25,8 @@ from watchword.trust.crd.definitions import KINDS
 
 DESKS = "watchword-desk"
 ACCOUNT = "watchword-operator"
+# Of what the chart installs.
+LABELS = {"app.kubernetes.io/component": "desk"}
 TENANTS = {"tenant-a": "alice", "tenant-b": "bob"}
 # Of the desks' namespace: who may edit clients, and who may make admins of them as well.
 CLERK, GRANTER = "carol", "grace"
@@ -106,7 +108,7 @@ def desk_rights() -> list[Object]:
         ("ClusterRole", f"{ACCOUNT}-desk", "operator-desk-cluster.yaml"),
         ("Role", ACCOUNT, "operator-desk.yaml"),
     ):
-        metadata: Object = {"name": name} | ({"namespace": DESKS} if kind == "Role" else {})
+        metadata: Object = {"name": name, "labels": LABELS} | ({"namespace": DESKS} if kind == "Role" else {})
         rules = yaml.safe_load((_RULES / file).read_text())
         reference = {"apiGroup": _RBAC, "kind": kind, "name": name}
         made += [

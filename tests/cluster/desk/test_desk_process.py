@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from testing import manifests
+from testing.controlplane import ApiError
 from testing.controlplane.cluster import ADMINISTRATOR
 from testing.logs import log_lines
 from testing.manifests import API
@@ -27,8 +30,10 @@ from testing.running_desk import (
     subject_token,
 )
 from testing.tokens import Signer, claims_of
-from tests.cluster.desk.conftest import DESKS, World
+from tests.cluster.desk.conftest import DESKS, LABELS, World
 from tests.cluster.desk.test_desks import SERVICE, client, desk, published, revocations, service
+from tests.cluster.keys.contexts import write_contexts
+from watchword.cli.main import watchword
 from watchword.identity import Identity, verify
 from watchword.trust import load
 from watchword.trust.admin_policy import ADMINS_POLICY, guard_identity
@@ -108,15 +113,50 @@ class Process:
         answer = httpx.get(f"{self.admin_url}/admin/v1{path}", headers=headers, trust_env=False)
         return answer.status_code, answer.json().get("reason", "")
 
-    def exchange(self) -> httpx.Response:
-        target = {"audience": f"tenant-a/{SERVICE}", "scope": "account:usage:read", "project": None}
-        return self.post("/oauth2/token", **exchange_form(account_token("atlas"), **target))
+    def exchange(self, caller: str = "atlas", namespace: str = "tenant-a") -> httpx.Response:
+        target = {"audience": f"{namespace}/{SERVICE}", "scope": "account:usage:read", "project": None}
+        return self.post("/oauth2/token", **exchange_form(account_token(caller), **target))
+
+    def introspect(self, token: str, name: str) -> dict[str, Any]:
+        said = self.post(
+            "/oauth2/introspect",
+            token=token,
+            client_assertion=account_token(name),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
+        assert said.status_code == 200, said.text
+        found: dict[str, Any] = said.json()
+        return found
+
+    def revoke(self, token: str, caller: str) -> httpx.Response:
+        """Revoke a token as a workload that says who it is."""
+        return self.post(
+            "/oauth2/revoke",
+            token=token,
+            client_assertion=account_token(caller),
+            client_assertion_type=CLIENT_ASSERTION,
+        )
 
 
-def account_token(name: str) -> str:
-    """The projected token of a ServiceAccount in the namespace `callers`, for the desk."""
+def trusted(name: str, namespace: str) -> dict[str, Any]:
+    """A TrustedWorkload for the ServiceAccount of that name."""
+    return {
+        "apiVersion": API,
+        "kind": "TrustedWorkload",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "serviceRef": {"name": SERVICE},
+            "issuerRef": {"name": "mine"},
+            "serviceAccount": {"namespace": "callers", "name": name},
+            "grants": [{"scopes": ["account:usage:read"], "accounts": ["acme"]}],
+        },
+    }
+
+
+def account_token(name: str, namespace: str = "callers") -> str:
+    """The projected token of a ServiceAccount, for the desk."""
     kubernetes = {
-        "namespace": "callers",
+        "namespace": namespace,
         "pod": {"name": f"{name}-0", "uid": f"p-{name}"},
         "serviceaccount": {"name": name, "uid": f"sa-{name}"},
     }
@@ -124,16 +164,17 @@ def account_token(name: str) -> str:
         KEY,
         aud=[ISSUER],
         iss=URL,
-        sub=f"system:serviceaccount:callers:{name}",
+        sub=f"system:serviceaccount:{namespace}:{name}",
         **{"kubernetes.io": kubernetes},
     )
 
 
-@pytest.fixture(scope="module")
-def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+@contextmanager
+def running_process(world: World, folder: Path) -> Iterator[Process]:
+    """The desk's process under the rights that are shipped, until the block ends."""
     world.cluster.create_service_account(DESKS, "desk")
     account = {"kind": "ServiceAccount", "name": "desk", "namespace": DESKS}
-    metadata = {"name": "desk-process", "namespace": DESKS}
+    metadata = {"name": "desk-process", "namespace": DESKS, "labels": LABELS}
     reference = {"apiGroup": _RBAC, "kind": "Role", "name": "desk-process"}
     rules = yaml.safe_load((_RULES / "desk.yaml").read_text())
     role: dict[str, Any] = {"apiVersion": f"{_RBAC}/v1", "metadata": metadata}
@@ -145,25 +186,7 @@ def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "desk-process"}
     world.cluster.apply(role | {"kind": "ClusterRole", "rules": rules})
     world.cluster.apply(role | {"kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [account]})
-    world.apply(manifests.issuer("mine", KEY, issuer=URL))
-    world.apply(desk())
-    world.apply(service("tenant-a", resourceServers=["cache"]))
-    world.apply(
-        {
-            "apiVersion": API,
-            "kind": "TrustedWorkload",
-            "metadata": {"name": "atlas", "namespace": "tenant-a"},
-            "spec": {
-                "serviceRef": {"name": SERVICE},
-                "issuerRef": {"name": "mine"},
-                "serviceAccount": {"namespace": "callers", "name": "atlas"},
-                "grants": [{"scopes": ["account:usage:read"], "accounts": ["acme"]}],
-            },
-        }
-    )
-    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "cache"}}
-    world.apply(client(authentication=by))
-    made = Process(world, tmp_path_factory.mktemp("desk-process"))
+    made = Process(world, folder)
     made.start()
     try:
         yield made
@@ -171,9 +194,21 @@ def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         made.stop()
 
 
-def accepts(world: World, token: str) -> bool:
+@pytest.fixture(scope="module")
+def process(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    world.apply(manifests.issuer("mine", KEY, issuer=URL))
+    world.apply(desk())
+    world.apply(service("tenant-a", resourceServers=["cache"]))
+    world.apply(trusted("atlas", "tenant-a"))
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "cache"}}
+    world.apply(client(authentication=by))
+    with running_process(world, tmp_path_factory.mktemp("desk-process")) as made:
+        yield made
+
+
+def accepts(world: World, token: str, namespace: str = "tenant-a") -> bool:
     """Whether a gate with the bundle that is published takes a token."""
-    bundle = published(world, "tenant-a")
+    bundle = published(world, namespace)
     assert bundle is not None
     return isinstance(verify(token.encode(), load(bundle).policy, time.time()), Identity)
 
@@ -186,13 +221,7 @@ def test_a_token_is_issued_with_the_operators_key_and_gates_take_it(process: Pro
 
     assert accepts(process.world, token)
     assert claims_of(token)["aud"].endswith(f"/tenant-a/{SERVICE}")
-    said = process.post(
-        "/oauth2/introspect",
-        token=token,
-        client_assertion=account_token("cache"),
-        client_assertion_type=CLIENT_ASSERTION,
-    )
-    assert said.json()["active"] is True, said.text
+    assert process.introspect(token, "cache")["active"] is True
 
 
 def test_what_is_revoked_at_the_desk_is_in_the_list_of_the_services_gates(process: Process) -> None:
@@ -218,6 +247,136 @@ def test_a_workload_that_is_suspended_gets_no_more_tokens(process: Process) -> N
     process.until(lambda: process.exchange().json().get("reason") == "suspended")
     suspend(False)
     process.until(lambda: process.exchange().status_code == 200)
+
+
+@pytest.fixture(scope="module")
+def tenants(process: Process) -> Process:
+    """Two services of one desk, each with a workload and a resource server of its own."""
+    world = process.world
+    world.apply(service("tenant-b", resourceServers=["theirs"]))
+    world.apply(trusted("beta", "tenant-b"))
+    by = {"serviceAccount": {"issuerRef": {"name": "mine"}, "namespace": "callers", "name": "theirs"}}
+    theirs = client(authentication=by, serviceRefs=[{"namespace": "tenant-b", "name": SERVICE}])
+    theirs["metadata"]["name"] = "theirs"
+    world.apply(theirs)
+    process.until(lambda: process.exchange().status_code == 200)
+    process.until(lambda: process.exchange("beta", "tenant-b").status_code == 200)
+    return process
+
+
+def test_each_tenant_has_what_is_its_own(tenants: Process) -> None:
+    """What the next tests try across works within."""
+    for caller, namespace, name in (("atlas", "tenant-a", "cache"), ("beta", "tenant-b", "theirs")):
+        token = tenants.exchange(caller, namespace).json()["access_token"]
+        assert accepts(tenants.world, token, namespace)
+        tenants.until(lambda token=token, name=name: tenants.introspect(token, name)["active"])
+
+
+# What one who may edit tenant-a writes there to be given tokens for tenant-b, or to read or end such tokens.
+WRITES: dict[str, dict[str, Any]] = {
+    "trusts its workload at the other's service": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceRef": {"name": SERVICE, "namespace": "tenant-b"}},
+    },
+    "trusts its workload at a service that it has not": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceRef": {"name": f"tenant-b/{SERVICE}"}},
+    },
+    "declares the other's audience": {"kind": "ProtectedService", "spec": {"audiences": ["theirs"]}},
+    "names the other's resource server": {
+        "kind": "ProtectedService",
+        "spec": {"resourceServers": ["cache", "theirs"]},
+    },
+    "trusts the other's workload for everything": {
+        "kind": "TrustedWorkload",
+        "spec": {"serviceAccount": {"namespace": "callers", "name": "beta"}},
+    },
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_nothing_that_a_tenant_writes_reaches_into_the_other(tenants: Process, what: str) -> None:
+    world, bearer = tenants.world, tenants.world.bearers["tenant-a"]
+    before = published(world, "tenant-b")
+    assert before is not None
+    written = WRITES[what]
+    if written["kind"] == "ProtectedService":
+        document = service("tenant-a", resourceServers=["cache"])
+        document["spec"] |= written["spec"]
+        if "audiences" in written["spec"]:
+            assert before.desk
+            document["spec"]["audiences"] = [before.desk.audience]
+    else:
+        document = trusted("mischief", "tenant-a")
+        document["spec"] |= written["spec"]
+    is_refused = refusal_of(world, document, bearer) is not None
+    try:
+        if not is_refused:
+            # The operator has read it.
+            tenants.until(lambda: has_settled(world, document))
+        # Mints nothing, with its own workload's token or with that of another ServiceAccount of its own.
+        for caller in ("atlas", "mischief"):
+            said = tenants.exchange(caller, "tenant-b")
+            assert (said.status_code, said.json()["error"]) == (400, "invalid_target"), said.text
+        theirs = tenants.exchange("beta", "tenant-b").json()["access_token"]
+        # Introspects nothing.
+        assert tenants.introspect(theirs, "cache") == {"active": False}
+        # Revokes nothing, even with the very token in hand, as who it is.
+        assert tenants.revoke(theirs, "atlas").status_code == 200
+        assert tenants.introspect(theirs, "theirs")["active"] is True
+        # What it is given for itself is nothing there, and the other's is nothing here.
+        mine = tenants.exchange("atlas", "tenant-a").json()["access_token"]
+        assert not accepts(world, mine, "tenant-b")
+        assert not accepts(world, theirs, "tenant-a")
+        # Not a byte of the other's bundle is another one, but for what time changes.
+        after = published(world, "tenant-b")
+        assert after is not None
+        assert (after.workloads, after.desk, after.service) == (before.workloads, before.desk, before.service)
+    finally:
+        world.apply(service("tenant-a", resourceServers=["cache"]))
+        if document["kind"] == "TrustedWorkload" and not is_refused:
+            world.delete("TrustedWorkload", "tenant-a", "mischief")
+
+
+def refusal_of(world: World, document: dict[str, Any], bearer: str) -> ApiError | None:
+    """Why the API server does not take an object; None: it does."""
+    try:
+        world.apply(document, bearer)
+    except ApiError as error:
+        return error
+    return None
+
+
+def has_settled(world: World, document: dict[str, Any]) -> bool:
+    """Whether an object's status is about its present spec."""
+    metadata = document["metadata"]
+    found = world.get(
+        f"/apis/{API}/namespaces/{metadata['namespace']}/{document['kind'].lower()}s/{metadata['name']}"
+    )
+    assert found is not None
+    return bool(found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"])
+
+
+def test_a_tenant_makes_no_one_a_client_and_no_issuer_trusted(tenants: Process) -> None:
+    world, bearer = tenants.world, tenants.world.bearers["tenant-a"]
+    mine = client(serviceRefs=[{"namespace": "tenant-b", "name": SERVICE}])
+    mine["metadata"]["namespace"] = "tenant-a"
+    for document in (mine, manifests.issuer("evil", KEY, issuer="https://evil.example")):
+        with pytest.raises(ApiError) as refused:
+            world.apply(document, bearer)
+        assert refused.value.status == 403
+    # A ServiceAccount of its own that has the client's name is not the client.
+    world.cluster.request(
+        "POST", "/api/v1/namespaces/tenant-a/serviceaccounts", {"metadata": {"name": "theirs"}}, bearer=bearer
+    )
+    theirs = tenants.exchange("beta", "tenant-b").json()["access_token"]
+    said = tenants.post(
+        "/oauth2/introspect",
+        token=theirs,
+        client_assertion=account_token("theirs", "tenant-a"),
+        client_assertion_type=CLIENT_ASSERTION,
+    )
+    assert (said.status_code, said.json()["error"]) == (401, "invalid_client")
 
 
 def robot(**spec: Any) -> dict[str, Any]:
@@ -346,3 +505,34 @@ def test_a_store_that_was_lost_revokes_the_key_and_the_operator_makes_another(pr
     after = process.exchange().json()["access_token"]
     assert accepts(process.world, after)
     assert not accepts(process.world, token)
+
+
+def test_doctor_names_who_else_may_sign_and_a_client_that_no_one_names(
+    tenants: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    world = tenants.world
+    write_contexts(tmp_path / "kubeconfig", {"here": world.cluster})
+
+    def said() -> str:
+        environment = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+        return CliRunner().invoke(watchword, ["doctor"], env=environment).output
+
+    assert "may read its Secrets" not in said()
+    metadata = {"namespace": DESKS, "name": "for-a-moment"}
+    reference = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "edit"}
+    subject = {"apiGroup": _RBAC, "kind": "User", "name": "alice"}
+    binding = {"apiVersion": f"{_RBAC}/v1", "kind": "RoleBinding", "metadata": metadata, "roleRef": reference}
+    world.apply(binding | {"subjects": [subject]})
+    unnamed = client()
+    unnamed["metadata"]["name"] = "unnamed"
+    world.apply(unnamed)
+    try:
+        world.wait(lambda: world.condition("DeskClient", DESKS, "unnamed")[0] == "False", "it is judged")
+        found = said()
+    finally:
+        path = f"/apis/{_RBAC}/v1/namespaces/{DESKS}/rolebindings/for-a-moment"
+        world.cluster.request("DELETE", path)
+        world.delete("DeskClient", DESKS, "unnamed")
+    assert f"Namespace {DESKS}: User alice may read its Secrets by the RoleBinding for-a-moment" in found
+    assert f"DeskClient {DESKS}/unnamed: Ready is False (NotNamed)" in found

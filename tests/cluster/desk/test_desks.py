@@ -579,12 +579,14 @@ def test_keys_that_cannot_be_written_are_a_condition_and_what_is_there_stays(des
             lambda: desks.condition("TokenDesk", DESKS, "poor") == ("False", "KeysNotWritten"), "it is said"
         )
         wait_told(desks, DESKS, "poor", "KeysNotWritten")
+        assert desks.operator.metric("watchword_operator_desk_keys_unwritten") == 1
         assert kids(desks, "tenant-a")[0] == before
     finally:
         desks.cluster.request(
             "PATCH", path, {"rules": role["rules"]}, content_type="application/merge-patch+json"
         )
     desks.wait(lambda: desks.condition("TokenDesk", DESKS, "poor") == ("True", "Issuing"), "it issues")
+    assert desks.operator.metric("watchword_operator_desk_keys_unwritten") == 0
     desks.delete("TokenDesk", DESKS, "poor")
 
 

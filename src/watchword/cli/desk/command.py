@@ -36,6 +36,7 @@ COMMANDS: Final[Commands] = {
     "tokens": ("watchword.cli.desk.tokens", "List the tokens that a desk issued, and revoke one."),
     "audit": ("watchword.cli.desk.audit", "Print a desk's audit entries through its admin API."),
     "explain": ("watchword.cli.desk.explain", "Say whether a workload would get a token, and why not."),
+    "agents": ("watchword.cli.desk.agents", "See, revoke and forget agents and who claimed them."),
     "migrate": ("watchword.cli.desk.migrate", "Make or change the desk's schema on PostgreSQL."),
 }
 
@@ -109,6 +110,22 @@ COMMANDS: Final[Commands] = {
     metavar="PER_SECOND",
     help="Requests of one workload or client, twice as many at once; 0: no limit.",
 )
+@option(
+    "--agents-per-hour",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="Agents that one address may register, where spec.agents lets them; 0: no limit.",
+)
+@option(
+    "--agents-per-minute",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="Agents that all addresses together may register; 0: no limit.",
+)
 @log_level_option()
 @click.pass_context
 def command(
@@ -127,6 +144,8 @@ def command(
     trusted_proxies: int,
     address_rate: float,
     subject_rate: float,
+    agents_per_hour: float,
+    agents_per_minute: float,
     log_level: str,
     **api: str | None,
 ) -> None:
@@ -175,6 +194,8 @@ def command(
         addresses_burst=max(1, int(2 * address_rate)),
         subjects_per_second=subject_rate,
         subjects_burst=max(1, int(2 * subject_rate)),
+        registrations_per_hour=agents_per_hour,
+        registrations_per_minute=agents_per_minute,
         log_level=log_level.upper(),
     )
     raise SystemExit(run(settings, source, publisher))

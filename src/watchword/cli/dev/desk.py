@@ -84,6 +84,7 @@ class DevelopmentDesk:
             addresses_burst=max(1, int(2 * rate)),
             subjects_per_second=rate,
             subjects_burst=max(1, int(2 * rate)),
+            registrations_per_hour=0.0,
             shutdown_grace_seconds=2,
         )
         self._engine: tuple[Engine, asyncio.AbstractEventLoop] | None = None

@@ -18,6 +18,7 @@ from watchword.storage.postgresql import MIGRATIONS_TABLE, Connection, Migration
 _MIGRATIONS: Final = Migrations(Path(__file__).with_name("migrations"), DeskStoreRefusedError)
 _READ_AND_ADD: Final = ("identity", "audit")
 _READ_ADD_FORGET: Final = ("token", "revocation", "assertion")
+_READ_AND_CHANGE: Final = ("agent", "agent_attempt", "agent_person", "agent_use")
 
 
 def migrate(place: Place, lock: int, serving_role: str) -> None:
@@ -103,6 +104,7 @@ def _grant(connection: Connection, schema: str, serving_role: str) -> None:
         ("SELECT", (MIGRATIONS_TABLE,)),
         ("SELECT, INSERT", _READ_AND_ADD),
         ("SELECT, INSERT, DELETE", _READ_ADD_FORGET),
+        ("SELECT, INSERT, UPDATE, DELETE", _READ_AND_CHANGE),
     ):
         for table in tables:
             statement = sql.SQL("GRANT {} ON {} TO {}")

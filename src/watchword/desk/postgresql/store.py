@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import psycopg
 
+from watchword.desk.agents import storage
+from watchword.desk.agents.records import AgentStep
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head, link
 from watchword.desk.postgresql import migrate
 from watchword.desk.store import (
@@ -27,6 +29,7 @@ from watchword.desk.store import (
     Revoke,
     RevokedToken,
     UseAssertion,
+    event_of,
     issue_row_of,
     row_of,
 )
@@ -107,9 +110,9 @@ class PostgreSQLDeskStore:
             self._append(
                 connection,
                 [
-                    each.event
+                    event
                     for each, has_effect in zip(operations, effects, strict=True)
-                    if has_effect and each.event is not None
+                    if has_effect and (event := event_of(each)) is not None
                 ],
             )
         return effects
@@ -130,14 +133,20 @@ class PostgreSQLDeskStore:
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""
         forgotten = 0
-        for statement in _EXPIRE:
+        for statement in (*_EXPIRE, *(each.replace("?", "%s") for each in storage.EXPIRE)):
             while True:
                 with self._transaction() as connection:
                     count = connection.execute(statement.encode(), (before, _EXPIRE_AT_ONCE)).rowcount
                 forgotten += count
                 if count < _EXPIRE_AT_ONCE:
                     break
+        with self._transaction() as connection:
+            forgotten += connection.execute(storage.FORGET_PEOPLE.encode()).rowcount
         return forgotten
+
+    def look(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Look among what is kept of agents."""
+        return self._rows(statement.replace("?", "%s"), tuple(parameters))
 
     def identity(self) -> str:
         """The store's own id."""
@@ -180,6 +189,8 @@ class PostgreSQLDeskStore:
             elif isinstance(each, UseAssertion):
                 row = (each.client, each.assertion_id, each.expires_at)
                 effects[place] = connection.execute(_INSERT_ASSERTION, row).rowcount == 1
+            elif isinstance(each, AgentStep):
+                effects[place] = storage.take(_Rows(connection), each)
         return effects
 
     def _append(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
@@ -218,6 +229,21 @@ class PostgreSQLDeskStore:
         connection.execute("SET lock_timeout = '5s'")
         connection.execute("SET statement_timeout = '30s'")
         connection.execute(DURABLE_COMMITS)
+
+
+class _Rows:
+    """Statements of the open transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, parameters: Sequence[object]) -> int:
+        """How many rows it changed."""
+        return self._connection.execute(statement.replace("?", "%s").encode(), parameters).rowcount
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """What it found."""
+        return self._connection.execute(statement.replace("?", "%s").encode(), parameters).fetchall()
 
 
 def _meaning(error: Exception) -> DeskStoreError:

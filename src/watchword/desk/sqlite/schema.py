@@ -4,9 +4,37 @@
 from typing import Final
 
 APPLICATION_ID: Final = 0x5757444B  # "WWDK": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _REFUSE: Final = "SELECT RAISE(ABORT, 'the audit log is append-only')"
+# What agents register, claim and hold (watchword.desk.agents). Secrets and codes are there as digests only.
+AGENT_TABLES: Final = (
+    """CREATE TABLE agent (
+        id TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, state TEXT NOT NULL, epoch INTEGER NOT NULL,
+        person TEXT NOT NULL, guesses INTEGER NOT NULL, made_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+        claim_digest TEXT NOT NULL UNIQUE, refresh_digest TEXT UNIQUE, used_digest TEXT
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX agent_waiting ON agent (kind) WHERE state = 'unclaimed'",
+    "CREATE INDEX agent_used ON agent (used_digest) WHERE used_digest IS NOT NULL",
+    "CREATE INDEX agent_person_of ON agent (person)",
+    "CREATE INDEX agent_end ON agent (expires_at)",
+    """CREATE TABLE agent_attempt (
+        digest TEXT NOT NULL PRIMARY KEY, agent TEXT NOT NULL UNIQUE, address TEXT NOT NULL,
+        state TEXT NOT NULL, code_digest TEXT NOT NULL, secret_digest TEXT UNIQUE,
+        proven_issuer TEXT NOT NULL, proven_subject TEXT NOT NULL, expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX agent_attempt_end ON agent_attempt (expires_at)",
+    # The one table with addresses that outlives an attempt: what is deleted here is nowhere else.
+    """CREATE TABLE agent_person (
+        id TEXT NOT NULL PRIMARY KEY, address TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL,
+        UNIQUE (address, issuer, subject)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE agent_use (
+        key TEXT NOT NULL PRIMARY KEY, uses INTEGER NOT NULL, expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX agent_use_end ON agent_use (expires_at)",
+    "CREATE INDEX token_of_agent ON token (subject) WHERE subject >= 'agent:' AND subject < 'agent;'",
+)
 # From each version to the next one, each in the transaction that also says so.
 STEPS: Final[dict[int, tuple[str, ...]]] = {
     0: (
@@ -45,16 +73,20 @@ STEPS: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE token ADD COLUMN kind TEXT NOT NULL DEFAULT 'workload'",
         "ALTER TABLE token ADD COLUMN version TEXT NOT NULL DEFAULT ''",
     ),
+    2: AGENT_TABLES,
 }
 INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
 IDENTITY: Final = "SELECT id FROM identity ORDER BY number DESC LIMIT 1"
-ADD_ISSUED: Final = """INSERT INTO token
-    (token_id, subject, service, issued_at, expires_at, kind, version) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+# With the place of one row, for as many rows as there are to be in one statement.
+ADD_ISSUED: Final = (
+    "INSERT INTO token (token_id, subject, service, issued_at, expires_at, kind, version) VALUES ",
+    "(?, ?, ?, ?, ?, ?, ?)",
+)
 INSERT_REVOCATION: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 INSERT_ASSERTION: Final = """INSERT INTO assertion (client, assertion_id, expires_at)
     VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
-INSERT_AUDIT: Final = "INSERT INTO audit (sequence, entry, hash) VALUES (?, ?, ?)"
+INSERT_AUDIT: Final = ("INSERT INTO audit (sequence, entry, hash) VALUES ", "(?, ?, ?)")
 HEAD: Final = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
 ENTRIES_AFTER: Final = "SELECT sequence, entry, hash FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?"
 FIND: Final = """SELECT t.subject, t.service, t.expires_at,

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from watchword.desk.agents import storage
+from watchword.desk.agents.records import AgentStep
 from watchword.desk.audit_chain import AuditEvent, AuditRow, Head, link
 from watchword.desk.sqlite import schema
 from watchword.desk.sqlite.file import open_file, unavailable
@@ -24,6 +26,7 @@ from watchword.desk.store import (
     Operation,
     Revoke,
     RevokedToken,
+    event_of,
     issue_row_of,
     row_of,
 )
@@ -32,6 +35,8 @@ from watchword.trust.desk_revocations import MAX_SKEW_SECONDS
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 _EXPIRE_AT_ONCE: Final = 2000
+# Few sizes, so that SQLite keeps each of these statements prepared.
+_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
 
 
 class SQLiteDeskStore:
@@ -57,12 +62,12 @@ class SQLiteDeskStore:
             effects: list[bool] = []
             events: list[AuditEvent] = []
             issued = [issue_row_of(each) for each in operations if isinstance(each, Issue)]
-            self._writer.executemany(schema.ADD_ISSUED, issued)
+            self._insert(schema.ADD_ISSUED, issued)
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
-                if has_effect and each.event is not None:
-                    events.append(each.event)
+                if has_effect and (event := event_of(each)) is not None:
+                    events.append(event)
             self._append(events)
         return effects
 
@@ -84,14 +89,20 @@ class SQLiteDeskStore:
     def expire(self, before: int) -> int:
         """Forget what ended, in transactions that let others in between."""
         forgotten = 0
-        for statement in schema.EXPIRE:
+        for statement in (*schema.EXPIRE, *storage.EXPIRE):
             while True:
                 with self._transaction():
                     count = self._writer.execute(statement, (before, _EXPIRE_AT_ONCE)).rowcount
                 forgotten += count
                 if count < _EXPIRE_AT_ONCE:
                     break
+        with self._transaction():
+            forgotten += self._writer.execute(storage.FORGET_PEOPLE).rowcount
         return forgotten
+
+    def look(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Look among what is kept of agents."""
+        return self._rows(statement, tuple(parameters))
 
     def identity(self) -> str:
         """The store's own id."""
@@ -125,6 +136,8 @@ class SQLiteDeskStore:
             return True
         if isinstance(operation, Revoke):
             return self._writer.execute(schema.INSERT_REVOCATION, row_of(operation)).rowcount == 1
+        if isinstance(operation, AgentStep):
+            return storage.take(_Rows(self._writer), operation)
         row = (operation.client, operation.assertion_id, operation.expires_at)
         return self._writer.execute(schema.INSERT_ASSERTION, row).rowcount == 1
 
@@ -133,7 +146,17 @@ class SQLiteDeskStore:
             return
         found = self._writer.execute(schema.HEAD).fetchone()
         rows, _ = link(Head(*found) if found else Head(), events)
-        self._writer.executemany(schema.INSERT_AUDIT, [(row.sequence, row.entry, row.hash) for row in rows])
+        self._insert(schema.INSERT_AUDIT, [(row.sequence, row.entry, row.hash) for row in rows])
+
+    def _insert(self, statement: tuple[str, str], rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert rows by few statements: after each one, this thread waits for the loop's to let go."""
+        insert, place = statement
+        done = 0
+        for size in _ROWS_AT_ONCE:
+            while len(rows) - done >= size:
+                values = [value for row in rows[done : done + size] for value in row]
+                self._writer.execute(insert + ", ".join([place] * size), values)
+                done += size
 
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._reading, _explained():
@@ -159,6 +182,21 @@ class SQLiteDeskStore:
                 self._writer.execute("ROLLBACK")
         except sqlite3.Error:
             self._writer.close()
+
+
+class _Rows:
+    """Statements of the open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, parameters: Sequence[object]) -> int:
+        """How many rows it changed."""
+        return self._connection.execute(statement, tuple(parameters)).rowcount
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """What it found."""
+        return self._connection.execute(statement, tuple(parameters)).fetchall()
 
 
 @contextmanager

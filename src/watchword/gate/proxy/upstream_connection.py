@@ -26,7 +26,7 @@ MAX_TRAILERS: Final = 64
 _WRITE_HIGH, _WRITE_LOW = 32 * 1024, 8 * 1024
 # What one read brings at most; the kernel doubles it for its own bookkeeping (socket(7)). With a caller that
 # takes nothing, each answer would else be held with up to 256 KB here and more in the kernel.
-_RECEIVE_BYTES: Final = 32 * 1024
+_RECEIVE_BYTES: Final = 64 * 1024
 
 
 class UpstreamConnection(asyncio.Protocol):

@@ -8,6 +8,15 @@ missing. What one field alone cannot say is in `watchword.trust.api.v1alpha1.rul
 
 from typing import Final
 
+from watchword.trust.api.v1alpha1.agents import (
+    AgentCeiling,
+    AgentDomain,
+    AgentMail,
+    AgentPerson,
+    AgentsSpec,
+    ClaimedAgents,
+    UnclaimedAgents,
+)
 from watchword.trust.api.v1alpha1.desk import (
     MAX_DESK_REVOKED,
     MAX_RESOURCE_SERVERS,
@@ -84,7 +93,13 @@ __all__ = [
     "MAX_RESOURCE_SERVERS",
     "MAX_REVOKED",
     "MAX_ROUTES",
+    "AgentCeiling",
+    "AgentDomain",
+    "AgentMail",
+    "AgentPerson",
+    "AgentsSpec",
     "Algorithm",
+    "ClaimedAgents",
     "ClientAuthentication",
     "ClientSecret",
     "ClientServiceAccount",
@@ -131,6 +146,7 @@ __all__ = [
     "TokenDesk",
     "TokenRules",
     "TrustedWorkload",
+    "UnclaimedAgents",
     "Url",
     "UsageRules",
     "WorkloadSpec",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
+from watchword.trust.api.v1alpha1.agents import AgentsSpec
 from watchword.trust.api.v1alpha1.fields import (
     DAY_SECONDS,
     SET,
@@ -124,6 +125,13 @@ class DeskSpec(Spec, frozen=True):
     ] = None
     tokens: Annotated[DeskTokens, Meta(description="How long the desk's tokens live.")] = DeskTokens()
     signing: Annotated[DeskSigning, Meta(description="The keys that the desk signs with.")] = DeskSigning()
+    agents: Annotated[
+        AgentsSpec | None,
+        Meta(
+            description="Agents that register themselves, such as AI agents that act for people. What they "
+            "may do at a service is bounded again by its own `spec.agents`. Absent: none may register."
+        ),
+    ] = None
 
 
 class ServiceReference(Spec, frozen=True):

@@ -35,6 +35,12 @@ ORIGIN: Final = (
     r"https://(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
     r"(?::[1-9][0-9]{0,4})?|http://(?:127\.0\.0\.1|\[::1\]|localhost)(?::[1-9][0-9]{0,4})?"
 )
+# RFC 5890: labels of letters, digits and hyphens in lower case, two of them at least.
+_DOMAIN_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+MAIL_DOMAIN: Final = rf"{_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL})+"
+# RFC 5322, section 3.2.3: a dot-atom, of which the part before the `@` may have 64 (RFC 5321, section 4.5.3).
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+MAIL_ADDRESS: Final = rf"{_ATOM}(?:\.{_ATOM})*@{MAIL_DOMAIN}"
 # The length of a network's prefix, in plain digits: no mask, no leading zero.
 NETWORK: Final = r"[0-9A-Fa-f.:]+/(?:0|[1-9][0-9]{0,2})"
 

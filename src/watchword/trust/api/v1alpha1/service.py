@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
+from watchword.trust.api.v1alpha1.agents import AgentCeiling
 from watchword.trust.api.v1alpha1.desk import MAX_RESOURCE_SERVERS, DeskName, Purpose
 from watchword.trust.api.v1alpha1.fields import DAY_SECONDS, SET, LabelSelector, Name, Peer, Port, Scope, Spec
 from watchword.trust.api.v1alpha1.usage import UsageRules
@@ -256,6 +257,13 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
             "default.",
         ),
     ] = ()
+    agents: Annotated[
+        AgentCeiling | None,
+        Meta(
+            description="What agents that registered at the desk may do here at most, whoever claimed them. "
+            "Gates refuse whatever is beyond it. Absent: no agent passes."
+        ),
+    ] = None
     network_policy: Annotated[
         NetworkPolicyRules,
         Meta(description="Whether a NetworkPolicy is kept for the service. Default: it is, and enforced."),

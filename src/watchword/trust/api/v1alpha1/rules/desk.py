@@ -12,6 +12,7 @@ from watchword.identity import is_namespace_name, is_service_account_name
 from watchword.identity.jwk import PRIVATE_MEMBERS
 from watchword.trust.api.v1alpha1 import ClientAuthentication, DeskClientSpec, DeskSpec
 from watchword.trust.api.v1alpha1.grammar import ENTRY, ORIGIN, THUMBPRINT, is_whole
+from watchword.trust.api.v1alpha1.rules.agents import findings_of_agents
 from watchword.trust.api.v1alpha1.rules.entries import (
     findings_of_labels,
     findings_of_name,
@@ -51,6 +52,8 @@ def findings_of_desk(spec: DeskSpec) -> Iterator[Finding]:
         if not is_whole(THUMBPRINT, thumbprint):
             remedy = "use an RFC 7638 thumbprint, as status.keys shows it"
             yield f"spec.signing.revoked[{place}]", "not a thumbprint", remedy
+    if spec.agents is not None:
+        yield from findings_of_agents(spec.agents)
 
 
 def findings_of_client(spec: DeskClientSpec) -> Iterator[Finding]:

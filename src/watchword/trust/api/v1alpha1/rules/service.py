@@ -10,6 +10,7 @@ from typing import Final
 
 from watchword.identity import is_service_account_name
 from watchword.trust.api.v1alpha1 import Route, ServiceSpec
+from watchword.trust.api.v1alpha1.rules.agents import findings_of_ceiling
 from watchword.trust.api.v1alpha1.rules.entries import (
     findings_of_breaks,
     findings_of_labels,
@@ -27,6 +28,7 @@ from watchword.trust.routes import flaw_of_binding, flaw_of_public
 
 BINDING_REMEDY: Final = "name the project's account too, such as /api/accounts/{account}/projects/{project}"
 QUERY_REMEDY: Final = "bind each of account and project once, a project only with its account"
+AGENTS_REMEDY: Final = "set tokenDeskRef, or remove agents"
 PUBLIC_REMEDY: Final = "give the route a scope, or public: true alone, on a path that is not all paths"
 
 
@@ -80,6 +82,10 @@ def _findings_of_desk_names(spec: ServiceSpec) -> Iterator[Finding]:
     elif spec.resource_servers:
         detail = "resource servers are clients of a desk, and the service names none"
         yield "spec.resourceServers", detail, "set tokenDeskRef, or remove resourceServers"
+    if spec.agents is not None:
+        if spec.token_desk_ref is None:
+            yield "spec.agents", "agents are a desk's, and the service names none", AGENTS_REMEDY
+        yield from findings_of_ceiling(spec.agents)
     yield from findings_of_repeats("spec.resourceServers", spec.resource_servers)
     for place, name in enumerate(spec.resource_servers):
         yield from findings_of_name(f"spec.resourceServers[{place}]", name)

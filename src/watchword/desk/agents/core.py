@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all endpoints for agents stand on: the store's looks and steps, the rates, the assertions.
+
+Rates are taken before the store is touched, so that a storm of registrations costs a lookup in memory each
+and no exchange waits behind it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from watchword.desk.agents.assertions import ASSERTION_SECONDS, AssertionClaims, sign_assertion
+from watchword.desk.agents.policy import AgentPolicy
+from watchword.desk.agents.reasons import AgentReason
+from watchword.desk.agents.records import AgentStep, Registration
+from watchword.desk.audit_events import RequestFacts
+from watchword.desk.minting import new_token_id
+from watchword.desk.rate_limits import Buckets, address_key
+from watchword.desk.reasons import DeskReason
+from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.state import DeskState
+
+# How long an attempt and its code live, in seconds.
+ATTEMPT_SECONDS: Final = 600
+DAY_SECONDS: Final = 86_400
+HOUR_SECONDS: Final = 3600.0
+_RETRY_SECONDS: Final = 2
+
+
+class AgentRates(Protocol):
+    """How many registrations there may be."""
+
+    @property
+    def registrations_per_hour(self) -> float:
+        """Of one address, and as many at once; 0: no limit."""
+
+    @property
+    def registrations_per_minute(self) -> float:
+        """Of all addresses together, and as many at once; 0: no limit."""
+
+
+class AgentCore:
+    """What the endpoints share. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        look: Callable[[str, Sequence[object]], Awaitable[list[tuple[Any, ...]] | DeskRefusal]],
+        write: Callable[..., Awaitable[list[bool] | DeskRefusal]],
+        *,
+        monotonic: Callable[[], float],
+        registrations_per_hour: float,
+        registrations_per_minute: float,
+    ) -> None:
+        """Take the desk's way to its store, its clock, and the rates."""
+        self._look, self._write, self._monotonic = look, write, monotonic
+        self._by_address = Buckets(registrations_per_hour / HOUR_SECONDS, max(1, int(registrations_per_hour)))
+        self._all = Buckets(registrations_per_minute / 60.0, max(1, int(registrations_per_minute)))
+
+    async def look(self, statement: str, *parameters: object) -> list[tuple[Any, ...]] | DeskRefusal:
+        """The rows of a look of `storage`, or that the store is away."""
+        return await self._look(statement, parameters)
+
+    async def step(self, *steps: AgentStep) -> list[bool] | DeskRefusal:
+        """Take steps in one durable transaction; whether each had an effect, or that the store is away."""
+        return await self._write(*steps)
+
+    def over_rate(self, peer: str) -> DeskRefusal | None:
+        """Count one registration of an address; the refusal where there are too many."""
+        now = self._monotonic()
+        wait = self._by_address.take(address_key(peer), now) or self._all.take("", now)
+        return refuse(AgentReason.AGENT_RATE_LIMITED, retry_after=wait) if wait else None
+
+    def identity(
+        self, state: DeskState, registration: Registration, facts: RequestFacts
+    ) -> dict[str, Any] | DeskRefusal:
+        """A new assertion of a registration, as answers have it."""
+        if state.signing is None:
+            return refuse(DeskReason.NOT_READY, retry_after=_RETRY_SECONDS)
+        now = int(facts.at)
+        ends = min(now + ASSERTION_SECONDS, registration.expires_at)
+        claims = AssertionClaims(
+            iss=state.issuer,
+            aud=state.issuer,
+            sub=registration.subject,
+            jti=new_token_id(facts.at),
+            iat=now,
+            exp=ends,
+            epoch=registration.epoch,
+        )
+        return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
+
+
+def policy_of(state: DeskState) -> AgentPolicy:
+    """The policy for agents of a state that has one; one that refuses everything where it has none."""
+    return state.agents if state.agents is not None else AgentPolicy()
+
+
+def timestamp(seconds: int) -> str:
+    """Seconds since the epoch as `auth.md` writes a time: RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps and looks of `records` in SQL that SQLite and PostgreSQL read alike, one `?` a parameter.
+
+Each step runs in the store's own transaction, which no other writer shares. Nothing here raises for what a
+caller did: a statement that failed would take back the whole batch, and others' tokens with it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from watchword.desk.agents.records import (
+    AgentStep,
+    Attempt,
+    Complete,
+    Confirm,
+    CountGuess,
+    CountUse,
+    Deny,
+    ForgetPerson,
+    IssueToAgent,
+    OpenProof,
+    Person,
+    Register,
+    Registration,
+    RevokeAgent,
+    Rotate,
+    StartAttempt,
+)
+
+Row = tuple[Any, ...]
+_REGISTRATION: Final = "SELECT id, kind, state, epoch, person, guesses, made_at, expires_at FROM agent"
+_ATTEMPT: Final = (
+    "SELECT digest, agent, address, state, code_digest, proven_issuer, proven_subject, expires_at "
+    "FROM agent_attempt"
+)
+_PERSON: Final = "SELECT id, address, issuer, subject FROM agent_person"
+BY_ID: Final = f"{_REGISTRATION} WHERE id = ?"
+BY_CLAIM: Final = f"{_REGISTRATION} WHERE claim_digest = ?"
+BY_REFRESH: Final = f"{_REGISTRATION} WHERE refresh_digest = ?"
+# A refresh token that was used once and comes again: two hold it, of whom one is not the agent.
+BY_USED_REFRESH: Final = f"{_REGISTRATION} WHERE used_digest = ?"
+ATTEMPT_OF: Final = f"{_ATTEMPT} WHERE agent = ?"
+ATTEMPT_BY_DIGEST: Final = f"{_ATTEMPT} WHERE digest = ?"
+ATTEMPT_BY_SECRET: Final = f"{_ATTEMPT} WHERE secret_digest = ?"
+ATTEMPTS_TO_ADDRESS: Final = f"{_ATTEMPT} WHERE address = ?"
+PERSON_BY_ID: Final = f"{_PERSON} WHERE id = ?"
+PEOPLE_BY_ADDRESS: Final = f"{_PERSON} WHERE address = ? ORDER BY id"
+PERSON_BY_PROOF: Final = f"{_PERSON} WHERE address = ? AND issuer = ? AND subject = ?"
+AGENTS_OF_PERSON: Final = f"{_REGISTRATION} WHERE person = ? ORDER BY made_at"
+ALL_REGISTRATIONS: Final = f"{_REGISTRATION} ORDER BY made_at, id LIMIT ?"
+# Indexed for agents only: what workloads hold is looked up by id. The bounds say so to the planner.
+_REVOKE_TOKENS: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)
+    SELECT token_id, subject, service, issued_at, expires_at FROM token
+    WHERE subject = ? AND subject >= 'agent:' AND subject < 'agent;' AND expires_at > ?
+    ON CONFLICT DO NOTHING"""
+EXPIRE: Final = (
+    """DELETE FROM agent_attempt WHERE digest IN
+        (SELECT digest FROM agent_attempt WHERE expires_at < ? LIMIT ?)""",
+    "DELETE FROM agent_use WHERE key IN (SELECT key FROM agent_use WHERE expires_at < ? LIMIT ?)",
+    "DELETE FROM agent WHERE id IN (SELECT id FROM agent WHERE expires_at < ? LIMIT ?)",
+)
+# A person for whom no agent is left is kept no longer.
+FORGET_PEOPLE: Final = """DELETE FROM agent_person WHERE NOT EXISTS
+    (SELECT 1 FROM agent WHERE agent.person = agent_person.id)"""
+
+
+class Rows(Protocol):
+    """Statements of one open transaction."""
+
+    def run(self, statement: str, parameters: Sequence[object]) -> int:
+        """Run a statement; returns how many rows it changed."""
+        ...
+
+    def rows(self, statement: str, parameters: Sequence[object]) -> list[Row]:
+        """Run a query."""
+        ...
+
+
+def take(rows: Rows, step: AgentStep) -> bool:
+    """Take a step in the open transaction; whether it had an effect."""
+    match step:
+        case Register():
+            return _register(rows, step)
+        case StartAttempt():
+            return _start(rows, step)
+        case CountUse():
+            return _count(rows, step)
+        case CountGuess():
+            guess = "UPDATE agent SET guesses = guesses + 1 WHERE id = ? AND guesses < ?"
+            return rows.run(guess, (step.agent, step.at_most)) == 1
+        case OpenProof():
+            proof = """UPDATE agent_attempt SET secret_digest = ?, proven_issuer = ?, proven_subject = ?
+                WHERE digest = ? AND state = 'open' AND expires_at > ?"""
+            values = (step.secret_digest, step.issuer, step.subject, step.attempt, step.now)
+            return rows.run(proof, values) == 1
+        case Confirm():
+            confirm = """UPDATE agent_attempt SET state = 'confirmed', code_digest = ?, secret_digest = NULL
+                WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
+            return rows.run(confirm, (step.code_digest, step.secret_digest, step.now)) == 1
+        case Deny():
+            deny = """UPDATE agent_attempt SET state = 'denied', secret_digest = NULL
+                WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
+            return rows.run(deny, (step.secret_digest, step.now)) == 1
+        case Complete():
+            return _complete(rows, step)
+        case Rotate():
+            rotate = """UPDATE agent SET refresh_digest = ?, used_digest = refresh_digest, expires_at = ?
+                WHERE id = ? AND refresh_digest = ? AND state = 'claimed' AND expires_at > ?"""
+            return rows.run(rotate, (step.after, step.expires_at, step.agent, step.before, step.now)) == 1
+        case IssueToAgent():
+            return _issue(rows, step)
+        case RevokeAgent():
+            return _revoke(rows, step.agent, step.now)
+        case ForgetPerson():
+            return _forget(rows, step)
+
+
+def registration_of(rows: list[Row]) -> Registration | None:
+    """The registration that a look found."""
+    if not rows:
+        return None
+    names = ("id", "kind", "state", "epoch", "person", "guesses", "made_at", "expires_at")
+    return Registration(**dict(zip(names, rows[0], strict=True)))
+
+
+def attempt_of(rows: list[Row]) -> Attempt | None:
+    """The attempt that a look found."""
+    if not rows:
+        return None
+    names = (
+        *("digest", "agent", "address", "state", "code_digest", "proven_issuer", "proven_subject"),
+        "expires_at",
+    )
+    return Attempt(**dict(zip(names, rows[0], strict=True)))
+
+
+def person_of(rows: list[Row]) -> Person | None:
+    """The person that a look found."""
+    return Person(*rows[0]) if rows else None
+
+
+def _register(rows: Rows, step: Register) -> bool:
+    made = step.registration
+    waiting = "SELECT count(*) FROM agent WHERE state = 'unclaimed' AND kind = ? AND expires_at > ?"
+    [(count,)] = rows.rows(waiting, (made.kind, step.now))
+    if count >= step.at_most:
+        return False
+    insert = """INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest)
+        VALUES (?, ?, 'unclaimed', 0, '', 0, ?, ?, ?) ON CONFLICT DO NOTHING"""
+    values = (made.id, made.kind, made.made_at, made.expires_at, step.claim_digest)
+    return rows.run(insert, values) == 1
+
+
+def _start(rows: Rows, step: StartAttempt) -> bool:
+    attempt = step.attempt
+    found = registration_of(rows.rows(BY_ID, (attempt.agent,)))
+    if found is None or found.state != "unclaimed" or found.expires_at <= step.now:
+        return False
+    rows.run("DELETE FROM agent_attempt WHERE agent = ?", (attempt.agent,))
+    insert = """INSERT INTO agent_attempt
+        (digest, agent, address, state, code_digest, proven_issuer, proven_subject, expires_at)
+        VALUES (?, ?, ?, 'open', '', '', '', ?) ON CONFLICT DO NOTHING"""
+    return rows.run(insert, (attempt.digest, attempt.agent, attempt.address, attempt.expires_at)) == 1
+
+
+def _count(rows: Rows, step: CountUse) -> bool:
+    found = rows.rows("SELECT uses, expires_at FROM agent_use WHERE key = ?", (step.key,))
+    if not found:
+        insert = "INSERT INTO agent_use (key, uses, expires_at) VALUES (?, 1, ?)"
+        return rows.run(insert, (step.key, step.until)) == 1
+    [(uses, until)] = found
+    if until <= step.now:
+        restart = "UPDATE agent_use SET uses = 1, expires_at = ? WHERE key = ?"
+        return rows.run(restart, (step.until, step.key)) == 1
+    if uses >= step.at_most:
+        return False
+    return rows.run("UPDATE agent_use SET uses = uses + 1 WHERE key = ?", (step.key,)) == 1
+
+
+def _complete(rows: Rows, step: Complete) -> bool:
+    attempt = attempt_of(rows.rows(ATTEMPT_BY_DIGEST, (step.attempt,)))
+    found = registration_of(rows.rows(BY_ID, (step.agent,)))
+    if attempt is None or found is None or attempt.agent != step.agent:
+        return False
+    is_live = attempt.state == "confirmed" and attempt.expires_at > step.now
+    if not is_live or attempt.code_digest != step.code_digest or found.state != "unclaimed":
+        return False
+    if found.expires_at <= step.now or not _keep_person(rows, step.person):
+        return False
+    rows.run(_REVOKE_TOKENS, (found.subject, step.now))
+    rows.run("DELETE FROM agent_attempt WHERE agent = ?", (step.agent,))
+    claim = """UPDATE agent SET state = 'claimed', epoch = epoch + 1, person = ?, refresh_digest = ?,
+        expires_at = ? WHERE id = ? AND state = 'unclaimed'"""
+    values = (step.person.id, step.refresh_digest, step.expires_at, step.agent)
+    return rows.run(claim, values) == 1
+
+
+def _keep_person(rows: Rows, person: Person) -> bool:
+    """Keep a person; false where another one was made of the address since it was looked up."""
+    insert = (
+        "INSERT INTO agent_person (id, address, issuer, subject) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    )
+    rows.run(insert, (person.id, person.address, person.issuer, person.subject))
+    return person_of(rows.rows(PERSON_BY_ID, (person.id,))) == person
+
+
+def _issue(rows: Rows, step: IssueToAgent) -> bool:
+    found = registration_of(rows.rows(BY_ID, (step.agent,)))
+    if found is None or found.epoch != step.epoch or found.state == "revoked" or found.expires_at <= step.now:
+        return False
+    insert = """INSERT INTO token (token_id, subject, service, issued_at, expires_at, kind)
+        VALUES (?, ?, ?, ?, ?, 'agent') ON CONFLICT DO NOTHING"""
+    values = (step.token_id, step.subject, step.service, step.issued_at, step.expires_at)
+    return rows.run(insert, values) == 1
+
+
+def _revoke(rows: Rows, agent: str, now: int) -> bool:
+    end = """UPDATE agent SET state = 'revoked', epoch = epoch + 1, refresh_digest = NULL
+        WHERE id = ? AND state <> 'revoked'"""
+    if rows.run(end, (agent,)) != 1:
+        return False
+    rows.run("DELETE FROM agent_attempt WHERE agent = ?", (agent,))
+    rows.run(_REVOKE_TOKENS, (f"agent:{agent}", now))
+    return True
+
+
+def _forget(rows: Rows, step: ForgetPerson) -> bool:
+    attempts = rows.run("DELETE FROM agent_attempt WHERE address = ?", (step.address,))
+    people = rows.rows(PEOPLE_BY_ADDRESS, (step.address,))
+    for person in people:
+        for row in rows.rows(AGENTS_OF_PERSON, (person[0],)):
+            _revoke(rows, str(row[0]), step.now)
+        rows.run("UPDATE agent SET person = '' WHERE person = ?", (person[0],))
+    rows.run("DELETE FROM agent_person WHERE address = ?", (step.address,))
+    return attempts > 0 or bool(people)
