@@ -150,9 +150,9 @@ metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim
 
 `POST /oauth2/token` with `grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer` and the agent's own
 `assertion` gives it a token for one `audience`, with `scope` and `account` or `authorization_details` as in
-an exchange. Its `sub` and `client_id` are `agent:<registration>`, and `watchword` says the kind `agent` and no
-origin. It allows at most what `spec.agents` of the desk *and* of the service allow; gates ask the service's
-own again. A gate shows it as `X-Watchword-Subject` and `-Workload: agent:<registration>`,
+an exchange. Its `sub` and `client_id` are `agent:<registration>`, and `watchword` says the kind `agent` and
+no origin. It allows at most what `spec.agents` of the desk *and* of the service allow; gates ask the
+service's own again. A gate shows it as `X-Watchword-Subject` and `-Workload: agent:<registration>`,
 `-Issuer: <namespace>/<desk>`.
 
 `POST /oauth2/revoke` ends an access token alone; a refresh token, an assertion, or the claim token of an

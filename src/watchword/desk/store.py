@@ -192,11 +192,6 @@ class DeskStore(Protocol):
         ...
 
 
-def event_of(operation: Operation) -> AuditEvent | None:
-    """The audit entry of an operation that had an effect; None: it has none."""
-    return None if isinstance(operation, UseAssertion) else operation.event
-
-
 def row_of(operation: Issue | Revoke) -> tuple[object, ...]:
     """A token that was issued or revoked as a row: id, subject, service, and its two times."""
     return (

@@ -29,7 +29,6 @@ from watchword.desk.store import (
     Revoke,
     RevokedToken,
     UseAssertion,
-    event_of,
     issue_row_of,
     row_of,
 )
@@ -110,9 +109,9 @@ class PostgreSQLDeskStore:
             self._append(
                 connection,
                 [
-                    event
+                    each.event
                     for each, has_effect in zip(operations, effects, strict=True)
-                    if has_effect and (event := event_of(each)) is not None
+                    if has_effect and each.event is not None
                 ],
             )
         return effects

@@ -26,7 +26,6 @@ from watchword.desk.store import (
     Operation,
     Revoke,
     RevokedToken,
-    event_of,
     issue_row_of,
     row_of,
 )
@@ -66,8 +65,8 @@ class SQLiteDeskStore:
             for each in operations:
                 has_effect = self._apply(each)
                 effects.append(has_effect)
-                if has_effect and (event := event_of(each)) is not None:
-                    events.append(event)
+                if has_effect and each.event is not None:
+                    events.append(each.event)
             self._append(events)
         return effects
 
