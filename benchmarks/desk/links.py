@@ -23,6 +23,8 @@ class Link(asyncio.Protocol):
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; returns the status and the body."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            raise ConnectionError("the server closed the connection before")
         self._received = b""
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)

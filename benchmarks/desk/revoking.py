@@ -58,12 +58,9 @@ class Revoking:
         """Look each ten seconds; each look asks every gate about another workload's token twice."""
         begun = time.monotonic()
         bundle = await asyncio.to_thread(self._config_map, f"watchword-bundle-{SERVICE}")
-        desk = await Link.open(self.installation.desk_url)
         gates = [await Link.open(each.url) for each in self.installation.gates]
         subject = exchange_of(account_token("atlas-production", "beta", ISSUER))
-        status, body = await desk.ask(post("/oauth2/token", subject))
-        assert status == 200, body
-        other = _token(body)
+        other = await self._minted(subject)
         for each in gates:
             assert (await each.ask(authz(other, PATH)))[0] == 200
         made_at = time.monotonic()
@@ -71,8 +68,7 @@ class Revoking:
             await asyncio.sleep(LOOK_SECONDS)
             if time.monotonic() - made_at > 400:
                 # Before it ends.
-                _, body = await desk.ask(post("/oauth2/token", subject))
-                other, made_at = _token(body), time.monotonic()
+                other, made_at = await self._minted(subject), time.monotonic()
                 for each in gates:
                     assert (await each.ask(authz(other, PATH)))[0] == 200
             before = [await asyncio.to_thread(self._hits, place) for place in range(len(gates))]
@@ -93,8 +89,16 @@ class Revoking:
                 self.wrong.append(f"the list has {size} entries")
             self.rows.append((round(time.monotonic() - begun), self.revoked, size, len(entry)))
         self.is_over = True
-        for each in (desk, *gates):
+        for each in gates:
             each.close()
+
+    async def _minted(self, form: dict[str, str]) -> str:
+        # On a connection of its own: a kept one is closed in the minutes between.
+        desk = await Link.open(self.installation.desk_url)
+        status, body = await desk.ask(post("/oauth2/token", form))
+        desk.close()
+        assert status == 200, body
+        return _token(body)
 
     def _config_map(self, name: str) -> dict[str, Any]:
         return self.installation.cluster.request("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}")
