@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks.desk.rotation [TOKENS]`: exchanges as fast as they go while the desk's key changes.
+"""`python -m benchmarks.desk.rotation`: a thousand exchanges a second through a key rotation.
 
-A real desk on a folder. Each token is judged at once as a gate with the bundle of that moment judges it; one
-that is refused, by the desk or by the gate, is wrong. Prints how many there were of each key, and the rate.
+On a real API server with an operator, a desk and two gates that follow their bundle. Each token is presented
+to both gates at once; one that is refused, by the desk or by a gate, is wrong. The new key signs seconds
+after the gates could know it, in place of ten minutes.
 """
 
+import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -13,98 +16,117 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import httpx
-
-from testing.desk_process import DeskProcess
-from testing.running_desk import exchange_form
-from watchword.desk.configuration import KeyRecord
-from watchword.desk.minting import SigningKey
-from watchword.identity import Identity, Policy, verify
+from benchmarks.desk.cluster import DESK, PATH, Installation, exchange_of, installed, own_token
+from benchmarks.desk.links import Link, authz
+from benchmarks.desk.load import post
 from watchword.identity.compact import UnverifiedToken, parse_compact
-from watchword.trust import load
 
-COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-CALLERS = 16
+CALLERS = 48
+LEAD_SECONDS = 10.0
+_PERIOD_SECONDS = 0.01
 
 
-class Rotation:
-    """A desk, the policy of a gate next to it, and what came of each exchange."""
+class Run:
+    """What came of each exchange."""
 
-    def __init__(self, desk: DeskProcess) -> None:
-        self.desk = desk
-        self.policy: Policy
+    def __init__(self, installation: Installation, rate: float) -> None:
+        self.installation, self.rate = installation, rate
         self.kids: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.publish()
+        self.latest = 0.0
+        self.is_over = False
+        self._due: asyncio.Queue[float] = asyncio.Queue()
 
-    def publish(self) -> None:
-        """Write the keys and the bundles of now, and let the gate have them."""
-        self.desk.write()
-        # A key of a folder signs some minutes after its file was made: here at once, the newest first.
-        made = time.time() - 7200
-        for place, path in enumerate(sorted((self.desk.folder / "config" / "keys").iterdir())):
-            os.utime(path, (made + place, made + place))
-        self.policy = load(self.desk.source.bundles[0]).policy
+    async def pace(self) -> None:
+        """Let exchanges begin at the rate, each at its own time whether or not others were answered."""
+        loop = asyncio.get_running_loop()
+        begun, number = loop.time(), 0
+        while not self.is_over:
+            while number < (loop.time() - begun) * self.rate:
+                self._due.put_nowait(begun + number / self.rate)
+                number += 1
+            await asyncio.sleep(_PERIOD_SECONDS)
+        for _ in range(CALLERS):
+            self._due.put_nowait(-1.0)
 
-    def rotate(self) -> None:
-        """Make a key that signs from now on; the one before stays in the bundles."""
-        self.desk.source.keys.insert(0, KeyRecord(SigningKey.generate()))
-        self.publish()
+    async def call(self, requests: list[bytes], place: int) -> None:
+        """Exchange, and present the token to every gate."""
+        desk = await Link.open(self.installation.desk_url)
+        gates = [await Link.open(each.url) for each in self.installation.gates]
+        loop = asyncio.get_running_loop()
+        while (due := await self._due.get()) >= 0:
+            place += 1
+            status, body = await desk.ask(requests[place % len(requests)])
+            if status != 200:
+                self.wrong.append(f"desk: {status} {body[:300]!r}")
+                continue
+            token = json.loads(body)["access_token"]
+            asked = authz(token, PATH)
+            for status, body in await asyncio.gather(*(each.ask(asked) for each in gates)):
+                if status != 200:
+                    self.wrong.append(f"gate: {status} {body[:300]!r}")
+            parsed = parse_compact(token.encode())
+            assert isinstance(parsed, UnverifiedToken)
+            self.kids[str(parsed.header["kid"])] += 1
+            self.latest = max(self.latest, loop.time() - due)
+        for each in (desk, *gates):
+            each.close()
 
-    async def exchange(self, client: httpx.AsyncClient, form: dict[str, str]) -> None:
-        """Exchange, and judge the token."""
-        answer = await client.post("/oauth2/token", data=form)
-        if answer.status_code != 200:
-            self.wrong.append(answer.text)
-            return
-        token = answer.json()["access_token"].encode()
-        parsed = parse_compact(token)
-        assert isinstance(parsed, UnverifiedToken)
-        self.kids[str(parsed.header["kid"])] += 1
-        decision = verify(token, self.policy, time.time())
-        if not isinstance(decision, Identity):
-            self.wrong.append(f"{decision}")
+
+async def rotate(run: Run, seconds: float) -> None:
+    """Have a key made at a third of the time, and let it sign soon after."""
+    installation = run.installation
+    await asyncio.sleep(seconds / 3)
+    before = installation.published()
+    [secret] = installation.secrets()
+    # As if it had signed for a whole rotation, less nine minutes.
+    await asyncio.to_thread(installation.signs_from, secret, time.time() - 3600 + 540)
+    spec = {"signing": {"rotateSeconds": 3600}}
+    await asyncio.to_thread(lambda: installation.spec("tokendesks", *DESK, **spec))
+    while not (made := installation.published() - before):  # noqa: ASYNC110 - it sets no event
+        await asyncio.sleep(0.05)
+    print(f"the bundle has the next key {sorted(made)}", flush=True)
+    new = next(
+        each for each in installation.secrets() if each["metadata"]["uid"] != secret["metadata"]["uid"]
+    )
+    await asyncio.to_thread(installation.signs_from, new, time.time() + LEAD_SECONDS)
+    await asyncio.sleep(seconds * 2 / 3)
+    run.is_over = True
 
 
-async def run(rotation: Rotation, url: str) -> float:
-    """All exchanges, with a new key after each third; returns the seconds that they took."""
-    forms = [exchange_form() for _ in range(200)]
-    left = iter(range(COUNT))
-    changes = {COUNT // 3, 2 * COUNT // 3}
-
-    async def one(client: httpx.AsyncClient) -> None:
-        for number in left:
-            if number in changes:
-                rotation.rotate()
-            await rotation.exchange(client, forms[number % len(forms)])
-
+async def work(run: Run, seconds: float) -> float:
+    """All of it; returns the seconds that it took."""
+    requests = [post("/oauth2/token", exchange_of(own_token())) for _ in range(200)]
     begun = time.monotonic()
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
-        await asyncio.gather(*(one(client) for _ in range(CALLERS)))
-        # Until the desk has seen the last one.
-        newest = rotation.desk.source.keys[0].key.kid
-        deadline = time.monotonic() + 60
-        while not rotation.kids[newest] and time.monotonic() < deadline:
-            await rotation.exchange(client, forms[0])
+    await asyncio.gather(
+        rotate(run, seconds),
+        run.pace(),
+        *(run.call(requests, place * 7) for place in range(CALLERS)),
+    )
     return time.monotonic() - begun
 
 
 def main() -> int:
-    """Rotate twice under load, and say what was refused."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        desk = DeskProcess(folder, f"sqlite:///{folder / 'desk.db'}")
-        rotation = Rotation(desk)
-        url = desk.start()
-        try:
-            seconds = asyncio.run(run(rotation, url))
-        finally:
-            desk.stop()
-    made = len(desk.source.keys)
-    print(f"{rotation.kids.total()} exchanges, {rotation.kids.total() / seconds:.0f} a second")
-    print(f"{len(rotation.kids)} of {made} keys signed: {sorted(rotation.kids.values())}")
-    print(f"{len(rotation.wrong)} refused wrongly {rotation.wrong[:3]}")
-    return 0 if not rotation.wrong and len(rotation.kids) == made else 1
+    """Rotate once under load, and say what was refused."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.desk.rotation", description=__doc__)
+    parser.add_argument("--rate", type=float, default=1000.0, help="exchanges a second (1000)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
+    options = parser.parse_args()
+    print(f"load average before: {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as name, installed(Path(name)) as installation:
+        run = Run(installation, options.rate)
+        seconds = asyncio.run(work(run, options.seconds))
+    total = run.kids.total()
+    print(
+        f"{total} exchanges in {seconds:.0f} s, {total / seconds:.0f} a second; asked for {options.rate:.0f}"
+    )
+    print(f"the latest was done {run.latest:.1f} s after it was due")
+    print(f"keys that signed: {sorted(run.kids.values())}")
+    print(
+        f"{len(run.wrong)} refused wrongly by the desk or one of {len(installation.gates)} gates",
+        run.wrong[:3],
+    )
+    return 0 if not run.wrong and len(run.kids) == 2 else 1
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from watchword.desk.sources import DeskSource
 from watchword.desk.store import DeskStore, DeskStoreError, open_desk_store
 from watchword.desk.writer import Writer
 from watchword.process.bounds import OPS_BOUNDS, Bounds, with_tls
+from watchword.process.http_protocol import BoundedProtocol
 from watchword.process.listening import CannotStartError, address_of, listen_on, serving
 from watchword.process.logs import LOGGER, set_up_logging
 from watchword.process.ops import ops_app
@@ -194,7 +195,8 @@ async def running(
                 )
                 await servers.enter_async_context(serving(_server(api, bounds, settings, context), admin))
                 on_admin_listening(address_of(admin))
-            await servers.enter_async_context(serving(_server(app, bounds, settings, context), public))
+            forms = _server(app, bounds, settings, context, protocol=WholeProtocol)
+            await servers.enter_async_context(serving(forms, public))
             LOGGER.info(
                 "listening",
                 extra={
@@ -245,12 +247,17 @@ def _open(dsn: str) -> DeskStore:
 
 
 def _server(
-    app: ASGIApp, bounds: Bounds, settings: DeskSettings, context: ssl.SSLContext | None = None
+    app: ASGIApp,
+    bounds: Bounds,
+    settings: DeskSettings,
+    context: ssl.SSLContext | None = None,
+    *,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> Any:
     return bounded_server(
         app,
         bounds,
-        protocol=WholeProtocol,
+        protocol=protocol,
         context=context,
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         grace_seconds=settings.shutdown_grace_seconds,
