@@ -111,14 +111,14 @@ metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim
 `auth.md` 0.7; `identity_assertion` (ID-JAG) and `/agent/event/notify` are not there yet.
 
 `POST /oauth2/token` with `grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer` and the agent's own
-`assertion` gives it a token for one `audience`, with `scope` and `account` or `authorization_details` as in an
-exchange. Its `sub` and `client_id` are `agent:<registration>`, and `watchword` says the kind `agent` and no
-origin. It allows at most what `spec.agents` of the desk *and* of the service allow; gates ask the service's own
-again. A gate shows it as `X-Watchword-Subject` and `-Workload: agent:<registration>`, `-Issuer:
-<namespace>/<desk>`.
+`assertion` gives it a token for one `audience`, with `scope` and `account` or `authorization_details` as in
+an exchange. Its `sub` and `client_id` are `agent:<registration>`, and `watchword` says the kind `agent` and
+no origin. It allows at most what `spec.agents` of the desk *and* of the service allow; gates ask the
+service's own again. A gate shows it as `X-Watchword-Subject` and `-Workload: agent:<registration>`,
+`-Issuer: <namespace>/<desk>`.
 
-`POST /oauth2/revoke` ends an access token alone; a refresh token, an assertion, or the claim token of an unclaimed
-agent ends the whole registration. [How to let agents in](../how-to/let-agents-in.md)."""
+`POST /oauth2/revoke` ends an access token alone; a refresh token, an assertion, or the claim token of an
+unclaimed agent ends the whole registration. [How to let agents in](../how-to/let-agents-in.md)."""
 _FORMS = f"""Endpoints of OAuth take `application/x-www-form-urlencoded` in UTF-8: at most
 {MAX_FORM_BYTES // 1024} KiB and {MAX_PARAMETERS} parameters, each sent once (the RFC lets `audience` and
 `resource` be repeated; the desk issues for one). An empty value counts as none, unknown parameters are

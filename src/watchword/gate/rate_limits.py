@@ -10,7 +10,6 @@ from typing import Final
 from watchword.identity import Reason, Refusal
 from watchword.trust import Limits
 
-
 # Agents that are remembered at once: unlike workloads, anyone may register one more.
 MAX_AGENTS: Final = 4096
 _AGENT: Final = "agent:"

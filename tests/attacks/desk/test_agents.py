@@ -619,6 +619,25 @@ def test_a_storm_of_registrations_is_bounded_by_address_by_minute_and_by_rows() 
         assert desk.running.exchange().status_code == 200
 
 
+def test_what_a_storm_is_refused_costs_the_store_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with agent_desk(registrations_per_hour=0, registrations_per_minute=1) as desk:
+        assert desk.post("/agent/identity", {"type": "anonymous"}).status_code == 200
+        store = desk.running.desk._store
+        calls: list[str] = []
+        for name in ("write", "look", "find"):
+            kept = getattr(store, name)
+            monkeypatch.setattr(
+                store, name, lambda *given, name=name, kept=kept: calls.append(name) or kept(*given)
+            )
+        body = {"type": "service_auth", "login_hint": ALICE}
+        storm = [desk.post("/agent/identity", body).json()["reason"] for _ in range(100)]
+        assert storm.count("agent_rate_limited") >= 98
+        assert len(calls) <= 100 - storm.count("agent_rate_limited")
+        # What was refused is in the log all the same, once a minute.
+        counted = {reason: count for (_, reason), count in desk.running.desk.strangers._counts.items()}
+        assert counted["agent_rate_limited"] >= 98
+
+
 def test_no_secret_and_no_address_is_in_the_audit_log_or_the_store_in_plain(desk: AgentDesk) -> None:
     done = desk.claimed()
     secrets = [
