@@ -234,6 +234,20 @@ def test_a_person_who_is_taken_off_the_list_ends_minting_refresh_and_open_claims
         assert desk.decide(secret).status_code == 410
 
 
+def test_while_no_mail_can_be_sent_no_one_new_claims_and_what_was_claimed_goes_on() -> None:
+    with agent_desk() as desk:
+        done, made = desk.claimed(), desk.service_auth()
+        mail = {"host": "smtp.example.com", "from": "desk@example.com", "secretRef": {"name": "gone"}}
+        desk.change(mail=mail)
+        state = desk.running.desk.state
+        assert state is not None
+        assert any("mails to people cannot be sent" in each for each in state.problems)
+        assert desk.token(done["identity"]["assertion"]).status_code == 200
+        before = len(desk.mails.mails)
+        assert desk.ask_for_mail(made["claim"]["attempt"]["verification_uri"]).status_code == 200
+        assert len(desk.mails.mails) == before
+
+
 def test_a_domain_that_gets_a_provider_ends_what_mailboxes_proved_at_every_point() -> None:
     with agent_desk() as desk:
         done, made, open_one, new = (
