@@ -245,3 +245,10 @@ def code_in(html: str) -> str:
     found = re.search(r"<output[^>]*>(\d{6})</output>", html)
     assert found is not None, html
     return found[1]
+
+
+def said(answer: httpx.Response) -> tuple[int, str, str]:
+    """What a refusal is: its status, its `error` and its `reason`."""
+    document = answer.json()
+    assert {"error", "error_description", "reason", "remedy", "request_id"} <= document.keys()
+    return answer.status_code, document["error"], document["reason"]

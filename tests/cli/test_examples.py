@@ -120,7 +120,7 @@ def flaw(words: list[str]) -> str:
     name, *arguments = words
     with click.Context(watchword, info_name="watchword") as context:
         command: click.Command | None = watchword.get_command(context, name)
-        if isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
             found = command.get_command(context, arguments[0])
             # `watchword token NAMESPACE/NAME`: its first command may be left away.
             command = command.get_command(context, "request") if found is None and name == "token" else found

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from testing.agents import ALICE, READ, AgentDesk, agent_desk, code_in
+from testing.agents import ALICE, READ, AgentDesk, agent_desk, agent_objects, agents_spec, code_in
 from testing.running_desk import TARGET
 from testing.tokens import claims_of
 from tests.desk.roles import migrated
+from tests.desk.test_at_a_gate import handed_on
 from tests.gate.running import RunningGate
 from watchword.trust import load
 
@@ -118,3 +119,26 @@ def test_a_person_claims_an_agent_by_mail_and_it_gets_the_persons_accounts(
         "agent_token_issued",
     } <= events
     assert ALICE not in str(desk.audit())
+
+
+def test_the_end_of_a_delegation_reaches_the_gate(desk: AgentDesk, gate: RunningGate) -> None:
+    done = desk.claimed()
+    tokens = [desk.good(desk.token(done["identity"]["assertion"]))["access_token"] for _ in range(3)]
+    assert [answer(gate, each).status_code for each in tokens] == [200] * 3
+    assert desk.running.revoke(done["identity"]["refresh_token"]["value"]).status_code == 200
+    for each in tokens:
+        handed_on(desk.running, gate, each)
+    reasons = [answer(gate, each).headers["x-watchword-reason"] for each in tokens]
+    assert reasons == ["revoked"] * 3
+
+
+def test_a_gate_whose_service_lets_no_agent_in_refuses_what_the_desk_signed(
+    desk: AgentDesk, gate: RunningGate
+) -> None:
+    token = desk.good(desk.token(desk.claimed()["identity"]["assertion"]))["access_token"]
+    before = desk.running.desk.state
+    desk.running.change(*agent_objects(agents_spec(desk.mails.port), ceiling={}))
+    follow(gate, desk)
+    refused = answer(gate, token)
+    desk.running.desk.state = before
+    assert (refused.status_code, refused.headers["x-watchword-reason"]) == (403, "wrong_token_kind")

@@ -161,6 +161,9 @@ def test_an_answer_belongs_to_the_browser_that_asked(desk: AgentDesk, person: Pe
         assert person.come_back(bad).status_code in (400, 403)
     assert person.come_back(query + "&iss=https%3A%2F%2Fevil.example").status_code == 403
     assert person.come_back(f"code=stolen&state={state}").status_code == 403
+    for method in ("HEAD", "POST"):
+        answer = desk.http.request(method, f"/claim/callback?{query}", headers={"cookie": person.cookie})
+        assert answer.status_code == 405
     assert person.come_back(query).status_code == 200
     # A code is good once.
     assert person.come_back(query).status_code == 403

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each agent has a rate of its own at a gate; a crowd of agents takes neither memory nor anyone's rate."""
+"""Each agent has a rate of its own at a gate, and a crowd takes neither memory nor anyone's rate."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from watchword.cli.agent_changes import agents_changes, ceiling_changes
 from watchword.cli.change import Change, Kind
 from watchword.identity import load_key_objects
 from watchword.trust import Bundle
@@ -61,6 +62,8 @@ def desk_of_service_changes(
         yield change("changes", f"resourceServers names {name}, which counts once that client names it too")
     for name in sorted((named[0] - named[1]) - may_ask[0]):
         yield change("changes", f"resourceServers no longer names {name}, which was not let in")
+    for kind, what in ceiling_changes(before, after):
+        yield change(kind, what)
 
 
 def _agreeing(service: str, desk: BundleDesk | None, clients: Clients) -> frozenset[str]:
@@ -103,6 +106,7 @@ def _of_desk(old: TokenDesk | None, new: TokenDesk | None) -> Iterator[tuple[Kin
         yield "gains", f"no longer revoked: the key {key}"
     if before.allowed_namespaces != after.allowed_namespaces:
         yield "changes", "other namespaces may rely on it (allowedNamespaces)"
+    yield from agents_changes(before.agents, after.agents)
 
 
 def _of_client(old: DeskClient | None, new: DeskClient | None) -> Iterator[tuple[Kind, str]]:

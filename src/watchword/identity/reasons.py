@@ -198,8 +198,8 @@ class Reason(Enum):
         "wrong_token_kind",
         403,
         "The token is of another kind than what it is used for.",
-        "Send a workload's token: the pod's own, or what the desk issued for it. A token of an agent passes "
-        "only where the ProtectedService has spec.agents; one of an admin client is for the desk alone.",
+        "Send a workload's token: the pod's own, or what the desk issued for it. A token of an agent "
+        "passes only where the ProtectedService has spec.agents; an admin client's is for the desk alone.",
     )
     UNKNOWN_WORKLOAD = _Facts(
         "unknown_workload",

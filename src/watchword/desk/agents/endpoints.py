@@ -43,6 +43,9 @@ def name_of(path: str) -> str:
 
 def allowed_methods(path: str) -> bytes:
     """The Allow header of one of `AGENT_PATHS`."""
+    if path == CALLBACK:
+        # The one read that goes further: it uses up the provider's code.
+        return b"GET"
     return READ_METHODS if path in _READS else b"POST"
 
 
