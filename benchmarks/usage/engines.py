@@ -19,6 +19,7 @@ from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR
 from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from watchword.usage import Event, UsageStore, open_store
+from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
 
@@ -184,13 +185,11 @@ class ClickHouse:
     def __init__(self) -> None:
         import clickhouse_connect
 
-        from watchword.usage.clickhouse import schema
-
         self._server = ClickHouseServer()
         self._server.start()
         self.store = open_store(self._server.dsn())
         self.store.use_meters(METERS)
-        self._columns = schema.COLUMNS["usage_event"]
+        self._columns = schema.COLUMNS["event_log"]
         self._bare = clickhouse_connect.get_client(
             host="127.0.0.1", port=self._server.port, compress=False, autogenerate_session_id=False
         )
@@ -199,7 +198,7 @@ class ClickHouse:
         at_once = 10_000_000
         for start in range(0, events, at_once):
             self._bare.command(
-                f"""INSERT INTO watchword_usage.usage_event
+                f"""INSERT INTO watchword_usage.event_log
                     (key, source, id, batch, type, account, time, data)
                 SELECT toFixedString(
                         substring(unhex(hex(sipHash128(number)) || hex(sipHash64(number))), 1, 20), 20),
@@ -211,24 +210,29 @@ class ClickHouse:
                 FROM numbers({start}, {min(at_once, events - start)})"""  # noqa: S608 - numbers of our own
             )
         ((last,),) = self._bare.query(
-            "SELECT max(_block_number) FROM watchword_usage.usage_event"
+            "SELECT max(_block_number) FROM watchword_usage.event_log"
         ).result_rows
         places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
         for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
             self._bare.command(
                 f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
                     intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
-                FROM watchword_usage.usage_event GROUP BY 1, 2, 3
+                FROM watchword_usage.event_log GROUP BY 1, 2, 3
                 SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
             )
         self._bare.command(
-            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.usage_event"
+            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.event_log"
+        )
+        self._bare.command(
+            """INSERT INTO watchword_usage.noted_key (key, token, day)
+            SELECT reinterpretAsUInt64(substring(key, 1, 8)), rand64(), intDiv(time, 86400000000)
+            FROM watchword_usage.event_log"""
         )
         for mark in ("folded", "dropped"):
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        for table in ("usage_event", "rollup"):
+        for table in ("event_log", "noted_key", "rollup"):
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
@@ -237,7 +241,7 @@ class ClickHouse:
         token = uuid.uuid4()
         rows = [(digest_of(e.account, e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
         self._bare.insert(
-            "usage_event",
+            "event_log",
             rows,
             database="watchword_usage",
             column_names=[name for name, _ in self._columns],

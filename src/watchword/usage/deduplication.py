@@ -30,7 +30,14 @@ DIGEST_BYTES: Final = 20
 MAX_DIFFERENCES: Final = 1000
 EVENTS_FROM: Final = "events_from"
 METERS: Final = "meters"
-"""What a store remembers of itself: the first day whose events are kept, the digest of its meters."""
+AHEAD: Final = "ahead"
+"""What a store remembers of itself: the first day whose events are kept, the digest of its meters, and by how
+many days an event's day was ever after the day on which it came."""
+
+WINDOW_DAYS: Final = 7
+"""For how many days after its event came an id is known whatever time it is sent with the next time."""
+
+_CLOCKS_DIFFER_DAYS: Final = 1
 
 
 def duplicate(event: Event, kept: Kept) -> Outcome:
@@ -84,6 +91,20 @@ class Batch:
 def key_of(event: Event) -> Key:
     """Give what an event is known by."""
     return (event.account, event.source, event.id)
+
+
+def first_arrival(event: Event, ahead: int) -> int:
+    """Give the first day on which this very event may have come before, in days since 1970-01-01.
+
+    An event comes on its day or later, or earlier by at most `ahead` days; so a replay with its time needs no
+    look at what came before that. Of an event without a time the time says nothing: 0.
+    """
+    return event.day - max(ahead, _CLOCKS_DIFFER_DAYS) if event.time_given else 0
+
+
+def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:
+    """Give the most days that an event is ahead of the day on which it comes, these and all before."""
+    return max([ahead, *(event.day - today for event in events)])
 
 
 def digest_of(*parts: str) -> bytes:

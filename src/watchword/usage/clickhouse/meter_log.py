@@ -21,7 +21,7 @@ from watchword.usage.meters import Meter
 from watchword.usage.rollups import MeterSet, meter_of_definition
 from watchword.usage.store import MeterState
 
-_NOTHING: Final = uuid.UUID(int=0)
+
 
 
 class Entry(msgspec.Struct, frozen=True):

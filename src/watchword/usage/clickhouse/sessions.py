@@ -148,8 +148,8 @@ class Sessions:
             for statement in schema.create(self.database):
                 client.command(statement)
             self._mark_version(client)
-        elif version == 1:
-            self._leave_version_1(client)
+        elif version < schema.VERSION:
+            self._leave_earlier_version(client)
         if version is None or version < schema.VERSION:
             first, version = self._versions(client)
         self._has_keys_of_version_1 = first == 1
@@ -159,15 +159,20 @@ class Sessions:
                 "run the Watchword version that made it, or give another database",
             )
 
-    def _leave_version_1(self, client: Client) -> None:
-        """Rename the log, and only then say so. Cut short in between, or done by two at once, it goes on."""
-        ((there,),) = client.query(self._statements["has_log_of_1"]).result_rows
-        if there:
-            try:
-                client.command(self._statements["rename_log_of_1"])
-            except DatabaseError as error:
-                if _code(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
-                    raise
+    def _leave_earlier_version(self, client: Client) -> None:
+        """Rename the log, make what is new, and only then say so. Cut short in between, or done by two at once,
+        it goes on.
+        """
+        for version in ("1", "2"):
+            ((there,),) = client.query(self._statements[f"has_log_of_{version}"]).result_rows
+            if there:
+                try:
+                    client.command(self._statements[f"rename_log_of_{version}"])
+                except DatabaseError as error:
+                    if _code(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
+                        raise
+        client.command(schema.create_noted_keys(self.database))
+        client.command(self._statements["note_log_of_2"])
         self._mark_version(client)
 
     def _mark_version(self, client: Client) -> None:
