@@ -18,6 +18,7 @@ from tests.usage import writer
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, hits_of_all, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
+from tests.usage.contract_replays import ReplayContract
 from tests.usage.killrounds import live_through
 from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
 from watchword.usage.clickhouse import ClickHouseStore, log, rollups, schema
@@ -29,7 +30,7 @@ def fresh_database() -> str:
     return f"t_{uuid.uuid4().hex[:20]}"
 
 
-class TestClickHouseStore(UsageStoreContract, GroupContract, KeepingContract):
+class TestClickHouseStore(UsageStoreContract, GroupContract, KeepingContract, ReplayContract):
     lives = 3
 
     @pytest.fixture

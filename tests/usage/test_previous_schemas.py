@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stores that earlier releases made, taken over in place: nothing is lost, and a replay is still a replay.
 
-The files in `previous` hold what those releases' own code wrote. In the first ones a key was the source and the id;
-later the account is part of it, and events are looked for by the day on which they came.
+The files in `previous` hold what those releases' own code wrote. In the first ones a key was the source and
+the id; later the account is part of it, and events are looked for by the day on which they came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from testing.usage_samples import METERS, envelope, events
 from tests.usage.contract import statuses, totals
-from watchword.usage import StoreRefusedError, UsageStore, open_store
+from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
+from watchword.usage.clickhouse import sessions
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.postgresql import migrate
 from watchword.usage.sqlite import file, schema
@@ -152,21 +153,26 @@ class OldClickHouse:
 
     def events(self) -> int:
         counts = [
-            self._server.query(f"SELECT count() FROM watchword_usage.{table}")
+            self._server.query(f"SELECT count() FROM watchword_usage.{table}")  # noqa: S608 - names of our own
             for table in ("event", "usage_event", "event_log")
         ]
         [count] = [int(each) for each in counts if each.strip().isdigit()]
         return count
 
     def begin_and_stop(self) -> None:
+        mark = Sessions._mark
+
+        def stop(sessions: Sessions, client: Any, name: str, value: int) -> None:
+            # In the midst of the keys that are noted.
+            if value == 5:
+                raise KeyboardInterrupt
+            mark(sessions, client, name, value)
+
         with pytest.MonkeyPatch.context() as patched, closing(open_store(self.dsn)) as store:
-            patched.setattr(Sessions, "_mark_version", _stop)
+            patched.setattr(Sessions, "_mark", stop)
             with pytest.raises(KeyboardInterrupt):
                 store.meters()
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+        assert self._server.query("SELECT max(value) FROM watchword_usage.mark WHERE name = 'noted'") == "4\n"
 
 
 @pytest.fixture(params=["sqlite-2", "postgresql-1", "postgresql-2", "clickhouse-1", "clickhouse-2"])
@@ -290,7 +296,7 @@ def test_a_writer_of_a_previous_postgresql_schema_stores_nothing_more(
         ):
             # Its own statement: what it names in ON CONFLICT is no key any more.
             connection.execute(
-                "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "  # type: ignore[arg-type]  # a constant of the table above
+                "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "  # type: ignore[arg-type]  # a constant of the table above  # noqa: S608 - names of our own
                 f"VALUES ('a', 'a', 'a', 'a', 'a', 1) ON CONFLICT {key} DO NOTHING"
             )
     assert migrate.NAMES == ("0001-first", "0002-key-by-account", "0003-events-by-arrival")
@@ -303,8 +309,26 @@ def test_a_writer_of_a_previous_clickhouse_schema_stores_nothing_more(
     old = OldClickHouse(clickhouse, version)
     with closing(open_store(old.dsn)) as store:
         assert all_totals(store) == BEFORE
-        said = clickhouse.query(f"INSERT INTO watchword_usage.{table} (key) VALUES ('a')")
+        said = clickhouse.query(f"INSERT INTO watchword_usage.{table} (key) VALUES ('a')")  # noqa: S608 - names of our own
         assert "UNKNOWN_TABLE" in said
     clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 4)")
     with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 4"):
         store.meters()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_keys_are_noted_only_when_no_old_writer_is_under_way(
+    clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    old = OldClickHouse(clickhouse, version)
+    monkeypatch.setattr(sessions, "ANSWER_SECONDS", 0)
+    with closing(open_store(old.dsn)) as store:
+        statements = store._sessions._statements  # type: ignore[attr-defined]  # looks into this engine's store
+        asked = statements["old_inserts"]
+        statements["old_inserts"] = "SELECT 1"
+        with pytest.raises(StoreUnavailableError, match="release before still writes"):
+            store.meters()
+        assert "UNKNOWN_TABLE" in clickhouse.query("SELECT count() FROM watchword_usage.noted_key")
+        statements["old_inserts"] = asked
+        assert statuses(store, *(was_sent(number) for number in range(12))) == ["duplicate"] * 12
+    assert clickhouse.query("SELECT uniqExact(key) FROM watchword_usage.noted_key WHERE token = 0") == "12\n"

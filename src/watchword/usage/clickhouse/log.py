@@ -32,8 +32,8 @@ class EventLog:
         return {key: block for key, _, block, _ in self._first(keys, uuid.UUID(int=0))}
 
     def keys_of_version_1(self, events: Collection[Key]) -> dict[Key, bytes]:
-        """Give the keys that these events would have when an account was no part of a key; nothing where no event
-        can have such a key.
+        """Give the keys that these events would have when an account was no part of a key; nothing where no
+        event can have such a key.
         """
         if not self._sessions.has_keys_of_version_1:
             return {}
@@ -69,7 +69,8 @@ class EventLog:
     def settle(self, token: uuid.UUID, disputed: Collection[bytes]) -> frozenset[bytes]:
         """Give those of a batch's keys that another block was first with, and take their events away.
 
-        They count nowhere as they are, but would come first once those that beat them are given up as too old.
+        They count nowhere as they are, but would come first once those that beat them are given up as too
+        old.
         """
         beaten = [key for key, batch, _, _ in self._first(disputed, token) if batch != token]
         for part in _parts(beaten):

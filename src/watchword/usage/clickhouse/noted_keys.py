@@ -2,11 +2,12 @@
 """Which keys came before: a narrow table, so that a batch need not look for its keys among all events.
 
 A writer notes its keys here, durably, before it inserts its events. So a key that no one else noted is in the
-log for no one else's event, and only the others are looked for there. Who was first is said by the log alone: a
-key that was noted and whose event never came costs a look, and nothing else.
+log for no one else's event, and only the others are looked for there. Who was first is said by the log alone:
+a key that was noted and whose event never came costs a look, and nothing else.
 
-A look reads a few hundred bytes for each key, whatever the table has: 8 bytes a key, sorted, in small granules and
-small compressed blocks. And the second look, after the events are there, reads only parts that are new since.
+A look reads a few hundred bytes for each key, whatever the table has: 8 bytes a key, sorted, in small
+granules and small compressed blocks. And the second look, after the events are there, reads only parts that
+are new since.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Note(NamedTuple):
 
 
 class Rivals(NamedTuple):
-    """After an insert: the keys that others noted with or after this writer, and the number of its block (0 when
-    the event that it was asked by is gone again).
+    """After an insert: the keys that others noted with or after this writer, and the number of its block (0
+    when the event that it was asked by is gone again).
     """
 
     keys: frozenset[bytes]
@@ -44,13 +45,11 @@ class NotedKeys:
         """Take the store's connections."""
         self._sessions = sessions
 
-    def note(
-        self, keys: Mapping[bytes, int], also: Collection[bytes] = ()
-    ) -> tuple[Note, frozenset[bytes]]:
+    def note(self, keys: Mapping[bytes, int], also: Collection[bytes] = ()) -> tuple[Note, frozenset[bytes]]:
         """Note keys with their events' days, durably.
 
-        Gives those of them, and of `also`, that someone else noted before or meanwhile. A key is kept as long as
-        the events of its day.
+        Gives those of them, and of `also`, that someone else noted before or meanwhile. A key is kept as long
+        as the events of its day.
         """
         token = secrets.randbits(63) + 1
         self._sessions.insert("noted_key", [(_short(key), token, day) for key, day in keys.items()])
@@ -77,7 +76,7 @@ class NotedKeys:
 
 def _short(key: bytes) -> int:
     # Eight bytes tell what to look for; the log has the whole key.
-    return int.from_bytes(key[:8], "little")
+    return int.from_bytes(key[:8], "big")
 
 
 def _of_short(keys: Collection[bytes], found: Iterable[int]) -> frozenset[bytes]:

@@ -18,12 +18,13 @@ _DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
 # The number of the insert that brought a row, and the row's place in it: kept through merges.
 _ORDERED: Final = "enable_block_number_column = 1, enable_block_offset_column = 1"
 
-# Every key that came, noted before its event is in the log. Small granules and blocks: keys are looked up one by
-# one. `day` is the event's: its key is kept as long as it is.
+# Every key that came, noted before its event is in the log. Small granules and blocks: keys are looked up one
+# by one. `day` is the event's: its key is kept as long as it is.
 CREATE_NOTED_KEYS: Final = """CREATE TABLE IF NOT EXISTS DB.noted_key (
         key UInt64, token UInt64, day Int32
     ) ENGINE = MergeTree ORDER BY key
-    SETTINGS index_granularity = 256, min_compress_block_size = 4096, max_compress_block_size = 16384, $DURABLE"""
+    SETTINGS index_granularity = 256, min_compress_block_size = 4096, max_compress_block_size = 16384,
+        $DURABLE"""
 
 _CREATE: Final = (
     "CREATE DATABASE IF NOT EXISTS $DATABASE",
@@ -126,9 +127,18 @@ _TEXTS: Final = {
     "rename_log_of_1": "RENAME TABLE DB.event TO DB.event_log",
     "has_log_of_2": "EXISTS TABLE DB.usage_event",
     "rename_log_of_2": "RENAME TABLE DB.usage_event TO DB.event_log",
-    # Whatever is noted twice is noted: begun again, it does no harm. Token 0 is no writer's.
+    # What an old writer had begun is there or not before the keys of the log are noted.
+    "old_inserts": r"""SELECT count() FROM system.processes
+        WHERE query_kind = 'Insert' AND match(query, '\\b(usage_event|event)\\b')""",
+    # By ranges of keys, so that it goes on where it was cut short; whatever is noted twice is noted. Token 0
+    # is no writer's.
+    "noted_of_2": "SELECT max(value) FROM DB.mark WHERE name = 'noted'",
     "note_log_of_2": """INSERT INTO DB.noted_key (key, token, day)
-        SELECT $SHORT_KEY, 0, toInt32(intDiv(time, 86400000000)) FROM DB.event_log""",
+        SELECT $SHORT_KEY, 0, toInt32(intDiv(time, 86400000000)) FROM DB.event_log
+        WHERE key >= toFixedString(unhex({first:String}), 20)
+            AND key <= toFixedString(unhex({last:String}), 20)""",
+    # Marks are only ever added, and the server knows how many there are without reading them.
+    "version": "SELECT count() FROM DB.mark",
     "look": """SELECT toString(change), digest, meters, toInt64(ready), _block_number AS place
             FROM DB.meter_change
         UNION ALL SELECT '', name, '', max(value), 0 FROM DB.mark GROUP BY name""",
@@ -137,8 +147,8 @@ _TEXTS: Final = {
             WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64}
         UNION ALL SELECT 0, greatest($FIRST_OF_PART, 1) FROM DB.noted_key
             WHERE key = {one:UInt64} AND token = {token:UInt64}""",
-    # After the events are there: which keys came with or after this writer's own (parts say in their names up to
-    # which number they go), and its own block.
+    # After the events are there: which keys came with or after this writer's own (parts say in their names up
+    # to which number they go), and its own block.
     "rivals_of_keys": """SELECT DISTINCT 'key' AS kind, key AS n FROM DB.noted_key
             WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64} AND $LAST_OF_PART >= {since:UInt64}
         UNION ALL SELECT 'block', max(_block_number) FROM DB.event_log
@@ -220,29 +230,25 @@ _TEXTS: Final = {
 
 _READ: Final = {
     "amounts": """
-        SELECT 'change' AS kind, '' AS account, toInt64(ready) AS first, toInt64(_block_number) AS last,
-                toString(change) AS meter, digest AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n,
-                meters AS text
-            FROM DB.meter_change
-        UNION ALL SELECT 'mark', '', max(value), 0, name, '', 0, toDecimal256(0, 30), ''
-            FROM DB.mark GROUP BY name
-        UNION ALL SELECT 'base', account, day, 0, meter, grp, max(upto), argMax(amount, upto), ''
+        SELECT 'version' AS kind, '' AS account, toInt64((SELECT count() FROM DB.mark)) AS first,
+                toInt64(0) AS last, '' AS meter, '' AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n
+        UNION ALL SELECT 'base', account, day, 0, meter, grp, max(upto), argMax(amount, upto)
             FROM DB.rollup WHERE $PERIOD GROUP BY account, meter, day, grp
-        UNION ALL SELECT 'fresh', account, day, 0, meter, grp, seq, any(amount), ''
+        UNION ALL SELECT 'fresh', account, day, 0, meter, grp, seq, any(amount)
             FROM DB.amount WHERE $PERIOD GROUP BY account, meter, day, grp, seq""",
     "values": """
-        UNION ALL SELECT 'value', account, day, 0, meter, grp, 0, toDecimal256(uniqExact(value), 30), ''
+        UNION ALL SELECT 'value', account, day, 0, meter, grp, 0, toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value WHERE $PERIOD GROUP BY account, meter, day, grp
         UNION ALL SELECT 'span', account, spans.1, spans.2, meter, '', 0,
-                toDecimal256(uniqExact(value), 30), ''
+                toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value ARRAY JOIN arrayZip({firsts:Array(Int32)}, {lasts:Array(Int32)}) AS spans
             WHERE $PERIOD AND day >= spans.1 AND day < spans.2 GROUP BY account, spans, meter""",
     "days": """
-        UNION ALL SELECT 'day', account, day, 0, meter, '', 0, toDecimal256(uniqExact(value), 30), ''
+        UNION ALL SELECT 'day', account, day, 0, meter, '', 0, toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value WHERE $PERIOD GROUP BY account, meter, day""",
     "groups": """
         UNION ALL SELECT 'group', account, spans.1, spans.2, meter, grp, 0,
-                toDecimal256(uniqExact(value), 30), ''
+                toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value ARRAY JOIN arrayZip({firsts:Array(Int32)}, {lasts:Array(Int32)}) AS spans
             WHERE $PERIOD AND day >= spans.1 AND day < spans.2 GROUP BY account, spans, meter, grp""",
 }
@@ -279,7 +285,7 @@ def _whole(text: str, database: str) -> str:
         "$PERIOD": _PERIOD,
         "$ORDERED": _ORDERED,
         "$DURABLE": _DURABLE,
-        "$SHORT_KEY": "reinterpretAsUInt64(substring(key, 1, 8))",
+        "$SHORT_KEY": "reinterpretAsUInt64(reverse(substring(key, 1, 8)))",
         "$FIRST_OF_PART": _FIRST_OF_PART,
         "$LAST_OF_PART": _LAST_OF_PART,
         "$FIRST": _FIRST,

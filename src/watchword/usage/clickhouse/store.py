@@ -107,13 +107,14 @@ class ClickHouseStore:
                 values=asked_values, days=query.window == "day", groups=bool(query.group_by)
             )
             answers = Answers(self._sessions.rows(name, **parameters))
-            self._has_distinct = answers.has_distinct
-            if asked_values or not answers.has_distinct:
+            view = self._meters.at(answers.version)
+            self._has_distinct = view.has_distinct
+            if asked_values or not view.has_distinct:
                 # Who has amounts is known; whether the others are known is asked for those only.
                 known = answers.accounts
                 if others := [name for name in accounts if name not in known]:
                     known |= {name for (name,) in self._sessions.rows("accounts_known", accounts=others)}
-                return answers.answers(query, [name for name in accounts if name in known])
+                return answers.answers(query, [name for name in accounts if name in known], view)
             asked_values = True
 
     def accounts_after(self, account: str, limit: int) -> list[str]:
@@ -210,7 +211,9 @@ class ClickHouseStore:
         days |= {digests[key]: events[place].day for key, place in batch.first.items()}
         note, noted = self._noted.note(days, by_version_1.values())
         blocks = self._log.blocks_of(noted.intersection(digests.values()))
-        earlier = [key for key, digest in by_version_1.items() if digest in noted and digests[key] not in blocks]
+        earlier = [
+            key for key, digest in by_version_1.items() if digest in noted and digests[key] not in blocks
+        ]
         for key, (digest, block) in self._log.blocks_of_version_1(earlier).items():
             digests[key], blocks[digest] = digest, block
         new = {digests[key]: place for key, place in batch.first.items() if digests[key] not in blocks}

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events by the day on which they came: which partition takes a batch, and which ones may have its keys.
 
-All batches of a moment write into one partition, the newest, whose unique key decides who is first. The next day's
-partition is made under the lock that every batch shares: none is under way then, so that the partitions before it
-take no new events any more, and a look at them misses none.
+All batches of a moment write into one partition, the newest, whose unique key decides who is first. The next
+day's partition is made under the lock that every batch shares: none is under way then, so that the partitions
+before it take no new events any more, and a look at them misses none.
 
-An event that is sent again with its time came first on its day or later (or earlier, by the most that events were
-ever ahead of the clock): `first_arrival`. So the partitions from that day on are looked at, and those of the last
-WINDOW_DAYS for whoever sends an id with another time.
+An event that is sent again with its time came first on its day or later (or earlier, by the most that events
+were ever ahead of the clock): `first_arrival`. So the partitions from that day on are looked at, and those of
+the last WINDOW_DAYS for whoever sends an id with another time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, Key, first_arrival, key_of
@@ -23,8 +23,8 @@ from watchword.usage.postgresql.statements import Statements
 RECEIVED: Final = "received"
 ARRIVALS_FROM: Final = "arrivals_from"
 TODAY: Final = "today"
-"""In the store's state: the day of the newest partition, and the first day that has partitions of its own (0 where
-all have). Asked with it: the day by the server's clock.
+"""In the store's state: the day of the newest partition, and the first day that has partitions of its own (0
+where all have). Asked with it: the day by the server's clock.
 """
 
 # Late events look back to a day that many batches share, so that the server plans few different statements.

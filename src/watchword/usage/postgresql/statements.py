@@ -33,6 +33,7 @@ _TEXTS: Final = {
     "delete_unfounded_accounts": """DELETE FROM {s}account a
         WHERE NOT EXISTS (SELECT FROM {s}event e WHERE e.account = a.name)
         AND NOT EXISTS (SELECT FROM {s}rollup r WHERE r.account = a.name)""",
+    "accounts_known": "SELECT name FROM {s}account WHERE name = ANY(%s::text[])",
     "accounts_after": "SELECT name FROM {s}account WHERE name > %s ORDER BY name LIMIT %s",
     "meters": "SELECT name, definition, counted_from, kept_from, since FROM {s}meter",
     "delete_meters": "DELETE FROM {s}meter WHERE name = ANY(%s)",
@@ -97,8 +98,8 @@ _TEXTS: Final = {
             LIMIT %s""",
 }
 
-# Of one partition, or of some: days are numbers of our own, and in the text, so that the server plans for those
-# partitions and locks no others.
+# Of one partition, or of some: days are numbers of our own, and in the text, so that the server plans for
+# those partitions and locks no others.
 _OF_DAYS: Final = {
     # In the order of their keys, so that two batches that share some wait for each other and never both.
     "insert_events": """INSERT INTO {s}event_{day}
@@ -125,20 +126,19 @@ _OF_DAYS: Final = {
 }
 _MAKE_PARTITION: Final = (
     "CREATE TABLE {s}event_{day} (LIKE {s}event, PRIMARY KEY (key, account))",
-    # For giving up old events. Events come in nearly in the order of their times, which is all that BRIN needs.
+    # For giving up old events. Events come in nearly in the order of their times, which is all that BRIN
+    # needs.
     "CREATE INDEX ON {s}event_{day} USING brin (time)",
     "ALTER TABLE {s}event ATTACH PARTITION {s}event_{day} FOR VALUES FROM ({day}) TO ({day} + 1)",
 )
 
-# One statement is one snapshot and one way there and back: the meters, which of the accounts are known, their
+# One statement is one snapshot and one way there and back: the meters and the accounts'
 # amounts; and, where meters count distinct values, those of each span.
 _READ: Final = {
     "amounts": """
         SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
                 name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
             FROM {s}meter
-        UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
-            FROM {s}account WHERE name = ANY(%(accounts)s::text[])
         UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
             FROM {s}rollup
             WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",

@@ -110,18 +110,24 @@ class PostgreSQLStore:
         for kind, account, first, last, meter, group, amount, definition in found:
             if kind == "meter":
                 meters[meter], first_days[meter] = meter_of_definition(definition), first
-            elif kind == "account":
-                rows.setdefault(account, [])
             elif kind == "row":
                 rows.setdefault(account, []).append((first, meter, group, amount))
             else:
                 # Days come in one list for all of them.
                 place = (kind, account, 0, 0) if kind == "day" else (kind, account, first, last)
                 counts.setdefault(place, []).append((first if kind == "day" else 0, meter, group, amount))
+        # Who has amounts is known; whether the others are known is asked for those only.
+        if others := [account for account in accounts if account not in rows]:
+            rows |= {account: [] for account in self._known(others)}
         return {
             account: fold(query, meters, mine, _counter(account, counts), first_days)
             for account, mine in rows.items()
         }
+
+    def _known(self, accounts: Sequence[str]) -> list[str]:
+        asked = columns([(account,) for account in accounts], 1)
+        with self._sessions.statement() as connection:
+            return [name for (name,) in connection.execute(self._statements["accounts_known"], asked)]
 
     def _read_rows(self, query: UsageQuery, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         asked_values = self._has_distinct
@@ -316,7 +322,10 @@ class PostgreSQLStore:
     def _drop(self, day: int) -> int:
         """Drop a partition whose events are all past their time."""
         with self._sessions.transaction(unhurried=True) as connection:
-            count, _ = connection.execute(self._statements.of_days("count_events", day), [0]).fetchone() or (0, 0)
+            count, _ = connection.execute(self._statements.of_days("count_events", day), [0]).fetchone() or (
+                0,
+                0,
+            )
             connection.execute(self._statements.of_days("drop_partition", day))
         return int(count)
 
