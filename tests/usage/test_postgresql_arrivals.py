@@ -246,6 +246,24 @@ def test_the_newest_partition_stays_whatever_is_given_up(at: At, asked: psycopg.
     assert sent(store, day=TODAY + 20, name="2") == ("stored", ())
 
 
+def test_two_gates_that_give_up_the_same_days_do_it_once(at: At, asked: psycopg.Connection) -> None:
+    for day in range(TODAY, TODAY + 3):
+        assert sent(at(day), day=day, name=str(day)) == ("stored", ())
+    one, other = at(TODAY + 3), at(TODAY + 3)
+    found: list[Expired] = []
+    both = [
+        threading.Thread(target=lambda s=s: found.append(s.expire(day_of_number(TODAY + 2), {})))
+        for s in (one, other)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sum(each.events for each in found) == 2
+    assert len(found) == 2
+    assert days_of(asked) == [TODAY + 2]
+
+
 def test_a_read_is_one_statement(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     store = at(TODAY)
     sent(store)

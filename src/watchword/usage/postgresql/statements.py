@@ -20,6 +20,7 @@ _TEXTS: Final = {
         UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
+    "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",
     "raise_state": """INSERT INTO {s}state AS s (name, value) VALUES (%s, %s) ON CONFLICT (name)
         DO UPDATE SET value = greatest(s.value::integer, excluded.value::integer)::text""",
     "partitions": """SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c
@@ -33,7 +34,6 @@ _TEXTS: Final = {
     "delete_unfounded_accounts": """DELETE FROM {s}account a
         WHERE NOT EXISTS (SELECT FROM {s}event e WHERE e.account = a.name)
         AND NOT EXISTS (SELECT FROM {s}rollup r WHERE r.account = a.name)""",
-    "accounts_known": "SELECT name FROM {s}account WHERE name = ANY(%s::text[])",
     "accounts_after": "SELECT name FROM {s}account WHERE name > %s ORDER BY name LIMIT %s",
     "meters": "SELECT name, definition, counted_from, kept_from, since FROM {s}meter",
     "delete_meters": "DELETE FROM {s}meter WHERE name = ANY(%s)",
@@ -132,13 +132,15 @@ _MAKE_PARTITION: Final = (
     "ALTER TABLE {s}event ATTACH PARTITION {s}event_{day} FOR VALUES FROM ({day}) TO ({day} + 1)",
 )
 
-# One statement is one snapshot and one way there and back: the meters and the accounts'
+# One statement is one snapshot and one way there and back: the meters, which of the accounts are known, their
 # amounts; and, where meters count distinct values, those of each span.
 _READ: Final = {
     "amounts": """
         SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
                 name AS meter, ''::text AS grp, NULL::numeric AS amount, definition
             FROM {s}meter
+        UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
+            FROM {s}account WHERE name = ANY(%(accounts)s::text[])
         UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
             FROM {s}rollup
             WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",

@@ -110,24 +110,18 @@ class PostgreSQLStore:
         for kind, account, first, last, meter, group, amount, definition in found:
             if kind == "meter":
                 meters[meter], first_days[meter] = meter_of_definition(definition), first
+            elif kind == "account":
+                rows.setdefault(account, [])
             elif kind == "row":
                 rows.setdefault(account, []).append((first, meter, group, amount))
             else:
                 # Days come in one list for all of them.
                 place = (kind, account, 0, 0) if kind == "day" else (kind, account, first, last)
                 counts.setdefault(place, []).append((first if kind == "day" else 0, meter, group, amount))
-        # Who has amounts is known; whether the others are known is asked for those only.
-        if others := [account for account in accounts if account not in rows]:
-            rows |= {account: [] for account in self._known(others)}
         return {
             account: fold(query, meters, mine, _counter(account, counts), first_days)
             for account, mine in rows.items()
         }
-
-    def _known(self, accounts: Sequence[str]) -> list[str]:
-        asked = columns([(account,) for account in accounts], 1)
-        with self._sessions.statement() as connection:
-            return [name for (name,) in connection.execute(self._statements["accounts_known"], asked)]
 
     def _read_rows(self, query: UsageQuery, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         asked_values = self._has_distinct
@@ -322,17 +316,18 @@ class PostgreSQLStore:
     def _drop(self, day: int) -> int:
         """Drop a partition whose events are all past their time."""
         with self._sessions.transaction(unhurried=True) as connection:
-            count, _ = connection.execute(self._statements.of_days("count_events", day), [0]).fetchone() or (
-                0,
-                0,
-            )
+            if not self._is_mine_to_give_up(connection, day):
+                return 0
+            found = connection.execute(self._statements.of_days("count_events", day), [0]).fetchone()
             connection.execute(self._statements.of_days("drop_partition", day))
-        return int(count)
+        return int(found[0]) if found else 0
 
     def _empty(self, day: int, first: int) -> int:
         """Empty a partition of which nearly all events are past their time, and put the others back."""
         time = [first * MICROSECONDS_PER_DAY]
         with self._sessions.transaction(unhurried=True) as connection:
+            if not self._is_mine_to_give_up(connection, day):
+                return 0
             connection.execute(self._statements.of_days("lock_partition", day))
             found = connection.execute(self._statements.of_days("count_events", day), time).fetchone()
             count, kept = found or (0, 0)
@@ -342,6 +337,15 @@ class PostgreSQLStore:
                 connection.execute(self._statements.of_days("put_kept_back", day))
                 return int(count - kept)
         return self._delete(day, first)
+
+    def _is_mine_to_give_up(self, connection: Connection, day: int) -> bool:
+        """Wait for another gate that gives up events too; whether the partition is still there after that.
+
+        What follows waits for nobody: batches would wait behind it.
+        """
+        connection.execute(self._statements["lock_giving_up"], [EVENTS_FROM])
+        connection.execute(b"SET LOCAL lock_timeout = '1s'")
+        return day in partitions(connection, self._statements)
 
     def _delete(self, day: int, first: int) -> int:
         """Delete the events of a partition that are past their time, a few at once."""
