@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -36,6 +37,18 @@ class Result(msgspec.Struct):
     p99: float
     bare_p50: float
     bare_p99: float
+    smallest: int = 0
+    beside: float = 0.0
+    """Of the store with the fewest events, that was open next to this one: its size, and its rate in the same
+    turns (0 where this is that one).
+    """
+
+
+class Reference(NamedTuple):
+    """A store with few events, open next to one with many."""
+
+    engine: Engine
+    size: int
 
 
 def main() -> None:
@@ -67,23 +80,32 @@ def main() -> None:
     if arguments.results and arguments.results.exists():
         results = msgspec.json.decode(arguments.results.read_bytes(), type=list[Result])
     for name in arguments.engines:
-        for size in arguments.events:
+        reference: Reference | None = None
+        for size in sorted(arguments.events):
             done = {r.batch for r in results if (r.engine, r.events) == (ENGINES[name].name, size)}
             if done.issuperset(arguments.batch) and not arguments.again:
                 say(f"{name}, {size:,} events: in {arguments.results} already")
                 continue
+            if reference is None and size > min(arguments.events):
+                # Minutes of a shared machine differ: what growth costs is seen in turns with a small store.
+                reference = Reference(ENGINES[name](), min(arguments.events))
+                say(f"{name}: filling another one with {reference.size:,} events, to compare with")
+                reference.engine.fill(reference.size)
             found = measure(
                 ENGINES[name](),
                 size,
                 arguments.batch,
                 arguments.batches,
                 arguments.reads,
+                reference,
                 is_checked=arguments.check,
             )
             results = [r for r in results if (r.engine, r.events) != (ENGINES[name].name, size)] + found
             print(table(found), flush=True)
             if arguments.results:
                 arguments.results.write_bytes(msgspec.json.encode(results))
+        if reference is not None:
+            reference.engine.close()
     text = page(results)
     print(text)
     if arguments.write:
@@ -96,8 +118,15 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def measure(
-    engine: Engine, size: int, batches: Sequence[int], count: int, reads: int, *, is_checked: bool = False
+def measure(  # noqa: PLR0917 - what the flags say
+    engine: Engine,
+    size: int,
+    batches: Sequence[int],
+    count: int,
+    reads: int,
+    reference: Reference | None = None,
+    *,
+    is_checked: bool = False,
 ) -> list[Result]:
     """Fill an engine, then read and write, each next to the bare one, in turns."""
     try:
@@ -114,7 +143,8 @@ def measure(
         found = []
         for events in batches:
             say(f"{engine.name}: batches of {events:,}")
-            rate, bare_rate = writing(engine, events, max(4, count * 1000 // max(1000, events)))
+            turns = max(8, count * 1000 // max(1000, events))
+            rate, bare_rate, beside = writing(engine, events, turns, reference)
             found.append(
                 Result(
                     engine.name,
@@ -124,6 +154,8 @@ def measure(
                     rate,
                     bare_rate,
                     *(quantile(each, q) for each in (ours, bare) for q in (0.5, 0.99)),
+                    0 if reference is None else reference.size,
+                    beside,
                 )
             )
         return found
@@ -131,33 +163,45 @@ def measure(
         engine.close()
 
 
-def writing(engine: Engine, size: int, count: int) -> tuple[float, float]:
-    """Events a second into the store, and bare, one batch of each in turns; medians of the batches."""
+def writing(engine: Engine, size: int, count: int, reference: Reference | None) -> tuple[float, float, float]:
+    """Events a second into the store, bare, and into the reference (0 without), one batch of each in
+    turns.
+    """
     chance = random.Random(size)
-    ours, bare = [], []
+    ours, bare, beside = [], [], []
     for number in range(count + 2):
-        mine, other = batch(chance, size), batch(chance, size)
+        mine, other, third = batch(chance, size), batch(chance, size), batch(chance, size)
         one = timed(lambda mine=mine: engine.store.ingest(mine, METERS))
         two = timed(lambda other=other: engine.bare_insert(other))
+        three = 0.0
+        if reference is not None:
+            three = timed(lambda third=third: reference.engine.store.ingest(third, METERS))
         if number >= 2:  # the first ones open connections and fill caches
             ours.append(one)
             bare.append(two)
+            beside.append(three)
     # Means, not medians: what a batch puts off (folding, checkpoints) is paid by a later one.
-    return size / statistics.fmean(ours), size / statistics.fmean(bare)
+    rates = [size / statistics.fmean(each) if each[0] else 0.0 for each in (ours, bare, beside)]
+    return rates[0], rates[1], rates[2]
 
 
 def reading(engine: Engine, count: int) -> tuple[list[float], list[float]]:
     """Seconds of reads of one account's month, and of the bare selects of the same rows, in turns."""
     chance = random.Random(count)
     start, end = (day_number(day) for day in MONTH)
-    ours, bare = [], []
+    ours: list[float] = []
+    bare: list[float] = []
     for number in range(count + 10):
         account = f"account-{chance.randrange(ACCOUNTS)}"
-        one = timed(lambda account=account: engine.store.read(UsageQuery(account, *MONTH)))
-        two = timed(lambda account=account: engine.bare_read(account, start, end))
-        if number >= 10:
-            ours.append(one)
-            bare.append(two)
+        both = [
+            (ours, lambda account=account: engine.store.read(UsageQuery(account, *MONTH))),
+            (bare, lambda account=account: engine.bare_read(account, start, end)),
+        ]
+        # Who comes second finds the account's pages in memory.
+        for times, read in both if number % 2 else both[::-1]:
+            took = timed(read)
+            if number >= 10:
+                times.append(took)
     return ours, bare
 
 
@@ -219,11 +263,26 @@ def page(results: Sequence[Result]) -> str:
             growth.append(
                 (engine, f"{before.events:,} to {events:,}", f"{later.p50 / before.p50:.2f}", f"{ratio:.2f}")
             )
+    flat = [
+        (
+            r.engine,
+            f"{r.smallest:,} to {r.events:,}",
+            f"{r.batch:,}",
+            f"{r.beside:,.0f}",
+            f"{r.rate:,.0f}",
+            f"**{r.rate / r.beside:.2f}**",
+        )
+        for r in sorted(results, key=lambda r: (r.engine, r.events, r.batch))
+        if r.beside
+    ]
     lines = [
         f"Python {platform.python_version()}; {ACCOUNTS:,} accounts over a year, two meters.",
         "",
         table(results),
     ]
+    if flat:
+        head = ["engine", "growth", "batch", "in with few events, events/s", "in with many", "ratio"]
+        lines += ["", markdown(head, flat)]
     if growth:
         head = ["engine", "growth", "read p50, times", "next to the bare read, times"]
         lines += ["", markdown(head, growth)]

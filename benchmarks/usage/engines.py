@@ -19,8 +19,11 @@ from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR
 from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from watchword.usage import Event, UsageStore, open_store
+from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
+
+_STRIDE = 101  # days between two events of one account: a small fill is spread over the year too
 
 
 class Engine(Protocol):
@@ -135,14 +138,37 @@ class PostgreSQL:
 
     def fill(self, events: int) -> None:
         run = self._bare.execute
-        run(
-            """INSERT INTO event (key, source, id, type, account, time, data)
-            SELECT decode(md5(i::text) || substr(md5('k' || i), 1, 8), 'hex'), '/fill', 'f' || i, 'cache.hit',
-                'account-' || (i %% %s), (%s + (i / %s) * 101 %% %s) * 86400000000 + i %% 86400,
-                '{"bytes":' || (i %% 1000) || '}'
-            FROM generate_series(0::bigint, %s) AS i""",
-            [ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS, events - 1],
-        )
+        # Each event came on its day: day by day, and the key after the events, as that is quicker.
+        blocks = -(-events // ACCOUNTS)
+        for day in range(YEAR_DAYS):
+            name = f"event_{FIRST_DAY + day}"
+            run(f"CREATE TABLE {name} (LIKE event)")
+            run(
+                f"""INSERT INTO {name} (received, key, source, id, type, account, time, data)
+                SELECT %s, decode(md5(i::text) || substr(md5('k' || i), 1, 8), 'hex'), '/fill', 'f' || i,
+                    'cache.hit', 'account-' || (i %% %s), %s * 86400000000 + i %% 86400,
+                    '{{"bytes":' || (i %% 1000) || '}}'
+                FROM generate_series(%s::bigint, %s, %s) AS b, generate_series(0, %s) AS j,
+                    LATERAL (SELECT b * %s + j AS i) AS _ WHERE i < %s""",  # noqa: S608 - a number of our own
+                [
+                    FIRST_DAY + day,
+                    ACCOUNTS,
+                    FIRST_DAY + day,
+                    day * pow(_STRIDE, -1, YEAR_DAYS) % YEAR_DAYS,
+                    blocks - 1,
+                    YEAR_DAYS,
+                    ACCOUNTS - 1,
+                    ACCOUNTS,
+                    events,
+                ],
+            )
+            run(f"ALTER TABLE {name} ADD PRIMARY KEY (key, account)")
+            run(f"CREATE INDEX ON {name} USING brin (time)")
+            run(
+                f"""ALTER TABLE event ATTACH PARTITION {name}
+                FOR VALUES FROM ({FIRST_DAY + day}) TO ({FIRST_DAY + day + 1})"""
+            )
+        run("INSERT INTO state VALUES ('received', %s)", [str(FIRST_DAY + YEAR_DAYS - 1)])
         run("INSERT INTO account SELECT DISTINCT account FROM event ON CONFLICT DO NOTHING")
         run(
             """INSERT INTO rollup SELECT account, (time / 86400000000)::integer, m, '', CASE m WHEN %s
@@ -157,11 +183,16 @@ class PostgreSQL:
     def bare_insert(self, events: Sequence[Event]) -> None:
         rows = [(digest_of(event.source, event.id), *_row(event)) for event in events]
         self._bare.execute(
-            """INSERT INTO event (key, source, id, type, account, time, data, data_base64, extensions)
-            SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-                %s::text[], %s::text[], %s::text[])""",
+            f"""INSERT INTO event_{self._today()}
+                (key, source, id, type, account, time, data, data_base64, extensions, received)
+            SELECT *, {self._today()} FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[],
+                %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[])""",  # noqa: S608 - a number of our own
             columns(rows, 9),
         )
+
+    def _today(self) -> int:
+        """The partition that the store writes into."""
+        return FIRST_DAY + YEAR_DAYS - 1
 
     def bare_read(self, account: str, start: int, end: int) -> int:
         rows = self._bare.execute(
@@ -184,13 +215,11 @@ class ClickHouse:
     def __init__(self) -> None:
         import clickhouse_connect
 
-        from watchword.usage.clickhouse import schema
-
         self._server = ClickHouseServer()
         self._server.start()
         self.store = open_store(self._server.dsn())
         self.store.use_meters(METERS)
-        self._columns = schema.COLUMNS["usage_event"]
+        self._columns = schema.COLUMNS["event_log"]
         self._bare = clickhouse_connect.get_client(
             host="127.0.0.1", port=self._server.port, compress=False, autogenerate_session_id=False
         )
@@ -199,7 +228,7 @@ class ClickHouse:
         at_once = 10_000_000
         for start in range(0, events, at_once):
             self._bare.command(
-                f"""INSERT INTO watchword_usage.usage_event
+                f"""INSERT INTO watchword_usage.event_log
                     (key, source, id, batch, type, account, time, data)
                 SELECT toFixedString(
                         substring(unhex(hex(sipHash128(number)) || hex(sipHash64(number))), 1, 20), 20),
@@ -210,25 +239,28 @@ class ClickHouse:
                     '{{"bytes":' || toString(number % 1000) || '}}'
                 FROM numbers({start}, {min(at_once, events - start)})"""  # noqa: S608 - numbers of our own
             )
-        ((last,),) = self._bare.query(
-            "SELECT max(_block_number) FROM watchword_usage.usage_event"
-        ).result_rows
+        ((last,),) = self._bare.query("SELECT max(_block_number) FROM watchword_usage.event_log").result_rows
         places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
         for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
             self._bare.command(
                 f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
                     intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
-                FROM watchword_usage.usage_event GROUP BY 1, 2, 3
+                FROM watchword_usage.event_log GROUP BY 1, 2, 3
                 SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
             )
         self._bare.command(
-            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.usage_event"
+            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.event_log"
+        )
+        self._bare.command(
+            """INSERT INTO watchword_usage.noted_key (key, token, day)
+            SELECT reinterpretAsUInt64(reverse(substring(key, 1, 8))), rand64(), intDiv(time, 86400000000)
+            FROM watchword_usage.event_log"""
         )
         for mark in ("folded", "dropped"):
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        for table in ("usage_event", "rollup"):
+        for table in ("event_log", "noted_key", "rollup"):
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
@@ -237,7 +269,7 @@ class ClickHouse:
         token = uuid.uuid4()
         rows = [(digest_of(e.account, e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
         self._bare.insert(
-            "usage_event",
+            "event_log",
             rows,
             database="watchword_usage",
             column_names=[name for name, _ in self._columns],

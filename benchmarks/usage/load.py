@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Sequence
-from datetime import date
+from datetime import timedelta
 
 from watchword.usage import Event, Meter
-from watchword.usage.times import day_number
+from watchword.usage.times import day_at, day_number
 
 ACCOUNTS = 10_000
-YEAR = (date(2025, 12, 1), date(2026, 12, 1))
-FIRST_DAY = day_number(YEAR[0])
-YEAR_DAYS = day_number(YEAR[1]) - FIRST_DAY
-MONTH = (date(2026, 11, 1), date(2026, 12, 1))
+# Up to today: a store tells what is recent by its server's clock.
+TODAY = day_at(time.time())
+YEAR_DAYS = 365
+FIRST_DAY = day_number(TODAY) - YEAR_DAYS + 1
+MONTH = (TODAY - timedelta(days=29), TODAY + timedelta(days=1))
 HITS = Meter("hits", "cache.hit", "count")
 BYTES = Meter("bytes", "cache.hit", "sum", "/bytes")
 METERS = [HITS, BYTES]
@@ -34,11 +36,11 @@ def batch(chance: random.Random, size: int) -> Sequence[Event]:
     for place in range(size):
         number = chance.randrange(1000)
         late = chance.randrange(20) if chance.random() < 0.02 else 0
-        time = (day_number(MONTH[0]) + 23 - late) * _DAY + chance.randrange(_DAY)
+        when = (day_number(TODAY) - late) * _DAY + chance.randrange(_DAY)
         name = str(uuid.UUID(int=chance.getrandbits(128)))
         account = f"account-{chance.randrange(ACCOUNTS)}"
         data = {"bytes": Decimal(number)}
         events.append(
-            Event(place, name, "/ci", "cache.hit", account, time, True, data, f'{{"bytes":{number}}}')
+            Event(place, name, "/ci", "cache.hit", account, when, True, data, f'{{"bytes":{number}}}')
         )
     return events

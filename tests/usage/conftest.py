@@ -15,6 +15,7 @@ pytest.register_assert_rewrite(
     "tests.usage.contract",
     "tests.usage.contract_groups",
     "tests.usage.contract_keeping",
+    "tests.usage.contract_replays",
     "tests.usage.killrounds",
     "tests.usage.machine",
 )

@@ -18,6 +18,7 @@ from tests.usage import writer
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, hits_of_all, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
+from tests.usage.contract_replays import ReplayContract
 from tests.usage.killrounds import live_through
 from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
 from watchword.usage.clickhouse import ClickHouseStore, log, rollups, schema
@@ -29,7 +30,7 @@ def fresh_database() -> str:
     return f"t_{uuid.uuid4().hex[:20]}"
 
 
-class TestClickHouseStore(UsageStoreContract, GroupContract, KeepingContract):
+class TestClickHouseStore(UsageStoreContract, GroupContract, KeepingContract, ReplayContract):
     lives = 3
 
     @pytest.fixture
@@ -167,7 +168,7 @@ for number in range(4):
 """
 
 
-@pytest.mark.parametrize("table", ["usage_event", "distinct_value", "account", "amount"])
+@pytest.mark.parametrize("table", ["noted_key", "event_log", "distinct_value", "account", "amount"])
 @pytest.mark.parametrize("by", ["the same batch", "a later batch"])
 def test_what_a_writer_left_half_done_is_finished_by_the_next(
     clickhouse: ClickHouseServer, database: str, table: str, by: str
@@ -184,7 +185,7 @@ def test_what_a_writer_left_half_done_is_finished_by_the_next(
             store.ingest(writer.batch(9), METERS)
             store._cells.fold()
             assert store.check(METERS) == []
-        expected = {"stored"} if table == "usage_event" else {"duplicate"}
+        expected = {"stored"} if table in ("noted_key", "event_log") else {"duplicate"}
         assert {o.status for o in store.ingest(writer.batch(in_flight), METERS)} == expected
         assert hits_of_all(store) == writer.BATCH * (dies_at + (by == "a later batch"))
         assert store.check(METERS) == []

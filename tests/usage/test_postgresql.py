@@ -17,6 +17,7 @@ from testing.usage_samples import METERS, envelope, event
 from tests.usage.contract import FreshDsn, UsageStoreContract, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
+from tests.usage.contract_replays import ReplayContract
 from tests.usage.killrounds import live_through
 from watchword.usage import Dimension, Meter, StoreRefusedError, StoreUnavailableError, UsageStore, open_store
 
@@ -27,7 +28,7 @@ def fresh_schema() -> str:
     return f"t_{uuid.uuid4().hex[:20]}"
 
 
-class TestPostgreSQLStore(UsageStoreContract, GroupContract, KeepingContract):
+class TestPostgreSQLStore(UsageStoreContract, GroupContract, KeepingContract, ReplayContract):
     lives = 8
 
     @pytest.fixture

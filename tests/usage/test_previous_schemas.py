@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores that the release before made, taken over in place: nothing is lost, and a replay is still a replay.
+"""Stores that earlier releases made, taken over in place: nothing is lost, and a replay is still a replay.
 
-The files in `previous` hold what that release's own code wrote. Its key was the source and the id; from this
-release on the account is part of it.
+The files in `previous` hold what those releases' own code wrote. In the first ones a key was the source and
+the id; later the account is part of it, and events are looked for by the day on which they came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from testing.usage_samples import METERS, envelope, events
 from tests.usage.contract import statuses, totals
-from watchword.usage import StoreRefusedError, UsageStore, open_store
+from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
+from watchword.usage.clickhouse import sessions
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.postgresql import migrate
 from watchword.usage.sqlite import file, schema
@@ -110,11 +111,12 @@ class OldSQLite:
 class OldPostgreSQL:
     """A schema."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, version: int) -> None:
+        self._version = version
         self.dsn, self._conninfo = server.dsn(), server.conninfo()
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
             connection.execute("DROP SCHEMA IF EXISTS watchword_usage CASCADE")
-            connection.execute((PREVIOUS / "postgresql-1.sql").read_bytes())
+            connection.execute((PREVIOUS / f"postgresql-{version}.sql").read_bytes())
 
     def events(self) -> int:
         with psycopg.connect(self._conninfo) as connection:
@@ -123,9 +125,12 @@ class OldPostgreSQL:
         return int(row[0])
 
     def begin_and_stop(self) -> None:
-        # What the second migration does, up to where the process dies: the server takes it back.
+        # What the next migration does, up to where the process dies: the server takes it back.
         with psycopg.connect(self._conninfo) as connection:
-            connection.execute("ALTER TABLE watchword_usage.event DROP CONSTRAINT event_pkey")
+            if self._version == 1:
+                connection.execute("ALTER TABLE watchword_usage.event DROP CONSTRAINT event_pkey")
+            else:
+                connection.execute("ALTER TABLE watchword_usage.event RENAME TO event_0")
             pid = connection.info.backend_pid
             with psycopg.connect(self._conninfo, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
@@ -136,10 +141,10 @@ class OldPostgreSQL:
 class OldClickHouse:
     """A database."""
 
-    def __init__(self, server: ClickHouseServer) -> None:
+    def __init__(self, server: ClickHouseServer, version: int) -> None:
         self._server, self.dsn = server, server.dsn()
         server.query("DROP DATABASE IF EXISTS watchword_usage")
-        text = (PREVIOUS / "clickhouse-1.sql").read_text()
+        text = (PREVIOUS / f"clickhouse-{version}.sql").read_text()
         lines = [line for line in text.splitlines() if not line.startswith("--")]
         for statement in "\n".join(lines).split(";\n"):
             if statement.strip():
@@ -147,33 +152,39 @@ class OldClickHouse:
                 assert "Exception" not in said, said
 
     def events(self) -> int:
-        counts = (
-            self._server.query("SELECT count() FROM watchword_usage.event"),
-            self._server.query("SELECT count() FROM watchword_usage.usage_event"),
-        )
+        counts = [
+            self._server.query(f"SELECT count() FROM watchword_usage.{table}")  # noqa: S608 - names of our own
+            for table in ("event", "usage_event", "event_log")
+        ]
         [count] = [int(each) for each in counts if each.strip().isdigit()]
         return count
 
     def begin_and_stop(self) -> None:
+        mark = Sessions._mark
+
+        def stop(sessions: Sessions, client: Any, name: str, value: int) -> None:
+            # In the midst of the keys that are noted.
+            if value == 5:
+                raise KeyboardInterrupt
+            mark(sessions, client, name, value)
+
         with pytest.MonkeyPatch.context() as patched, closing(open_store(self.dsn)) as store:
-            patched.setattr(Sessions, "_mark_version", _stop)
+            patched.setattr(Sessions, "_mark", stop)
             with pytest.raises(KeyboardInterrupt):
                 store.meters()
+        assert self._server.query("SELECT max(value) FROM watchword_usage.mark WHERE name = 'noted'") == "4\n"
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "clickhouse"])
+@pytest.fixture(params=["sqlite-2", "postgresql-1", "postgresql-2", "clickhouse-1", "clickhouse-2"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
-    """A store of the release before, with twelve events."""
+    """A store of an earlier schema, with twelve events."""
+    engine, _, version = request.param.partition("-")
     make: dict[str, Callable[[], Old]] = {
         "sqlite": lambda: OldSQLite(tmp_path),
-        "postgresql": lambda: OldPostgreSQL(request.getfixturevalue("postgres")),
-        "clickhouse": lambda: OldClickHouse(request.getfixturevalue("clickhouse")),
+        "postgresql": lambda: OldPostgreSQL(request.getfixturevalue("postgres"), int(version)),
+        "clickhouse": lambda: OldClickHouse(request.getfixturevalue("clickhouse"), int(version)),
     }
-    return make[request.param]()
+    return make[engine]()
 
 
 def all_totals(store: UsageStore) -> dict[str, dict[str, str]]:
@@ -272,8 +283,11 @@ def test_a_large_file_is_taken_over_with_little_room_and_no_place_for_temporary_
     assert old.events() == 30_012
 
 
-def test_a_writer_of_the_previous_postgresql_schema_stores_nothing_more(postgres: PostgresServer) -> None:
-    old = OldPostgreSQL(postgres)
+@pytest.mark.parametrize(("version", "key"), [(1, "(key)"), (2, "(key, account)")])
+def test_a_writer_of_a_previous_postgresql_schema_stores_nothing_more(
+    postgres: PostgresServer, version: int, key: str
+) -> None:
+    old = OldPostgreSQL(postgres, version)
     with closing(open_store(old.dsn)) as store:
         assert all_totals(store) == BEFORE
         with (
@@ -282,17 +296,39 @@ def test_a_writer_of_the_previous_postgresql_schema_stores_nothing_more(postgres
         ):
             # Its own statement: what it names in ON CONFLICT is no key any more.
             connection.execute(
-                "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "
-                "VALUES ('a', 'a', 'a', 'a', 'a', 1) ON CONFLICT (key) DO NOTHING"
+                "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "  # type: ignore[arg-type]  # a constant of the table above  # noqa: S608 - names of our own
+                f"VALUES ('a', 'a', 'a', 'a', 'a', 1) ON CONFLICT {key} DO NOTHING"
             )
-    assert migrate.NAMES == ("0001-first", "0002-key-by-account")
+    assert migrate.NAMES == ("0001-first", "0002-key-by-account", "0003-events-by-arrival")
 
 
-def test_a_writer_of_the_previous_clickhouse_schema_stores_nothing_more(clickhouse: ClickHouseServer) -> None:
-    old = OldClickHouse(clickhouse)
+@pytest.mark.parametrize(("version", "table"), [(1, "event"), (2, "usage_event")])
+def test_a_writer_of_a_previous_clickhouse_schema_stores_nothing_more(
+    clickhouse: ClickHouseServer, version: int, table: str
+) -> None:
+    old = OldClickHouse(clickhouse, version)
     with closing(open_store(old.dsn)) as store:
         assert all_totals(store) == BEFORE
-        assert "UNKNOWN_TABLE" in clickhouse.query("INSERT INTO watchword_usage.event (key) VALUES ('a')")
-    clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 3)")
-    with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 3"):
+        said = clickhouse.query(f"INSERT INTO watchword_usage.{table} (key) VALUES ('a')")  # noqa: S608 - names of our own
+        assert "UNKNOWN_TABLE" in said
+    clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 4)")
+    with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 4"):
         store.meters()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_keys_are_noted_only_when_no_old_writer_is_under_way(
+    clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    old = OldClickHouse(clickhouse, version)
+    monkeypatch.setattr(sessions, "ANSWER_SECONDS", 0)
+    with closing(open_store(old.dsn)) as store:
+        statements = store._sessions._statements  # type: ignore[attr-defined]  # looks into this engine's store
+        asked = statements["old_inserts"]
+        statements["old_inserts"] = "SELECT 1"
+        with pytest.raises(StoreUnavailableError, match="release before still writes"):
+            store.meters()
+        assert "UNKNOWN_TABLE" in clickhouse.query("SELECT count() FROM watchword_usage.noted_key")
+        statements["old_inserts"] = asked
+        assert statuses(store, *(was_sent(number) for number in range(12))) == ["duplicate"] * 12
+    assert clickhouse.query("SELECT uniqExact(key) FROM watchword_usage.noted_key WHERE token = 0") == "12\n"

@@ -19,10 +19,11 @@ from testing.usage_samples import METERS, envelope, event
 from tests.usage.contract import ROOT, FreshDsn, UsageStoreContract, statuses, totals
 from tests.usage.contract_groups import GroupContract
 from tests.usage.contract_keeping import KeepingContract
+from tests.usage.contract_replays import ReplayContract
 from watchword.usage import SQLiteStore, StoreRefusedError, StoreUnavailableError, open_store
 
 
-class TestSQLiteStore(UsageStoreContract, GroupContract, KeepingContract):
+class TestSQLiteStore(UsageStoreContract, GroupContract, KeepingContract, ReplayContract):
     @pytest.fixture
     def fresh_dsn(self, tmp_path: Path) -> FreshDsn:
         numbers = itertools.count()

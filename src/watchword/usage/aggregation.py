@@ -46,8 +46,15 @@ def fold(
 ) -> UsageAnswer:
     """Make the answer to a query out of one account's rows of its period."""
     folded = _Folded(query, meters, spans_of(query))
-    for row in rows:
-        folded.add(row)
+    if query.window is None and not query.group_by:
+        # A bill's question, which is asked most: one total a meter.
+        totals = folded.totals[0]
+        for _, name, _, amount in rows:
+            if name in meters:
+                _combine(totals, name, meters[name], amount)
+    else:
+        for row in rows:
+            folded.add(row)
     if any(meter.aggregation == "unique_count" for meter in meters.values()):
         folded.add_distinct(count_distinct)
     return UsageAnswer(

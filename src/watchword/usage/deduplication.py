@@ -18,7 +18,7 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.rollups import MeterSet
 from watchword.usage.store import MetersChangedError, Outcome
 from watchword.usage.strict_json import read_trusted
-from watchword.usage.times import day_of_number
+from watchword.usage.times import day_of_number, instant
 
 Kept = tuple[str, str, int, str | None, str | None, str | None]
 """Of a stored event: type, account, time, data, data_base64, extensions."""
@@ -30,7 +30,16 @@ DIGEST_BYTES: Final = 20
 MAX_DIFFERENCES: Final = 1000
 EVENTS_FROM: Final = "events_from"
 METERS: Final = "meters"
-"""What a store remembers of itself: the first day whose events are kept, the digest of its meters."""
+AHEAD: Final = "ahead"
+"""What a store remembers of itself: the first day whose events are kept, the digest of its meters, and by how
+many days an event's day was ever after the day on which it came."""
+
+WINDOW_DAYS: Final = 7
+"""For how many days after its event came an id is known whatever time it is sent with again, at least. With
+the event's own time, or without one, it is known for as long as the event is kept.
+"""
+
+_CLOCKS_DIFFER_DAYS: Final = 1
 
 
 def duplicate(event: Event, kept: Kept) -> Outcome:
@@ -86,14 +95,25 @@ def key_of(event: Event) -> Key:
     return (event.account, event.source, event.id)
 
 
+def first_arrival(event: Event, ahead: int) -> int:
+    """Give the first day on which this very event may have come before, in days since 1970-01-01.
+
+    An event comes on its day or later, or earlier by at most `ahead` days; so a replay with its time needs no
+    look at what came before that. Of an event without a time the time says nothing: 0.
+    """
+    return event.day - max(ahead, _CLOCKS_DIFFER_DAYS) if event.time_given else 0
+
+
+def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:
+    """Give the most days that an event is ahead of the day on which it comes, these and all before."""
+    return max([ahead, *(event.day - today for event in events)])
+
+
 def digest_of(*parts: str) -> bytes:
     """Digest texts so that no two lists of them meet: each goes in with its length before it."""
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in parts:
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big"))
-        digest.update(raw)
-    return digest.digest()
+    raws = [part.encode() for part in parts]
+    framed = b"".join([piece for raw in raws for piece in (len(raw).to_bytes(4, "big"), raw)])
+    return hashlib.blake2b(framed, digest_size=DIGEST_BYTES).digest()
 
 
 def event_of_row(row: Sequence[Any]) -> Event:
@@ -131,8 +151,9 @@ def past_keeping(event: Event, events_from: int) -> EventProblem | None:
         event.index,
         "event_too_late",
         "time",
-        f"events before {first} are no longer kept, so that a replay could not be told",
-        f"send events within their time; this one counts nowhere. The first day that is open is {first}",
+        f"{instant(event.time)} is before {first}, and events of such days are no longer kept",
+        "send events within their time: a replay of this one could not be told, so it counts nowhere. "
+        f"The first day that is open is {first}",
     )
 
 

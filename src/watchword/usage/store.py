@@ -129,9 +129,11 @@ class UsageStore(Protocol):
         """Store a batch in one transaction that is durable when this returns, and answer for each event in
         order.
 
-        An event is known by its account, `source` and `id`. Events that no meter counts are stored too: a
-        later meter can. `meters` must be those in force (`use_meters`); a store that never had any takes
-        these. Events of days that are no longer kept are refused: a replay could not be told from them.
+        An event is known by its account, `source` and `id`, for as long as it is kept. A store may tell an id
+        that comes with another time than its event's for WINDOW_DAYS only, counted from when that came; it is
+        another event then. Events that no meter counts are stored too: a later meter can. `meters` must be
+        those in force (`use_meters`); a store that never had any takes these. Events of days that are no
+        longer kept are refused: a replay could not be told from them.
 
         Raises MetersChangedError or StoreUnavailableError, and then has stored nothing of the batch;
         ValueError when two meters share a name.

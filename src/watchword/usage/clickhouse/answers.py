@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the rows of the one question that ClickHouse is asked to the answers for each account.
 
-The meters that the rows mean come with them, so that an answer never joins one moment's meters to another
-one's amounts.
+With the rows comes the version of the meters, so that an answer never joins one moment's meters to
+another one's amounts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from watchword.usage.aggregation import DistinctSpan, fold
 from watchword.usage.aggregation import Row as AmountRow
-from watchword.usage.clickhouse.meter_log import view_of
+from watchword.usage.clickhouse.meter_log import MeterView
 from watchword.usage.clickhouse.rollups import joined
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 
@@ -22,17 +22,14 @@ class Answers:
     """The rows of the question `read`, by account and kind."""
 
     def __init__(self, found: Sequence[Sequence[Any]]) -> None:
-        changes: list[tuple[int, tuple[object, ...]]] = []
-        marks: list[tuple[object, object]] = []
+        self.version = 0
         self._base: dict[str, dict[Any, tuple[int, Decimal]]] = {}
         self._fresh: dict[str, list[tuple[Any, int, Decimal]]] = {}
         self._counts: dict[tuple[Any, ...], list[tuple[int, str, str, Decimal]]] = {}
-        for kind, account, first, last, meter, group, seq, amount, text in found:
+        for kind, account, first, last, meter, group, seq, amount in found:
             cell = (account, meter, first, group)
-            if kind == "change":
-                changes.append((last, (meter, group, text, first)))
-            elif kind == "mark":
-                marks.append((meter, first))
+            if kind == "version":
+                self.version = first
             elif kind == "base":
                 self._base.setdefault(account, {})[cell] = (seq, amount)
             elif kind == "fresh":
@@ -40,25 +37,18 @@ class Answers:
             else:
                 place = (kind, account) if kind in ("day", "value") else (kind, account, first, last)
                 self._counts.setdefault(place, []).append((first, meter, group, amount))
-        self._view = view_of([change for _, change in sorted(changes, key=lambda each: each[0])], marks)
-
-    @property
-    def has_distinct(self) -> bool:
-        """Whether there are meters that distinct values must be counted for."""
-        entries = self._view.ready.by_name() if self._view.ready is not None else {}
-        return any(meter.aggregation == "unique_count" for meter, _ in entries.values())
 
     @property
     def accounts(self) -> set[str]:
         """The accounts that have amounts in the period."""
         return self._base.keys() | self._fresh.keys() | {place[1] for place in self._counts}
 
-    def answers(self, query: UsageQuery, accounts: Sequence[str]) -> dict[str, UsageAnswer]:
-        """Give the accounts' answers."""
-        entries = self._view.ready.by_name() if self._view.ready is not None else {}
+    def answers(self, query: UsageQuery, accounts: Sequence[str], view: MeterView) -> dict[str, UsageAnswer]:
+        """Give the accounts' answers by the meters of their version."""
+        entries = view.ready.by_name() if view.ready is not None else {}
         names = {entry.place: name for name, (_, entry) in entries.items()}
         meters = {name: meter for name, (meter, _) in entries.items()}
-        first_days = {name: self._view.first_day(entry) for name, (_, entry) in entries.items()}
+        first_days = {name: view.first_day(entry) for name, (_, entry) in entries.items()}
         return {
             account: fold(
                 query, meters, self._rows(account, names), self._counter(account, names), first_days

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log of events in ClickHouse, and who was first of a key in it.
 
+What needs to be looked for in it at all is said by `noted_keys`.
+
 A batch is one insert, hence one block, whole or not at all, with a number that is greater than those of all
 blocks before it and never changes. So the first event of a key is the one with the lowest number: a writer
 that is told "stored" after looking can be beaten by none that comes later.
@@ -10,20 +12,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
 from watchword.usage.clickhouse.sessions import Row, Sessions
 from watchword.usage.deduplication import Kept, Key, digest_of, event_of_row
 from watchword.usage.events import Event
 
 _KEYS_AT_ONCE = 5000
-
-
-class Verdict(NamedTuple):
-    """What became of an insert: the number of its block, and the keys that it was first with."""
-
-    seq: int
-    won: frozenset[bytes]
 
 
 class EventLog:
@@ -37,14 +31,20 @@ class EventLog:
         """Give the block of the first event of each of these keys that is there."""
         return {key: block for key, _, block, _ in self._first(keys, uuid.UUID(int=0))}
 
+    def keys_of_version_1(self, events: Collection[Key]) -> dict[Key, bytes]:
+        """Give the keys that these events would have when an account was no part of a key; nothing where no
+        event can have such a key.
+        """
+        if not self._sessions.has_keys_of_version_1:
+            return {}
+        return {key: digest_of(*key[1:]) for key in events}
+
     def blocks_of_version_1(self, events: Collection[Key]) -> dict[Key, tuple[bytes, int]]:
         """Give key and block of those of these events that came when an account was no part of a key.
 
         Such a key stands for one account's event at most, and no more of them come: what is not found now
         never will be.
         """
-        if not self._sessions.has_keys_of_version_1:
-            return {}
         wanted: dict[bytes, dict[str, Key]] = {}
         for key in events:
             wanted.setdefault(digest_of(*key[1:]), {})[key[0]] = key
@@ -55,22 +55,27 @@ class EventLog:
                     found[key_found] = (bytes(digest), block)
         return found
 
-    def append(self, events: Sequence[tuple[bytes, Event]]) -> Verdict:
-        """Insert a batch of distinct keys, durably, and tell which of its events were the first of theirs."""
+    def append(self, events: Sequence[tuple[bytes, Event]]) -> uuid.UUID:
+        """Insert a batch of distinct keys as one block, durably; the name of the batch."""
         token = uuid.uuid4()
         rows = [(key, event.source, event.id, token, *_rest(event)) for key, event in events]
-        self._sessions.insert("usage_event", rows)
-        first = self._first([key for key, _ in events], token)
-        verdict = Verdict(
-            max(mine for *_, mine in first), frozenset(key for key, batch, _, _ in first if batch == token)
-        )
-        beaten = [key for key, _ in events if key not in verdict.won]
-        if beaten:
-            # They count nowhere as they are. Away with them, for they would come first once those that beat
-            # them are given up as too old.
-            for part in _parts(beaten):
-                self._sessions.do("delete_beaten", keys=part, token=token)
-        return verdict
+        self._sessions.insert("event_log", rows)
+        return token
+
+    def block_of(self, token: uuid.UUID, keys: Collection[bytes]) -> int:
+        """Give the block of a batch by any of its keys; 0 when all of its events were given up meanwhile."""
+        return max((mine for *_, mine in self._first(keys, token)), default=0)
+
+    def settle(self, token: uuid.UUID, disputed: Collection[bytes]) -> frozenset[bytes]:
+        """Give those of a batch's keys that another block was first with, and take their events away.
+
+        They count nowhere as they are, but would come first once those that beat them are given up as too
+        old.
+        """
+        beaten = [key for key, batch, _, _ in self._first(disputed, token) if batch != token]
+        for part in _parts(beaten):
+            self._sessions.do("delete_beaten", keys=part, token=token)
+        return frozenset(beaten)
 
     def kept(self, keys: Collection[bytes]) -> dict[bytes, Kept]:
         """Give what stands for these keys."""

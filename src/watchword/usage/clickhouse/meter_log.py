@@ -21,7 +21,7 @@ from watchword.usage.meters import Meter
 from watchword.usage.rollups import MeterSet, meter_of_definition
 from watchword.usage.store import MeterState
 
-_NOTHING: Final = uuid.UUID(int=0)
+CHANGED: Final = "changed"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -59,6 +59,12 @@ class MeterView(msgspec.Struct, frozen=True):
         """The first day whose events are kept."""
         return self.marks.get(EVENTS_FROM, 0)
 
+    @property
+    def has_distinct(self) -> bool:
+        """Whether there are meters that distinct values must be counted for."""
+        entries = self.ready.by_name() if self.ready is not None else {}
+        return any(meter.aggregation == "unique_count" for meter, _ in entries.values())
+
     def first_day(self, entry: Entry) -> int:
         """The first day that a meter has whole amounts for."""
         return max(entry.counted_from, self.marks.get(kept_mark(entry), 0))
@@ -95,9 +101,24 @@ class MeterLog:
     def __init__(self, sessions: Sessions) -> None:
         """Take the store's connections."""
         self._sessions = sessions
+        self._seen: tuple[int, MeterView] | None = None
 
     def look(self) -> MeterView:
-        """Read the log and the marks."""
+        """Give the log and the marks as they are, read again where anything was added."""
+        ((version,),) = self._sessions.rows("version")
+        return self.at(int(version))
+
+    def at(self, version: int) -> MeterView:
+        """Give the log and the marks of a version, or newer ones. A version is the number of marks so far."""
+        seen = self._seen
+        if seen is not None and seen[0] == version:
+            return seen[1]
+        # Asked for after its version: what comes in between is in it, and read once more the next time.
+        view = self._read()
+        self._seen = (version, view)
+        return view
+
+    def _read(self) -> MeterView:
         rows = self._sessions.rows("look")
         changes = sorted((row for row in rows if row[0]), key=lambda row: int(row[4]))
         return view_of(
@@ -119,6 +140,9 @@ class MeterLog:
     def _write(self, change: Change, *, ready: bool) -> None:
         entries = msgspec.json.encode(change.entries).decode()
         self._sessions.insert("meter_change", [(change.change, change.digest, entries, int(ready))])
+        # Every addition is seen by the number of marks. Before this one is there, nobody relies on the
+        # change.
+        self.mark(CHANGED, int(ready))
 
 
 def new_change(wanted: MeterSet, view: MeterView, now: int, *, everything: bool) -> Change:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ from watchword.usage.store import StoreError, StoreRefusedError, StoreUnavailabl
 DEFAULT_DATABASE: Final = "watchword_usage"
 ANSWER_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 5
+_POLL_SECONDS: Final = 0.1
 
 Row = Sequence[Any]
 
@@ -148,8 +150,8 @@ class Sessions:
             for statement in schema.create(self.database):
                 client.command(statement)
             self._mark_version(client)
-        elif version == 1:
-            self._leave_version_1(client)
+        elif version < schema.VERSION:
+            self._leave_earlier_version(client)
         if version is None or version < schema.VERSION:
             first, version = self._versions(client)
         self._has_keys_of_version_1 = first == 1
@@ -159,22 +161,51 @@ class Sessions:
                 "run the Watchword version that made it, or give another database",
             )
 
-    def _leave_version_1(self, client: Client) -> None:
-        """Rename the log, and only then say so. Cut short in between, or done by two at once, it goes on."""
-        ((there,),) = client.query(self._statements["has_log_of_1"]).result_rows
-        if there:
-            try:
-                client.command(self._statements["rename_log_of_1"])
-            except DatabaseError as error:
-                if _code(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
-                    raise
+    def _leave_earlier_version(self, client: Client) -> None:
+        """Rename the log, make what is new, and only then say so. Cut short in between, or done by two at
+        once, it goes on.
+        """
+        for version in ("1", "2"):
+            ((there,),) = client.query(self._statements[f"has_log_of_{version}"]).result_rows
+            if there:
+                try:
+                    client.command(self._statements[f"rename_log_of_{version}"])
+                except DatabaseError as error:
+                    if _code(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
+                        raise
+        self._wait_for_old_inserts(client)
+        client.command(schema.create_noted_keys(self.database))
+        self._note_log_of_2(client)
         self._mark_version(client)
 
+    def _wait_for_old_inserts(self, client: Client) -> None:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while client.query(self._statements["old_inserts"]).result_rows[0][0]:
+            if time.monotonic() > deadline:
+                raise StoreUnavailableError(
+                    "a gate of the release before still writes to the usage store",
+                    "stop the gates of the release before; then try again",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _note_log_of_2(self, client: Client) -> None:
+        ((done,),) = client.query(self._statements["noted_of_2"]).result_rows
+        for digit in range(int(done), 16):
+            client.command(
+                self._statements["note_log_of_2"],
+                parameters={"first": f"{digit:x}" + "0" * 39, "last": f"{digit:x}" + "f" * 39},
+                settings={"max_execution_time": "0"},
+            )
+            self._mark(client, "noted", digit + 1)
+
     def _mark_version(self, client: Client) -> None:
+        self._mark(client, "schema", schema.VERSION)
+
+    def _mark(self, client: Client, name: str, value: int) -> None:
         columns = schema.COLUMNS["mark"]
         client.insert(
             "mark",
-            [["schema", schema.VERSION]],
+            [[name, value]],
             database=self.database,
             column_names=[name for name, _ in columns],
             column_type_names=[kind for _, kind in columns],

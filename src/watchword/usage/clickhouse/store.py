@@ -19,6 +19,7 @@ from watchword.usage.clickhouse.answers import Answers
 from watchword.usage.clickhouse.log import EventLog
 from watchword.usage.clickhouse.meter_changes import Changing
 from watchword.usage.clickhouse.meter_log import MeterLog, MeterView, kept_mark
+from watchword.usage.clickhouse.noted_keys import NotedKeys
 from watchword.usage.clickhouse.recount import Comparison, Recount
 from watchword.usage.clickhouse.rollups import Cells, measure_all, under_places
 from watchword.usage.clickhouse.sessions import Sessions
@@ -38,7 +39,14 @@ from watchword.usage.meters import Meter
 from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import Contribution, MeterSet, meter_set
-from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
+from watchword.usage.store import (
+    Difference,
+    Expired,
+    MeterState,
+    Outcome,
+    Rebuilt,
+    StoreUnavailableError,
+)
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number
 
 _TRIES: Final = 5
@@ -56,6 +64,7 @@ class ClickHouseStore:
         """
         self._sessions = Sessions(dsn)
         self._log, self._meters = EventLog(self._sessions), MeterLog(self._sessions)
+        self._noted = NotedKeys(self._sessions)
         self._cells = Cells(self._sessions, self._log, self._meters)
         self._changing = Changing(self._sessions, self._log, self._cells, self._meters)
         # Whether a meter counted distinct values when last looked; a wrong guess costs one more question.
@@ -98,13 +107,14 @@ class ClickHouseStore:
                 values=asked_values, days=query.window == "day", groups=bool(query.group_by)
             )
             answers = Answers(self._sessions.rows(name, **parameters))
-            self._has_distinct = answers.has_distinct
-            if asked_values or not answers.has_distinct:
+            view = self._meters.at(answers.version)
+            self._has_distinct = view.has_distinct
+            if asked_values or not view.has_distinct:
                 # Who has amounts is known; whether the others are known is asked for those only.
                 known = answers.accounts
                 if others := [name for name in accounts if name not in known]:
                     known |= {name for (name,) in self._sessions.rows("accounts_known", accounts=others)}
-                return answers.answers(query, [name for name in accounts if name in known])
+                return answers.answers(query, [name for name in accounts if name in known], view)
             asked_values = True
 
     def accounts_after(self, account: str, limit: int) -> list[str]:
@@ -145,6 +155,8 @@ class ClickHouseStore:
         ((events,),) = self._sessions.rows("old_events", before=first * MICROSECONDS_PER_DAY)
         if events:
             self._sessions.do("delete_old_events", before=first * MICROSECONDS_PER_DAY)
+        if first > view.events_from:
+            self._sessions.do("delete_old_keys", before=first)
         return Expired(int(events), amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
@@ -190,18 +202,34 @@ class ClickHouseStore:
         measured: Sequence[list[Contribution] | EventProblem],
         counted: MeterSet,
     ) -> list[Outcome]:
+        if not events:
+            return []
         digests = {key: digest_of(*key) for key in batch.keys}
-        blocks = self._log.blocks_of(list(digests.values()))
-        for key, (digest, block) in self._log.blocks_of_version_1(
-            [key for key, digest in digests.items() if digest not in blocks]
-        ).items():
+        by_version_1 = self._log.keys_of_version_1(digests)
+        # Of several events with one key the day of the one that may be stored.
+        days = {digests[key_of(event)]: event.day for event in events}
+        days |= {digests[key]: events[place].day for key, place in batch.first.items()}
+        note, noted = self._noted.note(days, by_version_1.values())
+        blocks = self._log.blocks_of(noted.intersection(digests.values()))
+        earlier = [
+            key for key, digest in by_version_1.items() if digest in noted and digests[key] not in blocks
+        ]
+        for key, (digest, block) in self._log.blocks_of_version_1(earlier).items():
             digests[key], blocks[digest] = digest, block
-        new = [place for key, place in batch.first.items() if digests[key] not in blocks]
+        new = {digests[key]: place for key, place in batch.first.items() if digests[key] not in blocks}
         stored: set[int] = set()
         if new:
-            keyed = [(digests[key_of(events[place])], place) for place in new]
-            verdict = self._log.append([(digest, events[place]) for digest, place in keyed])
-            stored = {place for digest, place in keyed if digest in verdict.won}
+            token = self._log.append([(digest, events[place]) for digest, place in new.items()])
+            rivals = self._noted.rivals(note, new.keys(), token)
+            # One key tells, unless its event was given up as too old at this moment.
+            block = rivals.block or self._log.block_of(token, new.keys())
+            if not block:
+                raise StoreUnavailableError(
+                    "the events of the batch were given up as they came", "send the same events again"
+                )
+            # Also what was noted before: its event may have come since.
+            beaten = self._log.settle(token, (rivals.keys | noted) & new.keys())
+            stored = {place for digest, place in new.items() if digest not in beaten}
             # After the log, so that a process that changes the meters now sees these events: see `meter_log`.
             view = self._meters.look()
             mine = [(events[place], measured[place]) for place in sorted(stored)]
@@ -209,10 +237,9 @@ class ClickHouseStore:
             added = under_places(usable, view, counted)
             if added is None:
                 added = measure_all([event for event, _ in usable], view)
-            self._cells.end_batch(verdict.seq, added)
-            if len(stored) < len(new):
-                blocks |= self._log.blocks_of([d for d, place in keyed if place not in stored])
-            if verdict.seq % schema.BATCHES_A_PARTITION == 0:
+            self._cells.end_batch(block, added)
+            blocks |= self._log.blocks_of(beaten)
+            if block % schema.BATCHES_A_PARTITION == 0:
                 self._cells.fold()
         existing: dict[Key, Kept] = {}
         if blocks:

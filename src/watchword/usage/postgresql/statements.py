@@ -16,22 +16,17 @@ EXPECTED: Final = "pg_temp.expected_"
 _TEXTS: Final = {
     "lock_shared": "SELECT pg_advisory_xact_lock_shared(%s)",
     "lock": "SELECT pg_advisory_xact_lock(%s)",
-    "states": "SELECT name, value FROM {s}state",
+    "states": """SELECT name, value FROM {s}state
+        UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
-    # In the order of their keys, so that two batches that share some wait for each other and never both.
-    "insert_events": """INSERT INTO {s}event
-            (key, source, id, type, account, time, data, data_base64, extensions)
-        SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-            %s::text[], %s::text[], %s::text[])
-        ON CONFLICT (key, account) DO NOTHING RETURNING key, account""",
-    "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
-        FROM {s}event JOIN unnest(%s::bytea[], %s::text[]) AS asked (key, account) USING (key, account)""",
+    "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",
+    "raise_state": """INSERT INTO {s}state AS s (name, value) VALUES (%s, %s) ON CONFLICT (name)
+        DO UPDATE SET value = greatest(s.value::integer, excluded.value::integer)::text""",
+    "partitions": """SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c
+        ON c.oid = i.inhrelid WHERE i.inhparent = '{s}event'::regclass""",
+    "lock_events": "LOCK TABLE {s}event IN ACCESS SHARE MODE",
     "all_events": "SELECT source, id, type, account, time, data, data_base64 FROM {s}event WHERE time >= %s",
-    "events_after": """SELECT key, source, id, type, account, time, data, data_base64, extensions
-        FROM {s}event WHERE (key, account) > (%s, %s) ORDER BY key, account LIMIT %s""",
-    "delete_old_events": """DELETE FROM {s}event WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM {s}event WHERE time < %s LIMIT %s))""",
     "insert_accounts": """INSERT INTO {s}account (name) SELECT unnest(%s::text[])
         ON CONFLICT (name) DO NOTHING""",
     "insert_accounts_of_events": """INSERT INTO {s}account (name) SELECT DISTINCT account FROM {s}event
@@ -103,6 +98,40 @@ _TEXTS: Final = {
             LIMIT %s""",
 }
 
+# Of one partition, or of some: days are numbers of our own, and in the text, so that the server plans for
+# those partitions and locks no others.
+_OF_DAYS: Final = {
+    # In the order of their keys, so that two batches that share some wait for each other and never both.
+    "insert_events": """INSERT INTO {s}event_{day}
+            (received, key, source, id, type, account, time, data, data_base64, extensions)
+        SELECT {day}, * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+            %s::text[], %s::text[], %s::text[])
+        ON CONFLICT (key, account) DO NOTHING RETURNING key, account""",
+    "earlier_keys": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
+        JOIN {s}event USING (key, account) WHERE received >= {first} AND received < {day}""",
+    "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
+        FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
+        JOIN {s}event USING (key, account) WHERE received >= {first} AND received <= {day}""",
+    "events_after": """SELECT key, source, id, type, account, time, data, data_base64, extensions
+        FROM {s}event_{day} WHERE (key, account) > (%s, %s) ORDER BY key, account LIMIT %s""",
+    "delete_old_events": """DELETE FROM {s}event_{day} WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM {s}event_{day} WHERE time < %s LIMIT %s))""",
+    "lock_partition": "LOCK TABLE {s}event_{day} IN ACCESS EXCLUSIVE MODE",
+    "count_events": "SELECT count(*), count(*) FILTER (WHERE time >= %s) FROM {s}event_{day}",
+    "take_kept": """CREATE TEMP TABLE kept_event ON COMMIT DROP AS
+        SELECT * FROM {s}event_{day} WHERE time >= %s""",
+    "truncate": "TRUNCATE {s}event_{day}",
+    "put_kept_back": "INSERT INTO {s}event_{day} SELECT * FROM pg_temp.kept_event",
+    "drop_partition": "DROP TABLE {s}event_{day}",
+}
+_MAKE_PARTITION: Final = (
+    "CREATE TABLE {s}event_{day} (LIKE {s}event, PRIMARY KEY (key, account))",
+    # For giving up old events. Events come in nearly in the order of their times, which is all that BRIN
+    # needs.
+    "CREATE INDEX ON {s}event_{day} USING brin (time)",
+    "ALTER TABLE {s}event ATTACH PARTITION {s}event_{day} FOR VALUES FROM ({day}) TO ({day} + 1)",
+)
+
 # One statement is one snapshot and one way there and back: the meters, which of the accounts are known, their
 # amounts; and, where meters count distinct values, those of each span.
 _READ: Final = {
@@ -141,6 +170,7 @@ class Statements:
     def __init__(self, schema: str) -> None:
         """Take a schema's name that was checked to be a plain identifier."""
         stored = f'"{schema}".'
+        self._prefix = stored
         self._stored = {name: text.format(s=stored, t=stored).encode() for name, text in _TEXTS.items()}
         for values, days, groups in product((False, True), repeat=3):
             parts = {"values": values, "days": values and days, "groups": values and groups}
@@ -150,6 +180,14 @@ class Statements:
 
     def __getitem__(self, name: str) -> bytes:
         return self._stored[name]
+
+    def of_days(self, name: str, day: int, first: int = 0) -> bytes:
+        """Give a statement on the partition of a day, or on those from `first` on until then."""
+        return _OF_DAYS[name].format(s=self._prefix, day=int(day), first=int(first)).encode()
+
+    def make_partition(self, day: int) -> list[bytes]:
+        """Give the statements that make the partition of a day."""
+        return [text.format(s=self._prefix, day=int(day)).encode() for text in _MAKE_PARTITION]
 
     def expected(self, name: str) -> bytes:
         """Give the statement on the tables that a check fills."""

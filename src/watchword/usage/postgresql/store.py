@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from watchword.usage.aggregation import DistinctSpan, Row, fold, spans_of
 from watchword.usage.deduplication import (
+    AHEAD,
     EVENTS_FROM,
     MAX_DIFFERENCES,
     METERS,
@@ -22,6 +23,7 @@ from watchword.usage.deduplication import (
     Key,
     digest_of,
     key_of,
+    most_ahead,
     past_keeping,
     require_in_force,
     row_of,
@@ -29,6 +31,7 @@ from watchword.usage.deduplication import (
 from watchword.usage.events import Event
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter, plain
+from watchword.usage.postgresql.arrivals import Arrivals, make_partition, partitions
 from watchword.usage.postgresql.meter_changes import put_in_force
 from watchword.usage.postgresql.rollups import (
     add,
@@ -46,6 +49,8 @@ from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebu
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
 _EXPIRE_AT_ONCE: Final = 10_000
+_PUT_BACK: Final = 10_000  # events that are put back into a partition that is emptied
+_GIVEN_UP_TO: Final = "given_up_to"
 _SNAPSHOT: Final = "ISOLATION LEVEL REPEATABLE READ"
 
 
@@ -74,10 +79,13 @@ class PostgreSQLStore:
             state = self._state(connection)
             if METERS in state:
                 require_in_force(state[METERS], counted)
-                return self._store(connection, events, measured, int(state.get(EVENTS_FROM, 0)))
-        # The first meters of a new store. Not in the transaction above: two that both hold the lock shared
-        # and want it alone would wait for each other.
+                arrivals = Arrivals.of(state)
+                if arrivals.next is None:
+                    return self._store(connection, events, measured, arrivals, int(state.get(EVENTS_FROM, 0)))
+        # The first meters of a new store, or the first batch of a day. Not in the transaction above: two that
+        # both hold the lock shared and want it alone would wait for each other.
         self._change(counted, only_if_none=True)
+        self._begin_day()
         return self.ingest(events, meters)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
@@ -143,23 +151,33 @@ class PostgreSQLStore:
             return sorted(self._meter_states(connection), key=lambda state: state.meter.name)
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
-        """Give events by the digest of their source and id, and their account."""
-        digest, _, account = cursor.partition(" ")
-        after = bytes.fromhex(digest)
+        """Give events by the day on which they came, the digest of their source and id, and their account."""
+        received, _, rest = (cursor or "0 ").partition(" ")
+        digest, _, account = rest.partition(" ")
+        begun, after = int(received), bytes.fromhex(digest)
+        rows: list[tuple[Any, ...]] = []
+        last = begun
         with self._sessions.statement() as connection:
-            rows = connection.execute(self._statements["events_after"], [after, account, limit]).fetchall()
+            for day in partitions(connection, self._statements):
+                if day < begun or len(rows) == limit:
+                    continue
+                asked = [after, account] if day == begun else [b"", ""]
+                statement = self._statements.of_days("events_after", day)
+                rows += connection.execute(statement, [*asked, limit - len(rows)]).fetchall()
+                last = day
         events = [
             Event(0, key, source, kind, account, when, True, None, data, binary, extensions)
             for _, source, key, kind, account, when, data, binary, extensions in rows
         ]
-        return events, f"{rows[-1][0].hex()} {events[-1].account}" if len(rows) == limit else ""
+        return events, f"{last} {rows[-1][0].hex()} {events[-1].account}" if len(rows) == limit else ""
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time, in transactions that let other writers in between."""
         amounts = events = 0
         with self._sessions.transaction(unhurried=True) as connection:
             connection.execute(self._statements["lock"], [self._sessions.lock_number])
-            first = int(self._state(connection).get(EVENTS_FROM, 0))
+            state = self._state(connection)
+            first = int(state.get(EVENTS_FROM, 0))
             first = max(first, 0 if events_before is None else day_number(events_before))
             connection.execute(self._statements["set_state"], [EVENTS_FROM, str(first)])
             for name, before in sorted(amounts_before.items()):
@@ -168,12 +186,10 @@ class PostgreSQLStore:
                 amounts += connection.execute(self._statements["expire_rollups"], [name, day]).rowcount
                 connection.execute(self._statements["expire_values"], [name, day])
                 connection.execute(self._statements["expire_admitted"], [name, month_of(day)])
-        gone = _EXPIRE_AT_ONCE if first else 0
-        while gone == _EXPIRE_AT_ONCE:
-            with self._sessions.statement() as connection:
-                parameters = [first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE]
-                gone = connection.execute(self._statements["delete_old_events"], parameters).rowcount
-            events += gone
+            done = int(state.get(_GIVEN_UP_TO, 0))
+            arrivals = Arrivals.of(state)
+        if done < first:
+            events = self._give_up(first, arrivals)
         return Expired(events, amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
@@ -193,6 +209,8 @@ class PostgreSQLStore:
         counted, statements = meter_set(tuple(meters)), self._statements
         found: list[Difference] = []
         with self._sessions.transaction(_SNAPSHOT, unhurried=True) as connection:
+            # Before the snapshot is: a partition that is dropped or emptied is gone from older snapshots too.
+            connection.execute(statements["lock_events"])
             first_day = int(self._state(connection).get(EVENTS_FROM, 0))
             first_days = dict.fromkeys(counted.by_name, first_day)
             first_days |= {s.meter.name: max(first_day, s.first_day) for s in self._meter_states(connection)}
@@ -219,26 +237,44 @@ class PostgreSQLStore:
         connection: Connection,
         events: Sequence[Event],
         measured: Sequence[list[Any] | EventProblem],
+        arrivals: Arrivals,
         events_from: int,
     ) -> list[Outcome]:
-        statements = self._statements
+        statements, day = self._statements, arrivals.received
         problems = [
             past_keeping(event, events_from) or (one if isinstance(one, EventProblem) else None)
             for event, one in zip(events, measured, strict=True)
         ]
         batch = Batch(events, problems)
         digests = {key: (digest_of(*key[1:]), key[0]) for key in batch.keys}
-        places = {digests[key]: place for key, place in batch.first.items()}
+        names = {digest: key for key, digest in digests.items()}
+        ahead = most_ahead([events[place] for place in batch.first.values()], day, arrivals.ahead)
+        if ahead > arrivals.ahead:
+            connection.execute(statements["raise_state"], [AHEAD, str(ahead)])
+        # No event comes into the earlier partitions any more: what is not there now never will be.
+        earlier: dict[Key, int] = {}
+        for first, keys in arrivals.look_back(events).items():
+            asked = columns([digests[key] for key in keys], 2)
+            for found in connection.execute(statements.of_days("earlier_keys", day, first), asked):
+                earlier[names[found]] = first
+        places = {digests[key]: place for key, place in batch.first.items() if key not in earlier}
         rows = sorted((digest, *row_of(events[place])) for (digest, _), place in places.items())
-        new = connection.execute(statements["insert_events"], columns(rows, 9)).fetchall() if rows else []
-        stored = sorted(places[digest, account] for digest, account in new)
+        new: list[Any] = []
+        if rows:
+            new = connection.execute(statements.of_days("insert_events", day), columns(rows, 9)).fetchall()
+        stored = sorted(places[found] for found in new)
         # What was there before, or came between: asked for after it was waited for.
         others = digests.keys() - {key_of(events[place]) for place in stored}
         existing: dict[Key, Kept] = {}
-        if others:
-            names = {digests[key]: key for key in others}
-            for digest, *kept in connection.execute(statements["events_by_key"], columns(list(names), 2)):
-                existing[names[digest, kept[1]]] = tuple(kept)
+        for first in set(earlier.values()) | ({day} if others - earlier.keys() else set()):
+            keys = {key for key in others if earlier.get(key, day) == first}
+            asked = columns([digests[key] for key in keys], 2)
+            times = {key: events[place].time for key, place in batch.first.items()}
+            for digest, *kept in connection.execute(statements.of_days("events_by_key", day, first), asked):
+                key = names[digest, kept[1]]
+                # An id that came again after the window stands twice; a replay is one of the two.
+                if key not in existing or kept[2] == times.get(key):
+                    existing[key] = tuple(kept)
         counted = [(events[place], measured[place]) for place in stored]
         admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
         tally = Tally(admission)
@@ -252,6 +288,75 @@ class PostgreSQLStore:
         admit(connection, statements, admission)
         add(connection, statements.__getitem__, tally)
         return batch.outcomes(set(stored), existing)
+
+    def _begin_day(self) -> None:
+        with self._sessions.transaction() as connection:
+            connection.execute(self._statements["lock"], [self._sessions.lock_number])
+            day = Arrivals.of(self._state(connection)).next
+            if day is not None:
+                make_partition(connection, self._statements, day)
+
+    def _give_up(self, first: int, arrivals: Arrivals) -> int:
+        """Give up the events of days before `first`; how many there were."""
+        events = 0
+        with self._sessions.statement() as connection:
+            days = partitions(connection, self._statements)
+        for day in days:
+            last = (day or arrivals.first_partition - 1) + arrivals.ahead
+            if day < arrivals.received and last < first:
+                events += self._drop(day)
+            elif 0 < day < min(first, arrivals.received):
+                events += self._empty(day, first)
+            else:
+                events += self._delete(day, first)
+        with self._sessions.statement() as connection:
+            connection.execute(self._statements["raise_state"], [_GIVEN_UP_TO, str(first)])
+        return events
+
+    def _drop(self, day: int) -> int:
+        """Drop a partition whose events are all past their time."""
+        with self._sessions.transaction(unhurried=True) as connection:
+            if not self._is_mine_to_give_up(connection, day):
+                return 0
+            found = connection.execute(self._statements.of_days("count_events", day), [0]).fetchone()
+            connection.execute(self._statements.of_days("drop_partition", day))
+        return int(found[0]) if found else 0
+
+    def _empty(self, day: int, first: int) -> int:
+        """Empty a partition of which nearly all events are past their time, and put the others back."""
+        time = [first * MICROSECONDS_PER_DAY]
+        with self._sessions.transaction(unhurried=True) as connection:
+            if not self._is_mine_to_give_up(connection, day):
+                return 0
+            connection.execute(self._statements.of_days("lock_partition", day))
+            found = connection.execute(self._statements.of_days("count_events", day), time).fetchone()
+            count, kept = found or (0, 0)
+            if kept <= _PUT_BACK:
+                connection.execute(self._statements.of_days("take_kept", day), time)
+                connection.execute(self._statements.of_days("truncate", day))
+                connection.execute(self._statements.of_days("put_kept_back", day))
+                return int(count - kept)
+        return self._delete(day, first)
+
+    def _is_mine_to_give_up(self, connection: Connection, day: int) -> bool:
+        """Wait for another gate that gives up events too; whether the partition is still there after that.
+
+        What follows waits for nobody: batches would wait behind it.
+        """
+        connection.execute(self._statements["lock_giving_up"], [EVENTS_FROM])
+        connection.execute(b"SET LOCAL lock_timeout = '1s'")
+        return day in partitions(connection, self._statements)
+
+    def _delete(self, day: int, first: int) -> int:
+        """Delete the events of a partition that are past their time, a few at once."""
+        events, gone = 0, _EXPIRE_AT_ONCE
+        while gone == _EXPIRE_AT_ONCE:
+            with self._sessions.statement() as connection:
+                parameters = [first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE]
+                statement = self._statements.of_days("delete_old_events", day)
+                gone = connection.execute(statement, parameters).rowcount
+            events += gone
+        return events
 
     def _change(self, wanted: MeterSet, *, everything: bool = False, only_if_none: bool = False) -> Rebuilt:
         with self._sessions.transaction(unhurried=True) as connection:

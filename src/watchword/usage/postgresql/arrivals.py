@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events by the day on which they came: which partition takes a batch, and which ones may have its keys.
+
+All batches of a moment write into one partition, the newest, whose unique key decides who is first. The next
+day's partition is made under the lock that every batch shares: none is under way then, so that the partitions
+before it take no new events any more, and a look at them misses none.
+
+An event that is sent again with its time came first on its day or later (or earlier, by the most that events
+were ever ahead of the clock): `first_arrival`. So the partitions from that day on are looked at, and those of
+the last WINDOW_DAYS for whoever sends an id with another time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, Key, first_arrival, key_of
+from watchword.usage.events import Event
+from watchword.usage.postgresql.sessions import Connection
+from watchword.usage.postgresql.statements import Statements
+
+RECEIVED: Final = "received"
+ARRIVALS_FROM: Final = "arrivals_from"
+TODAY: Final = "today"
+"""In the store's state: the day of the newest partition, and the first day that has partitions of its own (0
+where all have). Asked with it: the day by the server's clock.
+"""
+
+# Late events look back to a day that many batches share, so that the server plans few different statements.
+_LOOK_BACK_STEP: Final = 7
+
+
+class Arrivals(NamedTuple):
+    """The partitions as one look at the state gives them, in days since 1970-01-01."""
+
+    received: int
+    today: int
+    first_partition: int
+    ahead: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, str]) -> Arrivals:
+        """Read a state."""
+        return cls(
+            int(state.get(RECEIVED, -1)),
+            int(state[TODAY]),
+            int(state.get(ARRIVALS_FROM, 0)),
+            int(state.get(AHEAD, 0)),
+        )
+
+    @property
+    def next(self) -> int | None:
+        """The day of the partition that must be made first; None while the newest one is today's."""
+        newest = max(self.today, self.first_partition)
+        # A clock that was put back changes nothing: the newest partition stays the newest.
+        return newest if newest > self.received else None
+
+    def look_back(self, events: Iterable[Event]) -> dict[int, set[Key]]:
+        """Give the keys of events by the first partition that may have them."""
+        window = self.received - WINDOW_DAYS
+        found: dict[Key, int] = {}
+        for event in events:
+            first = first_arrival(event, self.ahead)
+            if first < window:
+                first = first // _LOOK_BACK_STEP * _LOOK_BACK_STEP
+            # What came before there were partitions is in the one of day 0.
+            day = min(window, first) if min(window, first) >= self.first_partition else 0
+            key = key_of(event)
+            found[key] = min(day, found.get(key, day))
+        days: dict[int, set[Key]] = {}
+        for key, day in found.items():
+            days.setdefault(day, set()).add(key)
+        return days
+
+
+def make_partition(connection: Connection, statements: Statements, day: int) -> None:
+    """Make the partition of a day and say that it is the newest. The caller holds the lock alone."""
+    for statement in statements.make_partition(day):
+        connection.execute(statement)
+    connection.execute(statements["set_state"], [RECEIVED, str(day)])
+
+
+def partitions(connection: Connection, statements: Statements) -> list[int]:
+    """Give the days that have partitions, in order; 0 is all that came before there were any."""
+    return sorted(int(name.rpartition("_")[2]) for (name,) in connection.execute(statements["partitions"]))
