@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from testing.manifests import parsed as parsed_of
@@ -402,3 +403,9 @@ def test_what_becomes_of_admin_clients_is_noted_once_however_often_it_is_seen(tm
         "removed",
     ]
     assert admin_changes([parsed["set"]], [parsed["set"]], 1.0) == []
+    # Deleted and made again between two looks: another object.
+    again = msgspec.structs.replace(
+        parsed["set"], metadata=msgspec.structs.replace(parsed["set"].metadata, uid="other")
+    )
+    said = [each.event.fields for each in admin_changes([parsed["set"]], [again], 1.0) if each.event]
+    assert [(each["change"], each["uid"]) for each in said] == [("removed", ""), ("granted", "other")]

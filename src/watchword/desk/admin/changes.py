@@ -35,6 +35,11 @@ def admin_changes(
     found: list[UseAssertion] = []
     for client in after:
         earlier = known.pop(client.metadata.name, None)
+        if earlier is not None and earlier.metadata.uid != client.metadata.uid:
+            # Deleted and made again between two looks.
+            if is_flagged(earlier):
+                found.append(_note(earlier, "removed", now))
+            earlier = None
         if earlier == client or client.spec.type != "AdminServiceAccount":
             continue
         if is_flagged(client):
