@@ -60,7 +60,7 @@ def command(
     """Ask the cluster, through kubectl: the resources' conditions, who leads, and what pods were given.
 
     Named are pods that ask for a gate or a token and have none, objects with such a label that their pods
-    lack, audiences that are someone else's, services whose pods each count usage apart, and whoever else may
+    lack, audiences that are someone else's, services whose pods each count usage apart, and who else may
     read a token desk's signing keys.
 
     \b

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `watchword doctor` says of token desks: what they and their clients are, and who else may sign.
 
-Whoever reads the Secrets of a desk's namespace can sign as every workload of the services that name the desk.
+Who reads the Secrets of a desk's namespace can sign as every workload of the services that name the desk.
 So the namespace is for the desk alone, and a RoleBinding of people in it is a finding, however it came there.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ValidatingAdmissionPolicy on admin clients: who may make a DeskClient an admin, and in whose name.
 
-RBAC can say who edits a DeskClient, not what of it. Without this policy, whoever may edit an admin client
+RBAC can say who edits a DeskClient, not what of it. Without this policy, anyone who may edit an admin client
 puts her own credential in its place. So any write that leaves the flag true needs a verb of its own, unless
 the spec is unchanged; and what the operator confirmed of a flag is for the operator to write.
 """

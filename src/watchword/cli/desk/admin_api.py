@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A desk's admin API as the commands below `watchword desk` ask it: a token first, then the call.
 
-The token is got anew for each command and kept nowhere. Whatever the desk says no with is printed in its own
+A token is got for each command and kept nowhere. Whatever the desk says no with is printed in its own
 words, with what helps and the id by which its audit log knows the request.
 """
 

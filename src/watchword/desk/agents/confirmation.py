@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The person's side of a claim: GET /claim, and the forms behind it.
 
-The link that an agent gets proves nothing: whoever opens it can only have a mail sent to the address that the
+The link that an agent gets proves nothing: anyone who opens it can only have a mail sent to the address that the
 agent named, or sign in. What confirms is a second secret, which no answer to an agent ever holds: it is in
 that mail, or on the page after the sign-in. A GET changes nothing, since scanners and previews open links.
 """
@@ -32,7 +32,7 @@ from watchword.desk.responses import Answer
 from watchword.desk.state import DeskState
 from watchword.identity import Grant
 
-# Mails to one address in a day, whoever asks.
+# Mails to one address in a day, no matter who asks.
 MAILS_OF_ADDRESS: Final = 10
 
 

@@ -66,8 +66,8 @@ def message_for(policy: AgentPolicy, address: str, link: str) -> EmailMessage:
         "Someone asked that an agent, such as an AI assistant, may act for you.\n\n"
         "If you started this yourself, open the link, read what the agent may do, and decide:\n\n"
         f"{link}\n\n"
-        "If you did not, do nothing. Do not pass the link on: it is good for ten minutes, and whoever opens\n"
-        "it decides for you. Opening it alone changes nothing.\n"
+        "If you did not, do nothing. Do not pass the link on: it is good for ten minutes, and who opens it\n"
+        "decides for you. Opening it alone changes nothing.\n"
     )
     return message
 

@@ -103,7 +103,7 @@ async def revoke_delegation(
     if isinstance(rows, DeskRefusal):
         return rows
     found = storage.registration_of(rows)
-    # Whoever holds the claim token of before has no say in what a person has taken over.
+    # The holder of the claim token of before has no say in what a person has taken over.
     if found is None or (looks_like(CLAIM, token) and found.state != "unclaimed"):
         return Answer(200)
     step = RevokeAgent(agent=found.id, now=int(facts.at), event=events.revoked(facts, found.id, "holder"))
