@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of admin clients between two states of a desk, each change noted once, no matter who sees it first.
+"""What became of admin clients between two states of a desk: each change noted once, by any of the replicas.
 
 Several replicas see each change, and each of them again after a restart. So a note is bound to the version of
 the object, and the store takes it once.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The person's side of a claim: GET /claim, and the forms behind it.
 
-The link that an agent gets proves nothing: anyone who opens it can only have a mail sent to the address that the
+The link that an agent gets proves nothing: who opens it can only have a mail sent to the address that the
 agent named, or sign in. What confirms is a second secret, which no answer to an agent ever holds: it is in
 that mail, or on the page after the sign-in. A GET changes nothing, since scanners and previews open links.
 """
