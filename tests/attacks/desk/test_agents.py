@@ -325,7 +325,7 @@ def test_without_agents_in_the_token_desk_nothing_of_it_is_there(path: str) -> N
             assert desk.http.request(method, path).status_code == 404
         metadata = desk.http.get("/.well-known/oauth-authorization-server").json()
         assert "agent_auth" not in metadata
-        assert metadata["grant_types_supported"] == [EXCHANGE]
+        assert metadata["grant_types_supported"] == [EXCHANGE, "client_credentials"]
         form = {"grant_type": JWT_BEARER, "assertion": "x", "audience": TARGET, "scope": READ}
         assert desk.http.post("/oauth2/token", data=form).json()["error"] == "unsupported_grant_type"
 
