@@ -59,8 +59,9 @@ def test_an_agent_that_knows_only_the_metadata_gets_a_token_for_no_one(
     assert f"audience={TARGET}" in text.text
     made = desk.good(desk.post(desk.path_of(agent_auth["identity_endpoint"]), {"type": "anonymous"}))
     assert made["scopes"]["pre_claim"] == [READ, "service:status:read"]
+    [jwt_bearer] = [each for each in metadata["grant_types_supported"] if each.endswith(":jwt-bearer")]
     form = {
-        "grant_type": metadata["grant_types_supported"][1],
+        "grant_type": jwt_bearer,
         "assertion": made["identity"]["assertion"],
         "audience": TARGET,
         "scope": READ,
