@@ -12,6 +12,7 @@ can guess.
 import asyncio
 import logging
 import secrets
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -127,6 +128,9 @@ class Kopf:
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
         self._older = asyncio.all_tasks()
+        # Of a task that is cancelled before its first turn, kopf leaves what it would have run. Python tells
+        # standard error of it, in a line that is not JSON as the log's are.
+        warnings.filterwarnings("ignore", "coroutine 'watcher' was never awaited", RuntimeWarning)
         self._roots = await kopf.spawn_tasks(
             registry=self._registry,
             settings=kopf_settings(self._window),
