@@ -42,6 +42,13 @@ def account(**members: Any) -> Object:
     return by(serviceAccount=default | members)
 
 
+def named(name: str) -> Object:
+    """A DeskClient of this name."""
+    made = client()
+    made["metadata"]["name"] = name
+    return made
+
+
 def asking(*services: tuple[str, str]) -> Object:
     """A DeskClient that may ask about these services."""
     return client(serviceRefs=[{"namespace": namespace, "name": name} for namespace, name in services])
@@ -89,6 +96,10 @@ REFUSED: tuple[tuple[str, str, str, Object], ...] = (
     ("ServiceReference.namespace", "not the name of a namespace", "spec.serviceRefs[0].namespace",
      asking(("*", "a"))),
     ("ServiceReference.name", _NAME, "spec.serviceRefs[0].name", asking(("a", "*"))),
+    *(("DeskClient", "the name is reserved", "", named(name))
+      for name in ("admin", "desk", "system", "watchword-x")),
+    ("ClientAuthentication", "the list holds no key, so that nobody could prove to be the client",
+     "spec.authentication.jwks.keys", by(jwks={"keys": []})),
     ("DeskClientSpec", "an admin client never proves itself by a secret", "spec.authentication",
      admin(authentication={"secretRef": {"name": "a"}})),
     ("DeskClientSpec", "an admin client asks about no service's tokens", "spec.serviceRefs",
