@@ -130,7 +130,7 @@ class Kopf:
         self._older = asyncio.all_tasks()
         # Of a task that is cancelled before its first turn, kopf leaves what it would have run. Python tells
         # standard error of it, in a line that is not JSON as the log's are.
-        warnings.filterwarnings("ignore", "coroutine 'watcher' was never awaited", RuntimeWarning)
+        warnings.filterwarnings("ignore", r"coroutine '(watcher|worker)' was never awaited", RuntimeWarning)
         self._roots = await kopf.spawn_tasks(
             registry=self._registry,
             settings=kopf_settings(self._window),
