@@ -32,6 +32,7 @@ from watchword.desk.metadata import (
 from watchword.desk.rate_limits import Buckets, address_key, peer_address
 from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.request_body import DisconnectedError, read_body
 from watchword.desk.responses import Answer, json_answer, refusal_answer, send_answer
 from watchword.desk.state import DeskState
 from watchword.process.http_protocol import TARGET
@@ -43,10 +44,6 @@ _DOCUMENTS: Final = {
     RESOURCE_METADATA: resource_metadata,
     JWKS: key_set,
 }
-
-
-class _DisconnectedError(Exception):
-    """The caller is gone before its request was whole."""
 
 
 class DeskApp:
@@ -91,7 +88,7 @@ class DeskApp:
         name, answer = "other", None
         try:
             name, answer = await self._answer(scope, receive, facts)
-        except _DisconnectedError:
+        except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - a defect is an answer too, and never a traceback
             LOGGER.error(
@@ -137,7 +134,7 @@ class DeskApp:
         refused = self._desk.refuse_admin(authorization) if authorization else None
         if refused is not None:
             return refused
-        body = await _read(receive, headers)
+        body = await read_body(receive, headers, MAX_FORM_BYTES)
         if body is None:
             return refuse(DeskReason.FORM_TOO_LARGE)
         form = parse_form(body, [value for name, value in headers if name == b"content-type"])
@@ -164,7 +161,7 @@ class DeskApp:
             decided = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
         elif method == "POST":
             types = [value for name, value in headers if name == b"content-type"]
-            body = await _read(receive, headers)
+            body = await read_body(receive, headers, MAX_FORM_BYTES)
             decided = (
                 refuse(DeskReason.FORM_TOO_LARGE)
                 if body is None
@@ -202,20 +199,3 @@ class DeskApp:
     ) -> Answer:
         self._desk.note_refusal(endpoint, refusal, facts)
         return refusal_answer(refusal, facts.request_id, allow, is_agents=is_agents)
-
-
-async def _read(receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-    """The whole body; None where it is larger than any form."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > MAX_FORM_BYTES:
-            return None
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        body += bytes(message.get("body", b""))
-        if len(body) > MAX_FORM_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return body

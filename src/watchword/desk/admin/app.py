@@ -7,8 +7,8 @@ before the answer is given, for a list as for a change.
 
 import itertools
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -25,6 +25,7 @@ from watchword.desk.desk import Desk
 from watchword.desk.rate_limits import Buckets, address_key
 from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, body_of, refuse
+from watchword.desk.request_body import DisconnectedError, read_body
 from watchword.desk.responses import Answer, json_answer, send_answer
 from watchword.desk.store import DeskStore, DeskStoreError, Note, Revoke
 from watchword.desk.writer import Writer
@@ -35,10 +36,6 @@ _UNKNOWN_REMEDY: Final = f"Read {DOCUMENT}: it lists all operations."
 
 _Handler = Callable[[Call], Awaitable[Outcome | DeskRefusal]]
 _PATTERNS: Final = tuple((route, route.pattern) for route in ROUTES)
-
-
-class _DisconnectedError(Exception):
-    """The caller is gone before its request was whole."""
 
 
 class AdminApp:
@@ -91,7 +88,7 @@ class AdminApp:
         name = "admin"
         try:
             name, answer = await self._answer(scope, receive, facts)
-        except _DisconnectedError:
+        except DisconnectedError:
             return
         except Exception as error:  # noqa: BLE001 - a defect is an answer too, and never a traceback
             extra = {"error_type": type(error).__name__, "request_id": number}
@@ -138,7 +135,7 @@ class AdminApp:
     async def _act(
         self, route: Route, scope: Scope, receive: Receive, query: bytes, call: Call
     ) -> Outcome | DeskRefusal:
-        body = await _read(receive, scope["headers"])
+        body = await read_body(receive, scope["headers"], MAX_BODY_BYTES)
         if body is None:
             detail = f"The body is larger than {MAX_BODY_BYTES // 1024} KiB."
             return refuse(DeskReason.FORM_TOO_LARGE, detail, remedy="Ask about one exchange at a time.")
@@ -206,20 +203,3 @@ def _refused(refusal: DeskRefusal, facts: RequestFacts, allow: bytes = b"") -> A
     if allow:
         headers.append((b"allow", allow))
     return Answer(refusal.status, body_of(refusal, facts.request_id), refusal.code, headers=tuple(headers))
-
-
-async def _read(receive: Receive, headers: Sequence[tuple[bytes, Any]]) -> bytes | None:
-    """The whole body; None where it is larger than any operation takes."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
-            return None
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        body += bytes(message.get("body", b""))
-        if len(body) > MAX_BODY_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return body
