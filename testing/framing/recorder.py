@@ -33,6 +33,7 @@ class Recorder:
     faults: list[str] = field(default_factory=list)
     waiting: dict[socket.socket, bool] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -43,9 +44,13 @@ class Recorder:
         """Wait until everything that has arrived is read, and kept."""
         calm = 0
         while calm < 2:
-            links = [link for link in list(self.waiting) if link.fileno() >= 0]
             try:
-                is_calm = all(self.waiting[link] for link in links) and not _readable(links, 0)
+                # A connection that waits to be accepted has something to say, too.
+                with self.lock:
+                    links = [link for link in list(self.waiting) if link.fileno() >= 0]
+                    listeners = [] if self.listener is None else [self.listener]
+                    is_calm = all(self.waiting[link] for link in links)
+                    is_calm = is_calm and not _readable([*links, *listeners], 0)
             except (OSError, ValueError, KeyError):
                 # One of them was closed meanwhile.
                 is_calm = False
@@ -63,7 +68,7 @@ class Recorder:
 def recording() -> Iterator[Recorder]:
     """Serve until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    app = Recorder(listener.getsockname()[1])
+    app = Recorder(listener.getsockname()[1], listener=listener)
 
     def serve(link: socket.socket) -> None:
         try:
@@ -75,9 +80,11 @@ def recording() -> Iterator[Recorder]:
     def accept() -> None:
         with suppress(OSError):
             while True:
-                link, _ = listener.accept()
-                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                app.waiting[link] = False
+                _readable([listener], None)
+                with app.lock:
+                    link, _ = listener.accept()
+                    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    app.waiting[link] = False
                 threading.Thread(target=serve, args=(link,), daemon=True).start()
 
     thread = threading.Thread(target=accept, daemon=True)
