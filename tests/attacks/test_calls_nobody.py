@@ -38,7 +38,8 @@ class Listener:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._body, self.calls = body, 0
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -53,6 +54,14 @@ class Listener:
                 link.sendall(head % len(self._body) + self._body)
 
     def close(self) -> None:
+        """Take no more calls.
+
+        Closing alone leaves the thread in accept(), which the kernel restarts after a signal by the number of
+        the descriptor: that of the next listener of this process by then.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(30)
         self._socket.close()
 
 
