@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 from watchword.process.bounds import UNREAD_SECONDS, Bounds, Budget
 from watchword.process.http_exchange import BoundedCycle, BoundedFlow, Exchange
 from watchword.process.http_parser import BadRequestError, MessageTooLargeError, RequestParser, has_token
-from watchword.process.tls_reads import READ_BYTES
+from watchword.process.tls_reads import READ_BYTES, waiting_bytes
 
 # Where a request's scope has its target as it was sent: ASGI's `path` is decoded, and its `raw_path` has lost
 # the fragment and, of an absolute-form target, the host (CVE-2026-48710 is what rebuilding it leads to).
@@ -33,8 +33,6 @@ LINGER_SECONDS: Final = 5.0
 MAX_DISCARDED_BYTES: Final = 8 * 1024 * 1024
 # How much TLS reads at a time within what a connection is counted with from the start.
 _TLS_READ_BYTES: Final = 16 * 1024
-# What waits below TLS, in the loop's own queue, where anything waits in TLS.
-_TLS_QUEUE_BYTES: Final = 64 * 1024
 _NO_HTTP: Final = "Invalid HTTP request received."
 _WEBSOCKET: Final = b"websocket"
 
@@ -206,10 +204,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def held_bytes(self) -> int:
         """How many bytes wait here, read or to be written."""
         body = 0 if self.cycle is None else self.cycle.held_bytes()
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self._is_tls:
-            unsent += _TLS_QUEUE_BYTES
-        return len(self.parser.held) + body + self._tls_bytes + unsent
+        waiting = waiting_bytes(self.transport, is_tls=self._is_tls)
+        return len(self.parser.held) + body + self._tls_bytes + waiting
 
     def is_stuck(self, now: float) -> bool:
         """Whether the caller has taken nothing for too long of what waits to be taken."""

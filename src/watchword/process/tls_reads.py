@@ -16,6 +16,9 @@ from typing import Any, Final
 # time an upload takes no more of a processor than with 256 KiB; with one it takes half as much again.
 READ_BYTES: Final = 2 * (16 * 1024 + 5 + 256)
 
+# What waits below TLS, in the loop's own queue, where anything waits in TLS.
+_QUEUE_BYTES: Final = 64 * 1024
+
 # asyncio gives each TLS connection a zeroed buffer of 256 KiB; uvloop's takes pages when they are used.
 SSLProtocol.max_size = 16 * 1024
 
@@ -28,6 +31,12 @@ def tls_protocol_of(loop: asyncio.AbstractEventLoop) -> type[Any]:
         own: type[Any] = compiled.SSLProtocol
         return own
     return SSLProtocol
+
+
+def waiting_bytes(transport: asyncio.WriteTransport, *, is_tls: bool) -> int:
+    """How many bytes a connection holds of what its peer has not taken, what waits below TLS included."""
+    waiting = transport.get_write_buffer_size()
+    return waiting + _QUEUE_BYTES if waiting and is_tls else waiting
 
 
 class TlsReads(asyncio.BufferedProtocol):

@@ -38,6 +38,7 @@ from watchword.gate.original_request import OriginalRequest
 from watchword.gate.responses import Answer, problem
 from watchword.process.bounds import UNREAD_SECONDS, Budget
 from watchword.process.logs import LOGGER
+from watchword.process.tls_reads import waiting_bytes
 from watchword.trust import form_flaw
 
 if TYPE_CHECKING:
@@ -389,8 +390,8 @@ class Http2Connection(Http2Host):
 
     def held_bytes(self) -> int:
         """How many bytes wait here, and what the state of connection and streams takes."""
-        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        streams = self._streams.values()
+        transport, streams = self._transport, self._streams.values()
+        waiting = 0 if transport is None else waiting_bytes(transport, is_tls=self.scheme == "https")
         return (
             HTTP2_BYTES
             + len(self._reader)
