@@ -8,6 +8,7 @@ Nothing is sent over a connection that is not what the TokenDesk asks for.
 import asyncio
 import smtplib
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Final
@@ -18,6 +19,8 @@ from watchword.desk.agents.policy import AgentPolicy, domain_of
 from watchword.process.logs import LOGGER
 
 MAX_IN_FLIGHT: Final = 64
+# Threads of their own: a mail server that hangs must keep no one waiting who asks the store from a thread.
+_THREADS: Final = 4
 TIMEOUT_SECONDS: Final = 20.0
 
 
@@ -28,6 +31,7 @@ class Mailer:
         """Count what becomes of each mail in a counter with the label `outcome`."""
         self._mails = mails
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(_THREADS, "desk-mail")
 
     def send(self, policy: AgentPolicy, address: str, link: str) -> None:
         """Have a link mailed to an address."""
@@ -45,7 +49,8 @@ class Mailer:
 
     async def _send(self, policy: AgentPolicy, address: str, link: str) -> None:
         try:
-            await asyncio.to_thread(deliver, policy, address, link)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, deliver, policy, address, link)
         except (OSError, smtplib.SMTPException, ValueError) as error:
             self._mails.labels("failed").inc()
             # What a server answers may quote the address.

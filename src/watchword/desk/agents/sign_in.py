@@ -11,8 +11,10 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import CookieError, SimpleCookie
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple, Unpack
 from urllib.parse import urlencode
 
 import msgspec
@@ -32,6 +34,10 @@ COOKIE: Final = "__Host-watchword-sign-in"
 _COOKIE_SECONDS: Final = 600
 _SKEW_SECONDS: Final = 60
 _MAX_SUBJECT: Final = 255
+# Threads of their own: a provider that hangs must keep no one waiting who asks the store from a thread.
+_THREADS: Final = 4
+_T = TypeVar("_T")
+_Given = TypeVarTuple("_Given")
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -85,18 +91,19 @@ class SignIn:
     def __init__(self, providers: Providers) -> None:
         """Ask these providers."""
         self._providers = providers
+        self._threads = ThreadPoolExecutor(_THREADS, "desk-sign-in")
 
     async def origin_of(self, provider: Provider) -> str | DeskRefusal:
         """The origin that the sign-in leads to, which the page's policy has to name."""
         try:
-            return (await asyncio.to_thread(self._providers.endpoints, provider.issuer)).origin
+            return (await self._ask(self._providers.endpoints, provider.issuer)).origin
         except ProviderError as error:
             return _unavailable(error)
 
     async def begin(self, provider: Provider, attempt: str, issuer: str) -> Answer | DeskRefusal:
         """Lead a browser to the provider; `issuer` is the desk's own."""
         try:
-            endpoints = await asyncio.to_thread(self._providers.endpoints, provider.issuer)
+            endpoints = await self._ask(self._providers.endpoints, provider.issuer)
         except ProviderError as error:
             return _unavailable(error)
         started = Started(attempt, provider.issuer, *(secrets.token_urlsafe(32) for _ in range(3)))
@@ -153,20 +160,20 @@ class SignIn:
             "code_verifier": started.verifier,
         }
         try:
-            token = await asyncio.to_thread(
-                self._providers.exchange, provider.issuer, form, provider.client_secret
-            )
+            token = await self._ask(self._providers.exchange, provider.issuer, form, provider.client_secret)
             if token is None:
                 return refuse(AgentReason.SIGN_IN_FAILED, internal="the provider refused the code")
             unverified = parse_compact(token.encode("utf-8", "replace"))
             if isinstance(unverified, Refusal):
                 return refuse(AgentReason.SIGN_IN_FAILED, internal="the ID token is no JWT")
-            keys = await asyncio.to_thread(
-                self._providers.keys, provider.issuer, unverified.header.get("kid")
-            )
+            keys = await self._ask(self._providers.keys, provider.issuer, unverified.header.get("kid"))
         except ProviderError as error:
             return _unavailable(error)
         return read_id_token(unverified, keys, provider, started.nonce, now)
+
+    async def _ask(self, ask: Callable[[Unpack[_Given]], _T], *given: *_Given) -> _T:
+        """Ask a provider, which blocks, in one of a few threads. Raises what that raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, *given)
 
 
 def read_id_token(
