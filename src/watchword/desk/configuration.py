@@ -118,11 +118,7 @@ def make_state(
         anyone=anyone,
         assertions=msgspec.structs.replace(anyone, audiences=frozenset({issuer})),
         clients=_clients(configuration, problems),
-        client_objects=tuple(
-            each
-            for each in sorted(configuration.clients, key=lambda each: each.metadata.name)
-            if (each.metadata.namespace, each.spec.desk_ref.name) == (namespace, name)
-        ),
+        client_objects=clients_of(configuration),
         agents=_agents(configuration, problems),
         problems=tuple(problems),
         changes_at=_next_change(ours, now),
@@ -243,11 +239,22 @@ def _anyone(targets: Iterable[Target], accepted: frozenset[str]) -> Policy:
     )
 
 
+def clients_of(configuration: Configuration) -> tuple[DeskClient, ...]:
+    """The desk's own DeskClients, by name in order: those next to it that name it."""
+    desk = configuration.desk.metadata
+    ours = (
+        each
+        for each in configuration.clients
+        if (each.metadata.namespace, each.spec.desk_ref.name) == (desk.namespace, desk.name)
+    )
+    return tuple(sorted(ours, key=lambda each: each.metadata.name))
+
+
 def _clients(configuration: Configuration, problems: list[str]) -> Clients:
     by_name: dict[str, Client] = {}
     by_account: dict[tuple[str, str], Client] = {}
     taken: set[tuple[str, str]] = set()
-    for resource in sorted(configuration.clients, key=lambda each: each.metadata.name):
+    for resource in clients_of(configuration):
         client = _client(resource, configuration, problems)
         if client is None:
             continue
@@ -263,9 +270,6 @@ def _clients(configuration: Configuration, problems: list[str]) -> Clients:
 
 def _client(resource: DeskClient, configuration: Configuration, problems: list[str]) -> Client | None:
     spec, name = resource.spec, resource.metadata.name
-    desk = configuration.desk.metadata
-    if resource.metadata.namespace != desk.namespace or spec.desk_ref.name != desk.name:
-        return None
     given = spec.authentication
     account, keys, digests = None, tuple[Key, ...](), tuple[str, ...]()
     if given.service_account is not None:

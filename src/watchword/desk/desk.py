@@ -356,7 +356,7 @@ class Desk:
         effects = await self._write(made.operation)
         if isinstance(effects, DeskRefusal):
             return effects
-        self.metrics.issued.labels("admin").inc()
+        self.metrics.count(self.metrics.issued, "admin")
         lifetime = max(0, int(made.claims.expires_at - self.clock()))
         return json_answer({"access_token": made.token, "token_type": "Bearer", "expires_in": lifetime})
 
@@ -369,11 +369,11 @@ class Desk:
         claims = read_assertion(form.one("assertion") or "", state)
         if claims is not None and (wait := self._callers.take(claims.sub, self.monotonic())):
             return refuse(DeskReason.RATE_LIMITED, "The agent is over its rate.", retry_after=wait)
-        issued = await agent_token(self._agents, form, state, facts)
+        issued = await agent_token(self._agents, form, claims, state, facts)
         if isinstance(issued, DeskRefusal):
             return issued
         answer, service = issued
-        self.metrics.issued.labels(service).inc()
+        self.metrics.count(self.metrics.issued, service)
         return answer
 
     async def _look(

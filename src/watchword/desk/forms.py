@@ -131,11 +131,11 @@ def _is_form(content_types: Sequence[bytes]) -> bool:
 def _pair(part: bytes) -> tuple[str, str] | None:
     """A name with its value; None for what is not well-formed."""
     name_part, equals, value_part = part.partition(b"=")
-    name, value = _NAMES.get(name_part) or _decoded(name_part), _decoded(value_part)
+    name, value = _NAMES.get(name_part) or percent_decoded(name_part), percent_decoded(value_part)
     return (name, value) if equals and name and value is not None else None
 
 
-def _decoded(part: bytes) -> str | None:
+def percent_decoded(part: bytes) -> str | None:
     """Percent-decode one name or value; None for what is not well-formed, or holds a control character."""
     raw = part.replace(b"+", b" ") if b"+" in part else part
     if b"%" in raw:

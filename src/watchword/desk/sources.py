@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from watchword.desk.admin.standing import AdminStanding, StandingUnknownError, standing_of
-from watchword.desk.configuration import Configuration, KeyRecord
+from watchword.desk.configuration import Configuration, KeyRecord, clients_of
 from watchword.desk.minting import SigningKey, SigningKeyError
 from watchword.desk.published import Mark, PublishingError, decode_mark, encode_mark
 from watchword.process.files import state_of
@@ -59,12 +59,7 @@ def standing_in(found: Configuration | SourceProblem, client: str) -> AdminStand
     """
     if isinstance(found, SourceProblem):
         raise StandingUnknownError(found.detail)
-    desk = found.desk.metadata
-    ours = [
-        each
-        for each in found.clients
-        if (each.metadata.namespace, each.spec.desk_ref.name) == (desk.namespace, desk.name)
-    ]
+    ours = clients_of(found)
     return standing_of(next((each for each in ours if each.metadata.name == client), None), ours)
 
 

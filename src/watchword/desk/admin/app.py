@@ -173,7 +173,7 @@ class AdminApp:
         for each, has_effect in zip(changes, effects[: len(changes)], strict=True):
             if isinstance(each, Revoke):
                 if has_effect:
-                    self._desk.metrics.revoked.labels(each.service or "admin").inc()
+                    self._desk.metrics.count(self._desk.metrics.revoked, each.service or "admin")
                 self._desk.is_changed.set()
         return _refused(found, facts) if isinstance(found, DeskRefusal) else json_answer(found.document)
 

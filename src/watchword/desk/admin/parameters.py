@@ -7,10 +7,10 @@ A filter with a slip in it that was ignored would list everything, and look like
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from watchword.desk.forms import percent_decoded
 from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.identity import EncodingError, parse_json_object
@@ -20,7 +20,6 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 MAX_VALUE: Final = 512
 TOKEN_ID: Final = r"[0-9a-f]{32}"  # noqa: S105 - the form of an id, not a secret
-_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -41,7 +40,7 @@ def read_query(query: bytes, known: Mapping[str, str]) -> dict[str, str] | DeskR
         return found
     for part in query.split(b"&"):
         name_part, equals, value_part = part.partition(b"=")
-        name, value = _decoded(name_part), _decoded(value_part)
+        name, value = percent_decoded(name_part), percent_decoded(value_part)
         if name is None or value is None or not equals:
             return malformed("The query is not well-formed.")
         if name not in known:
@@ -78,14 +77,3 @@ def read_body(body: bytes, content_types: list[bytes], shape: type[msgspec.Struc
         return malformed(f"The body is {problem}.")
     except (msgspec.ValidationError, RecursionError) as problem:
         return malformed(f"The body is not what the operation takes: {problem}.")
-
-
-def _decoded(part: bytes) -> str | None:
-    raw = part.replace(b"+", b" ")
-    if _BROKEN_ESCAPE.search(raw):
-        return None
-    try:
-        text = unquote_to_bytes(raw).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return text if text.isprintable() else None

@@ -8,8 +8,10 @@ before it is looked at: what a caller learns is never ahead of what the store kn
 import hmac
 from typing import Any, Final
 
+import msgspec
+
 from watchword.desk.agents import events, storage
-from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, timestamp
+from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, with_refresh
 from watchword.desk.agents.json_body import JsonBody
 from watchword.desk.agents.policy import read_address
 from watchword.desk.agents.reasons import AgentReason
@@ -105,15 +107,7 @@ async def complete_claim(
     if isinstance(person, DeskRefusal):
         return person
     refresh, ends = new_secret(REFRESH), now + policy.claimed_seconds
-    claimed = Registration(
-        id=found.id,
-        kind=found.kind,
-        state="claimed",
-        epoch=found.epoch + 1,
-        person=person.id,
-        made_at=found.made_at,
-        expires_at=ends,
-    )
+    claimed = msgspec.structs.replace(found, epoch=found.epoch + 1, expires_at=ends)
     identity = core.identity(state, claimed, facts)
     if isinstance(identity, DeskRefusal):
         return identity
@@ -135,7 +129,7 @@ async def complete_claim(
     return {
         "id": found.id,
         "status": "claimed",
-        "identity": identity | {"refresh_token": {"value": refresh, "expires_at": timestamp(ends)}},
+        "identity": with_refresh(identity, refresh, ends),
     }
 
 

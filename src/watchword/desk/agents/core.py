@@ -90,6 +90,11 @@ class AgentCore:
         return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
 
 
+def with_refresh(identity: dict[str, Any], token: str, ends: int) -> dict[str, Any]:
+    """An assertion as answers have it, with the refresh token that follows it."""
+    return identity | {"refresh_token": {"value": token, "expires_at": timestamp(ends)}}
+
+
 def policy_of(state: DeskState) -> AgentPolicy:
     """The policy for agents of a state that has one; one that refuses everything where it has none."""
     return state.agents if state.agents is not None else AgentPolicy()

@@ -3,8 +3,10 @@
 
 from typing import Any
 
+import msgspec
+
 from watchword.desk.agents import events, storage
-from watchword.desk.agents.core import ATTEMPT_SECONDS, AgentCore, policy_of, timestamp
+from watchword.desk.agents.core import ATTEMPT_SECONDS, AgentCore, policy_of, timestamp, with_refresh
 from watchword.desk.agents.json_body import JsonBody
 from watchword.desk.agents.minting import held_by
 from watchword.desk.agents.policy import AgentPolicy, read_address
@@ -136,16 +138,7 @@ async def _refresh(
     if isinstance(held, DeskRefusal):
         return held
     after, ends = new_secret(REFRESH), now + policy.claimed_seconds
-    renewed = Registration(
-        id=found.id,
-        kind=found.kind,
-        state="claimed",
-        epoch=found.epoch,
-        person=found.person,
-        made_at=found.made_at,
-        expires_at=ends,
-    )
-    identity = core.identity(state, renewed, facts)
+    identity = core.identity(state, msgspec.structs.replace(found, expires_at=ends), facts)
     if isinstance(identity, DeskRefusal):
         return identity
     step = Rotate(
@@ -164,7 +157,7 @@ async def _refresh(
     return {
         "id": found.id,
         "type": found.kind,
-        "identity": identity | {"refresh_token": {"value": after, "expires_at": timestamp(ends)}},
+        "identity": with_refresh(identity, after, ends),
         "scopes": {"post_claim": list(policy.claimed_scopes)},
     }
 

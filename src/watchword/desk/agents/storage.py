@@ -6,7 +6,9 @@ caller did: a statement that failed would take back the whole batch, and others'
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from watchword.desk.agents.records import (
     AgentStep,
@@ -28,12 +30,17 @@ from watchword.desk.agents.records import (
 )
 
 Row = tuple[Any, ...]
-_REGISTRATION: Final = "SELECT id, kind, state, epoch, person, guesses, made_at, expires_at FROM agent"
-_ATTEMPT: Final = (
-    "SELECT digest, agent, address, state, code_digest, proven_issuer, proven_subject, expires_at "
-    "FROM agent_attempt"
-)
-_PERSON: Final = "SELECT id, address, issuer, subject FROM agent_person"
+_Shape = TypeVar("_Shape", Registration, Attempt, Person)
+
+
+def _select(shape: type[msgspec.Struct], table: str) -> str:
+    """A look at a table whose columns are called as the members of a struct."""
+    return " ".join(("SELECT", ", ".join(shape.__struct_fields__), "FROM", table))
+
+
+_REGISTRATION: Final = _select(Registration, "agent")
+_ATTEMPT: Final = _select(Attempt, "agent_attempt")
+_PERSON: Final = _select(Person, "agent_person")
 BY_ID: Final = f"{_REGISTRATION} WHERE id = ?"
 BY_CLAIM: Final = f"{_REGISTRATION} WHERE claim_digest = ?"
 BY_REFRESH: Final = f"{_REGISTRATION} WHERE refresh_digest = ?"
@@ -117,26 +124,21 @@ def take(rows: Rows, step: AgentStep) -> bool:
 
 def registration_of(rows: list[Row]) -> Registration | None:
     """The registration that a look found."""
-    if not rows:
-        return None
-    names = ("id", "kind", "state", "epoch", "person", "guesses", "made_at", "expires_at")
-    return Registration(**dict(zip(names, rows[0], strict=True)))
+    return _first(Registration, rows)
 
 
 def attempt_of(rows: list[Row]) -> Attempt | None:
     """The attempt that a look found."""
-    if not rows:
-        return None
-    names = (
-        *("digest", "agent", "address", "state", "code_digest", "proven_issuer", "proven_subject"),
-        "expires_at",
-    )
-    return Attempt(**dict(zip(names, rows[0], strict=True)))
+    return _first(Attempt, rows)
 
 
 def person_of(rows: list[Row]) -> Person | None:
     """The person that a look found."""
-    return Person(*rows[0]) if rows else None
+    return _first(Person, rows)
+
+
+def _first(shape: type[_Shape], rows: list[Row]) -> _Shape | None:
+    return shape(**dict(zip(shape.__struct_fields__, rows[0], strict=True))) if rows else None
 
 
 def _register(rows: Rows, step: Register) -> bool:

@@ -2,7 +2,7 @@
 """An agent's access tokens, and the end of a whole delegation."""
 
 from watchword.desk.agents import events, storage
-from watchword.desk.agents.assertions import read_assertion
+from watchword.desk.agents.assertions import AssertionClaims, read_assertion
 from watchword.desk.agents.core import AgentCore, policy_of
 from watchword.desk.agents.minting import decide_agent_token, held_by, read_agent_request
 from watchword.desk.agents.reasons import AgentReason
@@ -18,13 +18,19 @@ from watchword.desk.state import DeskState
 
 
 async def agent_token(
-    core: AgentCore, form: Form, state: DeskState, facts: RequestFacts
+    core: AgentCore,
+    form: Form,
+    claims: AssertionClaims | None,
+    state: DeskState,
+    facts: RequestFacts,
 ) -> tuple[Answer, str] | DeskRefusal:
-    """Answer POST /oauth2/token with the grant type of RFC 7523; with the service that the token is for."""
+    """Answer POST /oauth2/token with the grant type of RFC 7523; with the service that the token is for.
+
+    `claims` are those of the form's assertion (`read_assertion`); None: it is none of this desk's.
+    """
     request, signing = read_agent_request(form), state.signing
     if isinstance(request, DeskRefusal):
         return request
-    claims = read_assertion(request.assertion, state)
     if claims is None or claims.exp <= facts.at or signing is None:
         return refuse(AgentReason.INVALID_ASSERTION)
     rows = await core.look(storage.BY_ID, claims.registration)

@@ -140,7 +140,7 @@ class MeterLog:
     def _write(self, change: Change, *, ready: bool) -> None:
         entries = msgspec.json.encode(change.entries).decode()
         self._sessions.insert("meter_change", [(change.change, change.digest, entries, int(ready))])
-        # Every addition is seen by the number of marks. Before this one is there, nobody relies on the
+        # Every addition is seen by the number of marks. Before this one is there, no one relies on the
         # change.
         self.mark(CHANGED, int(ready))
 

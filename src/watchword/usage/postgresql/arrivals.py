@@ -7,7 +7,7 @@ before it take no new events any more, and a look at them misses none.
 
 An event that is sent again with its time came first on its day or later (or earlier, by the most that events
 were ever ahead of the clock): `first_arrival`. So the partitions from that day on are looked at, and those of
-the last WINDOW_DAYS for whoever sends an id with another time.
+the last WINDOW_DAYS for a sender of an id with another time.
 """
 
 from __future__ import annotations

@@ -266,10 +266,10 @@ class PostgreSQLStore:
         # What was there before, or came between: asked for after it was waited for.
         others = digests.keys() - {key_of(events[place]) for place in stored}
         existing: dict[Key, Kept] = {}
+        times = {key: events[place].time for key, place in batch.first.items()}
         for first in set(earlier.values()) | ({day} if others - earlier.keys() else set()):
             keys = {key for key in others if earlier.get(key, day) == first}
             asked = columns([digests[key] for key in keys], 2)
-            times = {key: events[place].time for key, place in batch.first.items()}
             for digest, *kept in connection.execute(statements.of_days("events_by_key", day, first), asked):
                 key = names[digest, kept[1]]
                 # An id that came again after the window stands twice; a replay is one of the two.
@@ -341,7 +341,7 @@ class PostgreSQLStore:
     def _is_mine_to_give_up(self, connection: Connection, day: int) -> bool:
         """Wait for another gate that gives up events too; whether the partition is still there after that.
 
-        What follows waits for nobody: batches would wait behind it.
+        What follows waits for no one: batches would wait behind it.
         """
         connection.execute(self._statements["lock_giving_up"], [EVENTS_FROM])
         connection.execute(b"SET LOCAL lock_timeout = '1s'")
