@@ -223,7 +223,7 @@ def handler(node: Node) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Log nothing: a request line may hold what is nobody's business."""
+            """Log nothing: a request line may hold a token or a name."""
 
     return Handler
 

@@ -260,8 +260,8 @@ class ServiceSpec(Spec, frozen=True, kw_only=True):
     agents: Annotated[
         AgentCeiling | None,
         Meta(
-            description="What agents that registered at the desk may do here at most, whoever claimed them. "
-            "Gates refuse whatever is beyond it. Absent: no agent passes."
+            description="What agents that registered at the desk may do here at most, no matter who claimed "
+            "them. Gates refuse whatever is beyond it. Absent: no agent passes."
         ),
     ] = None
     network_policy: Annotated[
