@@ -99,6 +99,7 @@ class Desk:
         subjects_burst: int = 100,
         registrations_per_hour: float = 5.0,
         registrations_per_minute: float = 60.0,
+        unclaimed_per_minute: float = 300.0,
         admins: AdminGrants | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -113,6 +114,7 @@ class Desk:
             subjects_burst: requests of one proven caller at once.
             registrations_per_hour: agents that one address may register; 0: no limit.
             registrations_per_minute: agents that all addresses together may register; 0: no limit.
+            unclaimed_per_minute: tokens that all unclaimed agents together may ask for; 0: no limit.
             admins: reads whether a client is an admin; None: none is.
             clock: seconds since the epoch.
             monotonic: seconds on a clock that never goes back.
@@ -132,6 +134,7 @@ class Desk:
             monotonic=monotonic,
             registrations_per_hour=registrations_per_hour,
             registrations_per_minute=registrations_per_minute,
+            unclaimed_per_minute=unclaimed_per_minute,
         )
         self.mailer = Mailer(metrics.agent_mails)
         confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))
@@ -197,9 +200,18 @@ class Desk:
         known = await self._find(_NO_TOKEN if found is None else found[0].token_id)
         if isinstance(known, DeskRefusal):
             return known
-        claims = None if found is None else _known_to(state, client, found, known, facts.at)
-        self.metrics.count(self.metrics.introspections, "inactive" if claims is None else "active")
-        return json_answer(_INACTIVE if claims is None else introspection_of(claims))
+        claims = (
+            "it is no token of this desk, has ended, or no gate would take it"
+            if found is None
+            else _known_to(state, client, found, known, facts.at)
+        )
+        if isinstance(claims, DeskClaims):
+            self.metrics.count(self.metrics.introspections, "active")
+            return json_answer(introspection_of(claims))
+        self.metrics.count(self.metrics.introspections, "inactive")
+        extra = {"client": client.name, "detail": claims, "request_id": facts.request_id}
+        LOGGER.info("a token was said to be inactive", extra=extra)
+        return json_answer(_INACTIVE)
 
     async def revoke(
         self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
@@ -269,11 +281,17 @@ class Desk:
         return None
 
     def note_refusal(self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts) -> None:
-        """Have a refusal in the audit log, by itself where the caller is proven, and else counted."""
+        """Have a refusal in the audit log, by itself where the caller is proven, and else counted.
+
+        Which check a stranger failed is in the process's own log, which loses lines in a flood.
+        """
         if refusal.subject and refusal.code != DeskReason.RATE_LIMITED.code and self._has_room():
             self._note(audit_events.refused(facts, endpoint, refusal))
         else:
             self.strangers.count(endpoint, refusal, facts.peer)
+            if refusal.internal:
+                extra = {"endpoint": endpoint, "reason": refusal.code, "request_id": facts.request_id}
+                LOGGER.info("a caller was refused", extra=extra | {"detail": refusal.internal})
 
     async def note_changes(self, changes: Sequence[UseAssertion]) -> None:
         """Write what became of admin clients; what was noted before is not noted again."""
@@ -528,15 +546,22 @@ def _known_to(
     found: tuple[DeskClaims, Identity],
     known: KnownToken | None,
     now: float,
-) -> DeskClaims | None:
-    """What a client may know of a token: its claims if it is active and the client may ask; else None.
+) -> DeskClaims | str:
+    """What a client may know of a token: its claims if it is active and the client may ask; else why not.
 
-    Both sides must say so: the service names the client, and the client the service.
+    Both sides must say so: the service names the client, and the client the service. Why not is for the
+    desk's log alone.
     """
     claims, identity = found
     target = state.by_audience.get(claims.audience)
     if target is None or claims.expires_at <= now:
-        return None
-    both_agree = client.name in target.resource_servers and target.service in client.services
-    is_known = known is not None and not known.is_revoked and known.service == target.service
-    return as_still_allowed(claims, identity) if both_agree and is_known else None
+        return "it has ended, or is for no service of this desk"
+    if client.name not in target.resource_servers:
+        return f"spec.resourceServers of the ProtectedService {target.service} does not name the client"
+    if target.service not in client.services:
+        return f"spec.serviceRefs of the DeskClient does not name {target.service}"
+    if known is None or known.service != target.service:
+        return "the store does not know it"
+    if known.is_revoked:
+        return "it was revoked"
+    return as_still_allowed(claims, identity) or "its workload is granted nothing any more"

@@ -39,8 +39,8 @@ def admin_options(command: _Command) -> _Command:
                 "--assertion-file",
                 metavar="FILE",
                 help="What the admin client proves itself by: its projected token for the desk's issuer, as "
-                "`kubectl create token --audience ISSUER` prints it, or an assertion by its own key; `-`: "
-                "standard input.",
+                "`kubectl create token --audience ISSUER --bound-object-kind Pod` prints it, or an assertion "
+                "by its own key; `-`: standard input.",
             ),
             option(
                 "--admin-token-file",

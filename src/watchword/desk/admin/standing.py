@@ -66,5 +66,6 @@ def _same(one: DeskClient, other: DeskClient) -> bool:
 
 
 def _version_of(client: DeskClient) -> str:
+    # The generation tells a flag that was withdrawn and set again from one that never was.
     digest = hashlib.sha256(_encode(client.spec)).hexdigest()
-    return f"{client.metadata.uid}/{digest}"
+    return f"{client.metadata.uid}/{client.metadata.generation}/{digest}"
