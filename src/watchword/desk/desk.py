@@ -45,8 +45,7 @@ from watchword.desk.memory import Remembered
 from watchword.desk.metrics import DeskMetrics
 from watchword.desk.minting import new_token_id
 from watchword.desk.own_tokens import (
-    as_still_allowed,
-    introspection_of,
+    GoodToken,
     read_own_token,
     still_good,
     target_named_by,
@@ -68,7 +67,6 @@ from watchword.desk.store import (
 )
 from watchword.desk.subjects import ProvenToken, prove
 from watchword.desk.writer import Writer
-from watchword.identity import Identity
 from watchword.identity.desk_claims import DeskClaims
 from watchword.process.logs import LOGGER
 from watchword.trust.desk_revocations import may_pass
@@ -197,19 +195,19 @@ class Desk:
             return token
         found = self._good(token, state, facts.at)
         # Looked up in any case: the time of the answer says nothing of why a token is inactive.
-        known = await self._find(_NO_TOKEN if found is None else found[0].token_id)
+        known = await self._find(_NO_TOKEN if found is None else found.claims.token_id)
         if isinstance(known, DeskRefusal):
             return known
-        claims = (
+        why = (
             "it is no token of this desk, has ended, or no gate would take it"
             if found is None
-            else _known_to(state, client, found, known, facts.at)
+            else _why_unknown_to(state, client, found, known, facts.at)
         )
-        if isinstance(claims, DeskClaims):
+        if found is not None and not why:
             self.metrics.count(self.metrics.introspections, "active")
-            return json_answer(introspection_of(claims))
+            return Answer(200, found.answer)
         self.metrics.count(self.metrics.introspections, "inactive")
-        extra = {"client": client.name, "detail": claims, "request_id": facts.request_id}
+        extra = {"client": client.name, "detail": why, "request_id": facts.request_id}
         LOGGER.info("a token was said to be inactive", extra=extra)
         return json_answer(_INACTIVE)
 
@@ -421,8 +419,8 @@ class Desk:
             memory.put(token, proven, proven.claims.expires_at or 0.0)
         return proven
 
-    def _good(self, token: str, state: DeskState, now: float) -> tuple[DeskClaims, Identity] | None:
-        """What a token of the desk says, and for whom, if gates would take it; None: they would not."""
+    def _good(self, token: str, state: DeskState, now: float) -> GoodToken | None:
+        """What a token of the desk says, if gates would take it; None: they would not."""
         memory = self._memory(state).tokens
         known = memory.get(token, now)
         if known is not None:
@@ -430,7 +428,7 @@ class Desk:
         target = target_named_by(token, state)
         found = None if target is None else still_good(token, target, state.issuer, now)
         if found is not None:
-            memory.put(token, found, min(found[0].expires_at, found[1].valid_until))
+            memory.put(token, found, found.valid_until)
         return found
 
     async def _client(
@@ -525,7 +523,7 @@ class _Memory:
         self.state = state
         self.subjects: Remembered[ProvenToken] = Remembered()
         self.clients: Remembered[Client] = Remembered()
-        self.tokens: Remembered[tuple[DeskClaims, Identity]] = Remembered()
+        self.tokens: Remembered[GoodToken] = Remembered()
 
 
 def _not_ready() -> DeskRefusal:
@@ -540,19 +538,14 @@ def _is_its_own_assertion(form: Form, authorization: Sequence[bytes]) -> bool:
     return hmac.compare_digest(assertion.encode(), subject.encode())
 
 
-def _known_to(
-    state: DeskState,
-    client: Client,
-    found: tuple[DeskClaims, Identity],
-    known: KnownToken | None,
-    now: float,
-) -> DeskClaims | str:
-    """What a client may know of a token: its claims if it is active and the client may ask; else why not.
+def _why_unknown_to(
+    state: DeskState, client: Client, found: GoodToken, known: KnownToken | None, now: float
+) -> str:
+    """Why a client is told that a token is inactive, for the desk's log alone; empty: it is told all of it.
 
-    Both sides must say so: the service names the client, and the client the service. Why not is for the
-    desk's log alone.
+    Both sides must say that it may: the service names the client, and the client the service.
     """
-    claims, identity = found
+    claims = found.claims
     target = state.by_audience.get(claims.audience)
     if target is None or claims.expires_at <= now:
         return "it has ended, or is for no service of this desk"
@@ -564,4 +557,4 @@ def _known_to(
         return "the store does not know it"
     if known.is_revoked:
         return "it was revoked"
-    return as_still_allowed(claims, identity) or "its workload is granted nothing any more"
+    return "" if found.answer else "its workload is granted nothing any more"
