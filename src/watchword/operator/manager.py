@@ -41,7 +41,7 @@ from watchword.operator.status import (
 from watchword.operator.workqueue import Announcement, WorkQueues
 from watchword.process.logs import LOGGER
 from watchword.trust.api.v1alpha1 import API_VERSION, TrustedWorkload
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, Verdict
+from watchword.trust.conditions import CLIENT, DESK, ISSUER, PROVIDER, SERVICE, WORKLOAD, Verdict
 from watchword.trust.event_reasons import EventReason, EventType
 
 # How long the first answers of issuers without any known key are waited for.
@@ -320,7 +320,7 @@ class Manager:
 
     async def _write_status(self, key: ObjectKey, _: float) -> None:
         entry = self._cache.entry(*key)
-        if key.kind in (DESK, CLIENT) and self._queues.are_desks_waiting():
+        if key.kind in (DESK, CLIENT, PROVIDER) and self._queues.are_desks_waiting():
             # The reconcile that waits comes back to it.
             return
         service = entry.service if entry is not None else None

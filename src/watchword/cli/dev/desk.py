@@ -183,6 +183,7 @@ class DevelopmentDesk:
             desk=found[0],
             cluster_id=CLUSTER_ID,
             clients=manifests.resources.clients,
+            providers=manifests.resources.providers,
             bundles=tuple(each for each in compilation.bundles if each.desk is not msgspec.UNSET),
             keys=self._records,
         )

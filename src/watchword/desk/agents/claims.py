@@ -64,6 +64,8 @@ async def start_claim(
     found = await _unclaimed(core, body, facts)
     if isinstance(found, DeskRefusal):
         return found
+    if found.provider:
+        return refuse(AgentReason.CLAIM_BY_ASSERTION, subject=found.subject)
     now, token = int(facts.at), new_secret(ATTEMPT)
     attempt = new_attempt(found.id, address, token, facts)
     counted = await core.step(
@@ -100,15 +102,18 @@ async def complete_claim(
     if wrong is not None:
         return wrong
     policy, now = policy_of(state), int(facts.at)
-    if policy.accounts_of(attempt.address, attempt.proven_issuer) is None or not policy.claimed_scopes:
-        # Taken off the list, or moved to a provider, since it was confirmed.
+    accounts = policy.accounts_by(found.provider, attempt.address, attempt.proven_issuer)
+    if accounts is None or not policy.claimed_scopes:
+        # Taken off the list, moved to a provider, or come by one that is no longer trusted.
         return refuse(AgentReason.CLAIM_DENIED, internal="the proof no longer counts", subject=found.subject)
     person = await _person(core, attempt)
     if isinstance(person, DeskRefusal):
         return person
-    refresh, ends = new_secret(REFRESH), now + policy.claimed_seconds
+    # Who comes by a provider comes back by it: so it can end what it said at any time.
+    refresh, ends = "" if found.provider else new_secret(REFRESH), now + policy.claimed_seconds
     claimed = msgspec.structs.replace(found, epoch=found.epoch + 1, expires_at=ends)
-    identity = core.identity(state, claimed, facts)
+    scopes = tuple(found.scope.split(" ")) if found.scope else None
+    identity = core.identity(state, claimed, facts, scopes)
     if isinstance(identity, DeskRefusal):
         return identity
     step = Complete(
@@ -116,7 +121,7 @@ async def complete_claim(
         attempt=attempt.digest,
         code_digest=attempt.code_digest,
         person=person,
-        refresh_digest=digest_of(refresh),
+        refresh_digest=digest_of(refresh) if refresh else "",
         expires_at=ends,
         now=now,
         event=events.claimed(facts, found.id, person.id),
@@ -129,7 +134,7 @@ async def complete_claim(
     return {
         "id": found.id,
         "status": "claimed",
-        "identity": with_refresh(identity, refresh, ends),
+        "identity": with_refresh(identity, refresh, ends) if refresh else identity,
     }
 
 

@@ -42,12 +42,13 @@ from watchword.operator.owned_objects import (
     config_map_named,
     owner_of,
 )
+from watchword.operator.provider_status import provider_results
 from watchword.operator.status import ServiceResults
 from watchword.operator.stored_bundle import stored_bundle
 from watchword.trust.admin_grants import account_of, accounts_of_several
 from watchword.trust.api.v1alpha1 import DeskClient, ProtectedService, TokenDesk
 from watchword.trust.audience import AudienceRules
-from watchword.trust.conditions import CLIENT, DESK, SERVICE, ConditionValue, Verdict
+from watchword.trust.conditions import CLIENT, DESK, PROVIDER, SERVICE, ConditionValue, Verdict
 from watchword.trust.derived_audience import desk_audience
 from watchword.trust.desk_objects import COPY_OF_ANNOTATION
 from watchword.trust.desk_revocations import Revocations, service_document
@@ -80,7 +81,7 @@ class DeskReconciliation(msgspec.Struct, frozen=True):
 
     Attributes:
         services: to reconcile, since it may change them.
-        results: what the statuses of each TokenDesk and DeskClient are made from.
+        results: what the statuses of each TokenDesk, DeskClient and AgentProvider are made from.
         events: what happened to keys.
         look_again_seconds: until a key's next step is due; None: time alone changes nothing.
         error: why it has to be done again, later each time; None: it need not.
@@ -412,6 +413,8 @@ class DeskController:
                 )
             else:
                 results[entry.key] = ClientResult(grant=grant)
+        ready = {name: each.resource for name, each in self.desks.ready.items()}
+        results |= provider_results(self._cache.entries(PROVIDER), ready, {})
         return results
 
     def _desk_result(self, key: ObjectKey, accepted: Iterable[_Accepted], work: _Work) -> DeskResult:
