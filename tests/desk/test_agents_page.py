@@ -47,7 +47,7 @@ def test_the_commands_of_the_page_give_an_agent_a_token(tmp_path: Path) -> None:
     of_provider["keys"] = {"inline": {"keys": [key().jwk]}}
     folder = tmp_path / "manifests"
     folder.mkdir()
-    (folder / "objects.yaml").write_text(yaml.safe_dump_all([service, desk, provider]))
+    (folder / "objects.yaml").write_text("\n---\n".join(map(json.dumps, (service, desk, provider))))
     (tmp_path / "id-jag.jwt").write_text(f"{id_jag(aud='http://127.0.0.1:8444')}\n")
     start, commands, show, _ = blocks_of(PAGE)
     assert start.startswith("watchword dev manifests --desk-listen 127.0.0.1:8444")

@@ -7,6 +7,7 @@ import msgspec
 
 from watchword.kube.names import ObjectKey
 from watchword.operator.cache import Entry
+from watchword.operator.keys.providers import ProviderKeys, WantedProvider
 from watchword.trust.agent_providers import issuers_taken, providers_of, usable_keys
 from watchword.trust.api.v1alpha1 import AgentProvider, TokenDesk
 from watchword.trust.api.v1alpha1.status import AgentProviderStatus, ProviderKeysStatus
@@ -25,25 +26,47 @@ class ProviderResult(msgspec.Struct, frozen=True):
         is_issuer_taken: whether another provider of the desk, or the desk, has its issuer.
         fresh: how its keys stand; None: nothing is known yet.
         keys: those that were found by discovery; None: there are none, or they are written in the object.
+        is_pending: whether its keys were not asked for yet: what its status says stays until then.
     """
 
     desk: TokenDesk | None = None
     is_issuer_taken: bool = False
     fresh: ConditionValue | None = None
     keys: ProviderKeysStatus | None = None
+    is_pending: bool = False
+
+
+def wanted_providers(entries: Iterable[Entry], desks: Mapping[str, TokenDesk]) -> list[WantedProvider]:
+    """The providers whose keys are to be found by discovery: those next to a desk that counts.
+
+    Anyone may write an object somewhere; only who may write next to a desk has the operator ask an address.
+
+    Args:
+        entries: the objects.
+        desks: the desks that count, by name.
+    """
+    found: list[WantedProvider] = []
+    for entry in entries:
+        provider, status = entry.resource, entry.status
+        if not isinstance(provider, AgentProvider) or provider.spec.keys.discovery is None:
+            continue
+        if _desk_of(provider, desks) is not None:
+            stored = status.keys if isinstance(status, AgentProviderStatus) else None
+            found.append(WantedProvider(entry.key, provider, stored))
+    return found
 
 
 def provider_results(
     entries: Iterable[Entry],
     desks: Mapping[str, TokenDesk],
-    found: Mapping[ObjectKey, tuple[ConditionValue, ProviderKeysStatus | None]],
+    found: Mapping[ObjectKey, ProviderKeys | None],
 ) -> dict[ObjectKey, ProviderResult]:
     """What there is to say of all AgentProviders.
 
     Args:
         entries: the objects.
         desks: the desks that count, by name.
-        found: how the keys stand of those that are found by discovery.
+        found: how the keys stand of those that are found by discovery; None: one was not asked yet.
     """
     held = list(entries)
     resources = [each.resource for each in held if isinstance(each.resource, AgentProvider)]
@@ -54,15 +77,13 @@ def provider_results(
         if not isinstance(resource, AgentProvider):
             results[entry.key] = ProviderResult()
             continue
-        desk = desks.get(resource.spec.desk_ref.name)
-        if desk is None or desk.metadata.namespace != resource.metadata.namespace:
-            desk = None
-        fresh, keys = found.get(entry.key, (None, None))
+        desk, known = _desk_of(resource, desks), found.get(entry.key)
         results[entry.key] = ProviderResult(
             desk=desk,
             is_issuer_taken=desk is not None and resource.spec.issuer in taken[desk.metadata.name],
-            fresh=fresh,
-            keys=keys,
+            fresh=None if known is None else known.fresh,
+            keys=None if known is None else known.keys,
+            is_pending=entry.key in found and known is None,
         )
     return results
 
@@ -84,6 +105,11 @@ def provider_status(entry: Entry, result: ProviderResult, now: float) -> AgentPr
         conditions=conditions(values, entry.status.conditions, entry.generation, now),
         keys=result.keys,
     )
+
+
+def _desk_of(provider: AgentProvider, desks: Mapping[str, TokenDesk]) -> TokenDesk | None:
+    desk = desks.get(provider.spec.desk_ref.name)
+    return desk if desk is not None and desk.metadata.namespace == provider.metadata.namespace else None
 
 
 def _readiness(entry: Entry, result: ProviderResult, now: float) -> ConditionValue:

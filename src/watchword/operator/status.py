@@ -274,7 +274,7 @@ class StatusWriter:
         if isinstance(of_desks, ClientResult):
             return client_status(entry, of_desks, now)
         if isinstance(of_desks, ProviderResult):
-            return provider_status(entry, of_desks, now)
+            return None if of_desks.is_pending else provider_status(entry, of_desks, now)
         if kind in (DESK, CLIENT, PROVIDER):
             return None
         service = entry.service
