@@ -203,6 +203,7 @@ def test_with_no_right_at_all_every_kind_is_named_and_no_page_fails(place: Place
         "clustertrustedissuers",
         "tokendesks",
         "deskclients",
+        "agentproviders",
     ):
         assert f"you may not list {kind}.watchword.dev" in text
 
