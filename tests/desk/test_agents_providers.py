@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from authlib.oauth2.drafts.id_jag import IDJAGGrant
@@ -248,3 +249,23 @@ def test_another_address_of_one_subject_is_asked_again_and_takes_the_link_over()
         assert desk.running.introspect(token).json() == {"active": False}
         assert said(desk.agents.token(alice["identity"]["assertion"]))[2] == "agent_ended"
         assert desk.asked(email="alice@example.com")
+
+
+@pytest.mark.postgresql
+def test_two_desks_on_one_database_use_one_assertion_once(request: pytest.FixtureRequest) -> None:
+    store = migrated(request.getfixturevalue("postgres"))
+    with provider_desk(store=store) as one, provider_desk(store=store) as other:
+        tokens = [id_jag(sub=f"user-{number}") for number in range(8)]
+        for token in tokens:
+            with ThreadPoolExecutor(2) as pool:
+                answers = list(pool.map(lambda desk, token=token: desk.show(token), (one, other)))
+            reasons = sorted(each.json()["reason"] for each in answers)
+            assert reasons == ["assertion_replayed", "interaction_required"]
+        done = one.linked(sub="both")
+        assert other.show(id_jag(sub="both")).status_code == 200
+        told = event(sub="both")
+        assert other.notify(told).status_code == 202
+        assert said(one.agents.token(done["identity"]["assertion"]))[2] == "agent_ended"
+        one.linked(sub="both")
+        assert one.notify(told).status_code == 202
+        assert other.show(id_jag(sub="both")).status_code == 200

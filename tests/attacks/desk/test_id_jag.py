@@ -38,7 +38,6 @@ from testing.agent_providers import (
 from testing.agents import ALICE, said
 from testing.running_desk import DESK_AUDIENCE, ISSUER, TARGET_AUDIENCE, account_token, subject_token
 from testing.tokens import Signer, b64, claims_of, compact, signer
-from tests.desk.roles import migrated
 
 Refusal = tuple[int, str, str]
 _UNVERIFIED: Refusal = (400, "invalid_grant", "unverified_assertion")
@@ -368,26 +367,6 @@ def test_registrations_of_one_address_are_bounded_and_known_agents_come_in() -> 
         assert int(answer.headers["retry-after"]) > 0
         for _ in range(5):
             assert desk.show(id_jag()).status_code == 200
-
-
-@pytest.mark.postgresql
-def test_two_desks_on_one_database_use_one_assertion_once(request: pytest.FixtureRequest) -> None:
-    store = migrated(request.getfixturevalue("postgres"))
-    with provider_desk(store=store) as one, provider_desk(store=store) as other:
-        tokens = [id_jag(sub=f"user-{number}") for number in range(8)]
-        for token in tokens:
-            with ThreadPoolExecutor(2) as pool:
-                answers = list(pool.map(lambda desk, token=token: desk.show(token), (one, other)))
-            reasons = sorted(each.json()["reason"] for each in answers)
-            assert reasons == ["assertion_replayed", "interaction_required"]
-        done = one.linked(sub="both")
-        assert other.show(id_jag(sub="both")).status_code == 200
-        told = event(sub="both")
-        assert other.notify(told).status_code == 202
-        assert said(one.agents.token(done["identity"]["assertion"]))[2] == "agent_ended"
-        one.linked(sub="both")
-        assert one.notify(told).status_code == 202
-        assert other.show(id_jag(sub="both")).status_code == 200
 
 
 def test_the_agent_does_not_choose_whom_the_page_asks(desk: ProviderDesk) -> None:
