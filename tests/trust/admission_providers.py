@@ -23,14 +23,15 @@ def keyed(**keys: Any) -> Object:
     return provider(keys=keys)
 
 
-_CONTROL = "it holds a control character, such as a line break"
+_CONTROL = "it holds a character that cannot be seen"
 _SOURCES = "not exactly one key source is given"
 
 REFUSED: tuple[tuple[str, str, str, Object], ...] = (
     *(("AgentProviderSpec.issuer", "not an https:// URL", "spec.issuer", provider(issuer=url))
       for url in ("http://idp.example.com", "idp.example.com", "https://", "https://a b", "https://a#b",
                   "https://user@a", "https://a\n", "HTTPS://a", "https://*")),
-    ("AgentProviderSpec.displayName", _CONTROL, "spec.displayName", provider(displayName="Good\nEvil")),
+    *(("AgentProviderSpec.displayName", _CONTROL, "spec.displayName", provider(displayName=text))
+      for text in ("Good\nEvil", "Good\u202eliv\u200b", "Good\u00a0Evil", "\u2028", "\x7f", "\ufeff")),
     ("AgentProviderSpec.clientIDs[]", _CONTROL, "spec.clientIDs[0]", provider(clientIDs=["a\n"])),
     ("AgentProviderSpec.audience", _CONTROL, "spec.audience", provider(audience="https://a\n")),
     *(("AgentProviderSpec.emailDomains[]", "not a domain", "spec.emailDomains[0]",
@@ -75,6 +76,7 @@ ACCEPTED: dict[str, Object] = {
     "a provider by discovery": keyed(discovery={}),
     "a provider that names no one": provider(emailDomains=None),
     "a provider whose issuer ends with a slash": provider(issuer="https://idp.example.com/"),
+    "a provider with another script in its name": provider(displayName="Øresund Hjælper 助手"),
     "a provider whose domain is A-labels": provider(emailDomains=["xn--exmple-cua.com"]),
     "a provider with all that it can say": provider(
         algorithms=["RS256", "ES256", "ES384", "ES512"], audience="https://other.example.com/path",

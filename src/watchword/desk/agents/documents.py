@@ -75,7 +75,7 @@ def auth_md(state: DeskState) -> bytes:
         *([_REGISTER_ASSERTION.format(issuer)] if "identity_assertion" in types else []),
         _REFRESH,
         "",
-        *(_claim(issuer) if "service_auth" in types else []),
+        *(_claim(issuer, "identity_assertion" in types) if "service_auth" in types else []),
         "## Use",
         "",
         f"POST {issuer}/oauth2/token with Content-Type: application/x-www-form-urlencoded and",
@@ -130,8 +130,13 @@ _REFRESH = (
 )
 
 
-def _claim(issuer: str) -> list[str]:
+def _claim(issuer: str, takes_assertions: bool) -> list[str]:
     minutes = ATTEMPT_SECONDS // 60
+    # Whom such a registration is for is the provider's to say, and so is when it is renewed.
+    only = [
+        "5. A registration by `identity_assertion` has its attempt already and gets no refresh token: to",
+        "   start again, and whenever its assertion ends, send a new ID-JAG.",
+    ]
     return [
         "## Claim",
         "",
@@ -144,6 +149,7 @@ def _claim(issuer: str) -> list[str]:
         '   `{"claim_token": "...", "user_code": "..."}`. `claim_not_confirmed` (409) means: wait, and ask',
         f"   the person. At most {GUESSES} codes can be tried.",
         "4. The answer has `identity.assertion` and `identity.refresh_token`. All from before is revoked.",
+        *(only if takes_assertions else []),
         "",
     ]
 

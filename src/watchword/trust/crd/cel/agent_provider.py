@@ -18,13 +18,21 @@ from watchword.trust.api.v1alpha1.rules.agent_provider import (
     PRIVATE_REMEDY,
 )
 from watchword.trust.api.v1alpha1.rules.agents import DOMAIN_REMEDY
-from watchword.trust.crd.cel.rule import Rule, is_whole, plain
+from watchword.trust.crd.cel.rule import Rule, is_whole, lacks
+
+# What `str.isprintable` says no to: controls, marks of direction, and separators but for the space.
+_UNSEEN: Final = r"\p{C}|[^\P{Z} ]"
 
 PROVIDER_RULES: Final = (
     Rule("AgentProviderSpec.issuer", is_whole(HTTPS_URL), "not an https:// URL", ISSUER_REMEDY),
-    plain("AgentProviderSpec.displayName"),
-    plain("AgentProviderSpec.clientIDs[]"),
-    plain("AgentProviderSpec.audience"),
+    *(
+        Rule(place, lacks(_UNSEEN), "it holds a character that cannot be seen", "write it plainly")
+        for place in (
+            "AgentProviderSpec.displayName",
+            "AgentProviderSpec.clientIDs[]",
+            "AgentProviderSpec.audience",
+        )
+    ),
     Rule("AgentProviderSpec.emailDomains[]", is_whole(MAIL_DOMAIN), "not a domain", DOMAIN_REMEDY),
     Rule(
         "ProviderKeys",

@@ -5,7 +5,7 @@ The mistakes to prevent: a private key in an object that many may read, an issue
 two ways, and a domain that is taken for all of its subdomains.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from watchword.identity.jwk import PRIVATE_MEMBERS
@@ -14,7 +14,6 @@ from watchword.trust.api.v1alpha1.agent_provider import AgentProviderSpec, Provi
 from watchword.trust.api.v1alpha1.grammar import HTTPS_URL, MAIL_DOMAIN, is_whole
 from watchword.trust.api.v1alpha1.rules.agents import DOMAIN_REMEDY
 from watchword.trust.api.v1alpha1.rules.entries import (
-    findings_of_breaks,
     findings_of_name,
     findings_of_repeats,
 )
@@ -33,16 +32,22 @@ def findings_of_provider(spec: AgentProviderSpec) -> Iterator[Finding]:
     yield from findings_of_name("spec.deskRef.name", spec.desk_ref.name)
     if not is_whole(HTTPS_URL, spec.issuer):
         yield "spec.issuer", "not an https:// URL", ISSUER_REMEDY
-    yield from findings_of_breaks("spec.displayName", [spec.display_name])
+    yield from _findings_of_unseen("spec.displayName", [spec.display_name])
     yield from _findings_of_keys(spec.keys)
-    yield from findings_of_breaks("spec.clientIDs", spec.client_ids)
+    yield from _findings_of_unseen("spec.clientIDs", spec.client_ids)
     yield from findings_of_repeats("spec.clientIDs", spec.client_ids)
     yield from findings_of_repeats("spec.algorithms", spec.algorithms or ())
-    yield from findings_of_breaks("spec.audience", filter(None, [spec.audience]))
+    yield from _findings_of_unseen("spec.audience", filter(None, [spec.audience]))
     yield from findings_of_repeats("spec.emailDomains", spec.email_domains)
     for place, domain in enumerate(spec.email_domains):
         if not is_whole(MAIL_DOMAIN, domain):
             yield f"spec.emailDomains[{place}]", "not a domain", DOMAIN_REMEDY
+
+
+def _findings_of_unseen(path: str, values: Iterable[str]) -> Iterator[Finding]:
+    """Each text that holds what a person would not see, such as a mark that turns the next words around."""
+    if not all(each.isprintable() for each in values):
+        yield path, "it holds a character that cannot be seen", "write it plainly"
 
 
 def _findings_of_keys(keys: ProviderKeys) -> Iterator[Finding]:
