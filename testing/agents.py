@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -108,7 +108,9 @@ def agents_spec(port: int = 25, **changes: Any) -> Object:
     return {name: value for name, value in spec.items() if value is not None}
 
 
-def agent_objects(spec: Object | None, ceiling: Object | None = None, **desk: Any) -> list[Object]:
+def agent_objects(
+    spec: Object | None, ceiling: Object | None = None, providers: Sequence[Object] = (), **desk: Any
+) -> list[Object]:
     """The default objects, with agents."""
     held = CEILING if ceiling is None else ceiling
     return [
@@ -118,6 +120,7 @@ def agent_objects(spec: Object | None, ceiling: Object | None = None, **desk: An
         workload_object(),
         desk_object(**desk) if spec is None else desk_object(agents=spec, **desk),
         client_object(),
+        *providers,
     ]
 
 
@@ -127,32 +130,39 @@ def agent_desk(
     *,
     store: str = "sqlite:///:memory:",
     ceiling: Object | None = None,
+    providers: Sequence[Object] = (),
     **settings: Any,
 ) -> Iterator[AgentDesk]:
     """A desk with a mailbox, until the end of the block."""
     source = Source()
     with mailbox() as mails:
         found = agents_spec(mails.port) if spec is None else spec
-        source.objects = agent_objects(found, ceiling)
+        source.objects = agent_objects(found, ceiling, providers)
         rates = {
             "registrations_per_hour": 0,
             "registrations_per_minute": 0,
             "unclaimed_per_minute": 0,
         } | settings
         with running_desk(source, store=store, **rates) as running:
-            yield AgentDesk(running, mails)
+            yield AgentDesk(running, mails, providers)
 
 
 class AgentDesk:
     """A running desk, its mailbox, and what an agent and a person do."""
 
-    def __init__(self, running: RunningDesk, mails: Mailbox) -> None:
+    def __init__(self, running: RunningDesk, mails: Mailbox, providers: Sequence[Object] = ()) -> None:
+        self.providers = tuple(providers)
         self.running, self.mails, self.http = running, mails, running.http
         self._people = iter(PEOPLE)
 
     def change(self, **spec: Any) -> None:
         """Run with other members of `spec.agents` from now on."""
-        self.running.change(*agent_objects(agents_spec(self.mails.port, **spec)))
+        self.running.change(*agent_objects(agents_spec(self.mails.port, **spec), providers=self.providers))
+
+    def trust(self, *providers: Object, **spec: Any) -> None:
+        """Run with other AgentProviders from now on."""
+        self.providers = providers
+        self.change(**spec)
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """POST JSON."""

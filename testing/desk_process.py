@@ -43,7 +43,11 @@ class DeskProcess:
         for bundle in configuration.bundles:
             path = config / "bundles" / f"{bundle.service.namespace}.{bundle.service.name}.json"
             path.write_bytes(encode_bundle(bundle))
-        kept = [each for each in self.source.objects if each["kind"] in ("TokenDesk", "DeskClient")]
+        kept = [
+            each
+            for each in self.source.objects
+            if each["kind"] in ("TokenDesk", "DeskClient", "AgentProvider")
+        ]
         (config / "desk.json").write_text("\n---\n".join(map(json.dumps, kept)))
 
     def start(self) -> str:

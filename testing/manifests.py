@@ -2,6 +2,7 @@
 """Manifests from a good default and one change."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from testing.tokens import AUDIENCE, URL, Signer, signer
@@ -90,6 +91,32 @@ def desk_client(
         "serviceRefs": [{"namespace": service[0], "name": service[1]}],
     }
     return _object("DeskClient", namespace, name, default | spec, None)
+
+
+def agent_provider(
+    name: str = "helper",
+    namespace: str = "watchword-desk",
+    *,
+    keys: Sequence[dict[str, Any]] = (),
+    **spec: Any,
+) -> dict[str, Any]:
+    """An AgentProvider that may name people of example.com.
+
+    Args:
+        name: of the object.
+        namespace: of its desk.
+        keys: its inline keys, as JWKs.
+        spec: what else it says.
+    """
+    default: dict[str, Any] = {
+        "deskRef": {"name": "desk"},
+        "issuer": "https://agents.example.net",
+        "displayName": "Example Helper",
+        "keys": {"inline": {"keys": list(keys)}},
+        "clientIDs": ["helper-app"],
+        "emailDomains": ["example.com"],
+    }
+    return _object("AgentProvider", namespace, name, default | spec, None)
 
 
 def _object(

@@ -220,6 +220,7 @@ class Source:
             desk=found[0],
             cluster_id=self.cluster_id,
             clients=self._versions.of(parsed.resources.clients),
+            providers=parsed.resources.providers,
             secrets=dict(self.secrets),
             bundles=tuple(each for each in compiled.bundles if each.desk is not msgspec.UNSET),
             keys=tuple(self.keys),

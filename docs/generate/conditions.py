@@ -3,10 +3,19 @@
 
 from collections.abc import Iterator
 
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, ConditionType, Verdict
+from watchword.trust.conditions import (
+    CLIENT,
+    DESK,
+    ISSUER,
+    PROVIDER,
+    SERVICE,
+    WORKLOAD,
+    ConditionType,
+    Verdict,
+)
 from watchword.trust.event_reasons import EventReason
 
-_KINDS = (ISSUER, SERVICE, WORKLOAD, DESK, CLIENT)
+_KINDS = (ISSUER, SERVICE, WORKLOAD, DESK, CLIENT, PROVIDER)
 _TYPES = {
     ConditionType.READY: "Whether it works; the others say more.",
     ConditionType.KEYS_FRESH: "Whether the source of the keys could be read last time.",

@@ -120,6 +120,17 @@ _EVENTS = (
     ("agent_claim_denied", "`subject`: the person refused"),
     ("agent_claimed", "`subject`, and `person`: a pseudonym; the address is stored apart"),
     ("agent_refreshed", "`subject`: it got another assertion by its refresh token"),
+    (
+        "agent_asserted",
+        (
+            "a provider's assertion was taken for an agent that a person claimed: `subject`, `person`, "
+            "`provider` (the AgentProvider) and `client`; `agent_registered` has them where one is asked"
+        ),
+    ),
+    (
+        "agent_provider_event",
+        "a provider said that what it asserted is revoked: `provider`, `event_id`, and the ended `subjects`",
+    ),
     ("agent_token_issued", "as `token_issued`, with `person` where one claimed the agent"),
     ("agent_revoked", "`subject`, and `by`: `holder`, `refresh_token_reused` or `operator`"),
     ("person_forgotten", "what was kept of a person was deleted; of whom is not said"),
@@ -127,12 +138,16 @@ _EVENTS = (
 )
 _AGENT_ENDPOINTS = (
     ("GET /auth.md", "how to register, for an agent that knows nothing else"),
-    ("POST /agent/identity", "registers (`anonymous`, `service_auth`), or renews (`refresh`)"),
+    (
+        "POST /agent/identity",
+        "registers (`anonymous`, `service_auth`, `identity_assertion`), or renews (`refresh`)",
+    ),
     ("POST /agent/identity/claim", "starts another attempt, in place of the one before"),
     ("POST /agent/identity/claim/complete", "binds the agent to the person, by the code that the person saw"),
     ("GET /claim", "the page of an agent's link, or of a mail's; changes nothing"),
     ("POST /claim/mail", "mails the second secret, if the address is one of `people`"),
     ("POST /claim/sign-in, GET /claim/callback", "sign-in at the OpenID provider of the address's domain"),
+    ("POST /agent/event/notify", "a provider says that what it asserted of a subject is revoked (RFC 8935)"),
     ("POST /claim/confirm", "allows it, which shows the code once, or refuses it"),
 )
 _AGENT_BOUNDS = (
@@ -150,7 +165,25 @@ _AGENT_BOUNDS = (
 )
 _AGENTS = """Served only where the TokenDesk has `spec.agents`; else these paths are 404 and the
 metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim/...` forms. On the wire it is
-`auth.md` 0.7; `identity_assertion` (ID-JAG) and `/agent/event/notify` are not there yet.
+`auth.md` 0.7.
+
+`identity_assertion` takes an ID-JAG of an `AgentProvider` next to the desk, and is served only where there is
+one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`; `aud` is the desk's
+issuer alone (or `spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
+`iat` at most) and `auth_time` are required, and an `email` counts only with `email_verified: true` and in
+`spec.emailDomains`. `cnf`, `tenant`, `aud_tenant`, `authorization_details`, and a `resource` other than the
+desk's issuer are refused, since nothing here would honor them; `scope` bounds what the agent gets. Each is
+good once, whatever came of it. Where the person has not confirmed yet the answer is a 401
+`interaction_required` with `id`, `claim.token` and `claim.attempt`; after the claim, the next ID-JAG of the
+same `iss` and `sub` answers `identity.assertion`. There is no refresh token. A 401 `login_required` has
+`max_age`.
+
+`/agent/event/notify` takes a security event token (RFC 8417) as `application/secevent+jwt`, signed by an
+AgentProvider's key, a suspended one's too. The event
+`https://schemas.workos.com/events/agent/auth/identity/assertion/revoked` with `sub`, or `sub_id` of the
+format `iss_sub`, ends all that came by that subject: registrations, tokens, assertions, claims, and the link.
+202 without a body; 400 with `err` and `description`. Other events are ignored, and one that comes again ends
+nothing new.
 
 `POST /oauth2/token` with `grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer` and the agent's own
 `assertion` gives it a token for one `audience`, with `scope` and `account` or `authorization_details` as in

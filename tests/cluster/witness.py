@@ -28,6 +28,7 @@ _PATHS = {
     "TrustedWorkload": f"{_GROUP}/trustedworkloads",
     "TokenDesk": f"{_GROUP}/tokendesks",
     "DeskClient": f"{_GROUP}/deskclients",
+    "AgentProvider": f"{_GROUP}/agentproviders",
     "Event": "/api/v1/events",
 }
 # What was written before the test ended comes at once; so long is waited for what never was.

@@ -51,7 +51,7 @@ def issuer(name: str, keys: dict[str, Any], url: str, **spec: Any) -> dict[str, 
 
 
 def objects() -> list[dict[str, Any]]:
-    """Three services, five workloads, two issuers, a desk and its clients."""
+    """Three services, five workloads, two issuers, a desk with a client and a provider of agents."""
     read = {"scopes": ["account:usage:read", "account:projects:read"], "accounts": ["acme", "globex"]}
     cache = {"scopes": ["project:cache:write"], "accounts": ["acme"], "projects": ["ios"]}
     routes = [
@@ -110,6 +110,19 @@ def objects() -> list[dict[str, Any]]:
                     }
                 },
                 "serviceRefs": [{"namespace": "tuist", "name": "tuist-server"}],
+            },
+        ),
+        written(
+            "AgentProvider",
+            "watchword-system",
+            "helper",
+            {
+                "deskRef": {"name": "desk"},
+                "issuer": "https://agents.example.net",
+                "displayName": "Example Helper",
+                "keys": {"discovery": {}},
+                "clientIDs": ["helper-app"],
+                "emailDomains": ["example.com"],
             },
         ),
         {

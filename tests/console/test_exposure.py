@@ -134,6 +134,7 @@ def test_without_the_bundle_and_without_workloads_no_one_is_not_said() -> None:
         ("clustertrustedissuers", "/", "None. A key waits here"),
         ("tokendesks", "/desks", "No token desk"),
         ("deskclients", "/desks", "None. Workloads need no DeskClient"),
+        ("agentproviders", "/desks", "None. Agents that register themselves"),
     ],
 )
 def test_what_may_not_be_listed_is_not_said_to_be_none(plural: str, path: str, wrong: str) -> None:

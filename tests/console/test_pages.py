@@ -109,6 +109,9 @@ def test_desks_and_clients(console: Console) -> None:
     assert "tuist/tuist-server" in text
     assert "cache-node" in text
     assert "ask about tokens" in text
+    assert "Example Helper, at desk" in text
+    assert "https://agents.example.net" in text
+    assert "example.com" in text
 
 
 def test_refusals_of_a_folder_say_what_is_missing(console: Console) -> None:
@@ -193,6 +196,7 @@ def hostile_objects() -> list[dict[str, Any]]:
         ),
         written("TokenDesk", "watchword-system", HOSTILE, {"issuer": HOSTILE}),
         written("DeskClient", "watchword-system", HOSTILE, {"type": HOSTILE}),
+        written("AgentProvider", "watchword-system", HOSTILE, {"displayName": HOSTILE}),
         {**service("tuist", "field"), HOSTILE: 1},
     ]
     for each in found:

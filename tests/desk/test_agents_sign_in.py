@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from testing.agent_providers import ProviderDesk, id_jag, provider_object
 from testing.agents import AgentDesk, agent_desk, code_in, hidden
 from testing.tokens import Signer, compact, signer
 from watchword.desk.agents.policy import Provider
@@ -136,6 +137,43 @@ def test_who_signs_in_as_someone_else_confirms_nothing(
     assert shown.status_code == 403
     assert "secret" not in hidden(shown.text)
     assert reason in {each["reason"] for each in recent_refusals(desk)}
+
+
+@pytest.mark.parametrize(("sub", "status"), [("mallory", 403), ("carol", 200)])
+def test_a_providers_word_for_a_domain_that_signs_in_still_takes_the_right_persons_sign_in(
+    desk: AgentDesk, person: Person, provider: str, sub: str, status: int
+) -> None:
+    """An AgentProvider may name people of the domain; who they are, the domain's own provider says."""
+    domain = {"domain": "corp.example", "issuer": provider, "clientId": "desk", "accounts": ["umbrella"]}
+    before = desk.running.desk.state
+    desk.trust(
+        provider_object(emailDomains=["corp.example"]), domains=[domain | {"secretRef": {"name": "idp"}}]
+    )
+    try:
+        agents = ProviderDesk(desk)
+        made = agents.asked(email=CAROL, sub=f"carol-{sub}")
+        shown = person.come_back(person.sign_in(person.begin(link_of(made)), sub))
+        assert shown.status_code == status, shown.text
+        if status == 403:
+            assert "secret" not in hidden(shown.text)
+            assert desk.complete(made, "000000").json()["reason"] == "claim_not_confirmed"
+            return
+        assert "<dd>Example Helper</dd>" in shown.text
+        code = code_in(desk.decide(hidden(shown.text)["secret"]).text)
+        done = desk.good(desk.complete(made, code))
+        assert desk.token(done["identity"]["assertion"], account="umbrella").status_code == 200
+        again = desk.good(agents.show(id_jag(email=CAROL, sub=f"carol-{sub}")))
+        assert desk.token(again["identity"]["assertion"], account="umbrella").status_code == 200
+        # The domain signs in elsewhere by now: the link's proof is of the provider before.
+        other = domain | {"issuer": "https://other.example"}
+        desk.change(domains=[other])
+        refused = desk.token(again["identity"]["assertion"], account="umbrella")
+        assert refused.json()["reason"] == "person_not_allowed"
+        asked = agents.show(id_jag(email=CAROL, sub=f"carol-{sub}"))
+        assert asked.json()["error"] == "interaction_required"
+    finally:
+        desk.providers = ()
+        desk.running.desk.state = before
 
 
 def recent_refusals(desk: AgentDesk) -> list[dict[str, str]]:

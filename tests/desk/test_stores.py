@@ -13,9 +13,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from testing.postgres_server import PostgresServer
 from tests.desk.roles import OWNER, SERVING, migrated
+from watchword.desk.agents import storage
+from watchword.desk.agents.records import EndOrigin
 from watchword.desk.audit_chain import AuditEvent, ChainProblem, Head, check_chain
 from watchword.desk.postgresql import PostgreSQLDeskStore
 from watchword.desk.sqlite import SQLiteDeskStore, schema
@@ -30,6 +33,7 @@ from watchword.desk.store import (
     UseAssertion,
     open_desk_store,
 )
+from watchword.storage.postgresql import MIGRATIONS_TABLE
 
 Open = Callable[[], DeskStore]
 
@@ -137,6 +141,65 @@ def test_a_file_of_the_release_before_is_brought_up_with_what_is_in_it(tmp_path:
         assert store.find("t") == KnownToken("workload:a:b:c", "tuist/server", 2000, is_revoked=False)
     finally:
         store.close()
+
+
+_OLD_AGENT = (
+    "INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest) "
+    "VALUES ('reg_old', 'service_auth', 'claimed', 3, 'person_1', 0, 1, 9000, 'digest')"
+)
+
+
+def test_a_file_with_agents_of_before_there_were_providers_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "desk.db"
+    old = sqlite3.connect(path)
+    for statement in (
+        *(each for step in range(3) for each in schema.STEPS[step]),
+        f"PRAGMA application_id = {schema.APPLICATION_ID}",
+        "PRAGMA user_version = 3",
+        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
+        _OLD_AGENT,
+    ):
+        old.execute(statement)
+    old.commit()
+    old.close()
+    store = SQLiteDeskStore(str(path))
+    try:
+        _is_the_agent_of_before(store)
+    finally:
+        store.close()
+
+
+@pytest.mark.postgresql
+def test_a_schema_with_agents_of_before_there_were_providers_is_brought_up(postgres: PostgresServer) -> None:
+    dsn = migrated(postgres)
+    owner = PostgreSQLDeskStore(dsn.replace(f"{SERVING}@", f"{OWNER}@"))
+    with psycopg.connect(f"{postgres.conninfo()} options=-csearch_path={owner.schema}") as connection:
+        for name in ("provider", "origin", "scope"):
+            connection.execute(f"ALTER TABLE agent DROP COLUMN {name}".encode())
+        forget = sql.SQL("DELETE FROM {} WHERE migration_id = '0004-agent-providers'")
+        connection.execute(forget.format(sql.Identifier(MIGRATIONS_TABLE)))
+        connection.execute(_OLD_AGENT.encode())
+    with pytest.raises(DeskStoreRefusedError, match="not of this version"):
+        PostgreSQLDeskStore(dsn).identity()
+    owner.migrate(SERVING)
+    owner.close()
+    store = PostgreSQLDeskStore(dsn)
+    try:
+        _is_the_agent_of_before(store)
+    finally:
+        store.close()
+
+
+def _is_the_agent_of_before(store: DeskStore) -> None:
+    found = storage.registration_of(store.look(storage.BY_ID, ("reg_old",)))
+    assert found is not None
+    assert (found.kind, found.state, found.epoch, found.person) == ("service_auth", "claimed", 3, "person_1")
+    assert (found.provider, found.origin, found.scope) == ("", "", "")
+    # It is no subject's link, and no event ends it.
+    assert store.look(storage.LINK_OF_ORIGIN, ("",)) == []
+    ended = EndOrigin(issuer="https://a", token_id="t", expires_at=2, origin="", now=1)
+    assert store.write([ended]) == [True]
+    assert storage.registration_of(store.look(storage.BY_ID, ("reg_old",))) == found
 
 
 def test_what_ended_is_forgotten_and_the_log_is_not(open_store: Open) -> None:

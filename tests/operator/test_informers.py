@@ -102,7 +102,7 @@ def test_an_age_grows_in_silence_and_anything_received_ends_it(nowhere: int) -> 
 
 @pytest.mark.parametrize(
     ("desk_namespace", "of_desks"),
-    [("", ()), ("desks", ("tokendesks", "deskclients", "desk-secrets", "desk-configmaps"))],
+    [("", ()), ("desks", ("tokendesks", "deskclients", "agentproviders", "desk-secrets", "desk-configmaps"))],
 )
 def test_every_kind_that_decides_something_has_one_watch(
     nowhere: int, desk_namespace: str, of_desks: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from testing.manifests import issuer, service, workload
-from tests.trust import admission_agents, admission_desk
+from tests.trust import admission_agents, admission_desk, admission_providers
 
 Object = dict[str, Any]
 THUMBPRINT = "A" * 43
@@ -322,6 +322,7 @@ REFUSED: tuple[Refused, ...] = (
       for time in ("2027-01-01", "2027-01-01T00:00:00", "tomorrow", "", "2027-01-01T00:00:00.5Z")),
     *(Refused(*each) for each in admission_desk.REFUSED),
     *(Refused(*each) for each in admission_agents.REFUSED),
+    *(Refused(*each) for each in admission_providers.REFUSED),
 )  # fmt: skip
 
 BOUNDED: tuple[Bounded, ...] = (
@@ -390,6 +391,7 @@ BOUNDED: tuple[Bounded, ...] = (
             peer(ipBlock={"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(17)]})),
     *(Bounded(*each) for each in admission_desk.BOUNDED),
     *(Bounded(*each) for each in admission_agents.BOUNDED),
+    *(Bounded(*each) for each in admission_providers.BOUNDED),
 )  # fmt: skip
 
 
@@ -474,4 +476,5 @@ ACCEPTED: dict[str, Object] = {
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": [f"10.{n}.0.0/16" for n in range(16)]}}] * 64}),
     **admission_desk.ACCEPTED,
     **admission_agents.ACCEPTED,
+    **admission_providers.ACCEPTED,
 }  # fmt: skip

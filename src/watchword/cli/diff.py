@@ -93,6 +93,7 @@ def overlay(old: Resources, new: Resources) -> Resources:
         workloads=merged("workloads"),
         desks=merged("desks"),
         clients=merged("clients"),
+        providers=merged("providers"),
         config_maps=old.config_maps | new.config_maps,
         namespaces=old.namespaces | new.namespaces,
     )
@@ -131,7 +132,7 @@ def _say_left_out(new: Folder, before: State, after: State) -> None:
     known = {_without_source(each) for each in before.compiled.problems}
     written = {
         (type(each).__name__, each.metadata.namespace, each.metadata.name)
-        for name in ("issuers", "services", "workloads", "desks", "clients")
+        for name in ("issuers", "services", "workloads", "desks", "clients", "providers")
         for each in getattr(new.resources, name)
     }
     say_problems(

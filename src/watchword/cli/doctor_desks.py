@@ -13,7 +13,7 @@ from watchword.cli.failures import UnusableInput
 from watchword.cli.findings import Finding, Object
 from watchword.cli.kubectl import run_kubectl
 
-_KINDS: Final = "tokendesks.watchword.dev,deskclients.watchword.dev"
+_KINDS: Final = "tokendesks.watchword.dev,deskclients.watchword.dev,agentproviders.watchword.dev"
 _RBAC: Final = "rolebindings,roles"
 # Of the built-in roles, those that read Secrets of a namespace.
 _BUILT_IN: Final = frozenset({"admin", "edit", "cluster-admin"})

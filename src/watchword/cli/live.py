@@ -24,6 +24,7 @@ _KINDS: Final = ",".join(
         "trustedworkloads.watchword.dev",
         "tokendesks.watchword.dev",
         "deskclients.watchword.dev",
+        "agentproviders.watchword.dev",
         "namespaces",
     )
 )

@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.cli.change import Change, Kind
 from watchword.cli.desk_changes import Clients, client_changes, desk_changes, desk_of_service_changes
+from watchword.cli.provider_changes import Providers, provider_changes
 from watchword.cli.route_changes import route_changes
 from watchword.cli.timestamps import shown_timestamp
 from watchword.identity import load_key_objects
@@ -52,6 +53,11 @@ class State(msgspec.Struct, frozen=True):
         """The clients of desks by namespace and name."""
         return {(each.metadata.namespace, each.metadata.name): each for each in self.resources.clients}
 
+    @property
+    def providers(self) -> Providers:
+        """The providers of agents by namespace and name."""
+        return {(each.metadata.namespace, each.metadata.name): each for each in self.resources.providers}
+
 
 def changes_between(old: State, new: State, now: float) -> list[Change]:
     """Everything that differs, services first.
@@ -80,6 +86,7 @@ def changes_between(old: State, new: State, now: float) -> list[Change]:
         found += _of_issuer(name, old.issuers.get(name), new.issuers.get(name))
     found += desk_changes(old.resources.desks, new.resources.desks)
     found += client_changes(*clients)
+    found += provider_changes(old.providers, new.providers)
     return found
 
 

@@ -27,6 +27,7 @@ from watchword.console.source import (
     DESK,
     ISSUER,
     PLURALS,
+    PROVIDER,
     SERVICE,
     WORKLOAD,
     GateReading,
@@ -166,6 +167,7 @@ def _items(found: Folder, problems: tuple[Problem, ...]) -> Mapping[str, Mapping
         ISSUER: resources.issuers,
         DESK: resources.desks,
         CLIENT: resources.clients,
+        PROVIDER: resources.providers,
     }
     for kind, there in by_kind.items():
         rows: dict[NamespacedName, Item] = {}

@@ -11,7 +11,7 @@ import msgspec
 
 from watchword.kube.names import NamespacedName
 from watchword.trust import ClusterTrustedIssuer, ProtectedService, TrustedWorkload
-from watchword.trust.api.v1alpha1 import DeskClient, Resource, TokenDesk
+from watchword.trust.api.v1alpha1 import AgentProvider, DeskClient, Resource, TokenDesk
 from watchword.trust.key_rotation.held_keys import HeldKey
 
 Tone = Literal["good", "warn", "bad", "plain"]
@@ -132,6 +132,11 @@ class Item(msgspec.Struct, frozen=True):
         """The object, where it is a DeskClient."""
         return self.resource if isinstance(self.resource, DeskClient) else None
 
+    @property
+    def provider(self) -> AgentProvider | None:
+        """The object, where it is an AgentProvider."""
+        return self.resource if isinstance(self.resource, AgentProvider) else None
+
 
 Items = Mapping[NamespacedName, Item]
 
@@ -145,6 +150,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         issuers: the ClusterTrustedIssuers, under an empty namespace.
         desks: the TokenDesks.
         clients: the DeskClients.
+        providers: the AgentProviders.
         gaps: what could not be read.
         read_at: when, in seconds since the epoch.
         seconds: how long it took.
@@ -156,6 +162,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     issuers: Items
     desks: Items
     clients: Items
+    providers: Items
     gaps: tuple[Gap, ...]
     read_at: float
     seconds: float

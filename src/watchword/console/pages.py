@@ -39,7 +39,7 @@ class Pages:
         query = read_query(request.scope["query_string"], ())
         shot = await self._snapshots.current()
         waiting = [(item, keys) for item in shot.issuers.values() if (keys := waiting_keys(item))]
-        kinds = (shot.services, shot.issuers, shot.desks, shot.clients, shot.workloads)
+        kinds = (shot.services, shot.issuers, shot.desks, shot.clients, shot.providers, shot.workloads)
         now = time.time()
         ill = [
             (each, state)
@@ -214,7 +214,7 @@ class Pages:
         )
 
     async def desks(self, request: Request) -> Response:
-        """Token desks and their clients."""
+        """Token desks, their clients, and the providers of their agents."""
         query = read_query(request.scope["query_string"], ("q", "page"))
         shot = await self._snapshots.current()
         text = query["q"]
@@ -232,6 +232,8 @@ class Pages:
             desk_number=len(shot.desks),
             page=page_of(clients, query),
             total=len(shot.clients),
+            providers=[each for each in shot.providers.values() if matches(text, str(each.name))][:SHOWN],
+            provider_number=len(shot.providers),
             naming=naming,
             keys_of=keys_of_desk,
             commands_of_item=lambda item: commands.commands_of(self._source, item),

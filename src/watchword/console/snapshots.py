@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from watchword.console.model import Snapshot
-from watchword.console.source import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, Read, Source
+from watchword.console.source import CLIENT, DESK, ISSUER, PROVIDER, SERVICE, WORKLOAD, Read, Source
 
 # What is younger is shown as it is; what is older is read first. In between it is shown and read behind.
 FRESH_SECONDS: Final = 2.0
@@ -124,6 +124,7 @@ def snapshot_of(read: Read, now: float, seconds: float) -> Snapshot:
         issuers=read.items.get(ISSUER, {}),
         desks=read.items.get(DESK, {}),
         clients=read.items.get(CLIENT, {}),
+        providers=read.items.get(PROVIDER, {}),
         gaps=read.gaps,
         read_at=now,
         seconds=seconds,

@@ -16,12 +16,14 @@ WORKLOAD: Final = "TrustedWorkload"
 ISSUER: Final = "ClusterTrustedIssuer"
 DESK: Final = "TokenDesk"
 CLIENT: Final = "DeskClient"
+PROVIDER: Final = "AgentProvider"
 PLURALS: Final = {
     SERVICE: "protectedservices",
     WORKLOAD: "trustedworkloads",
     ISSUER: "clustertrustedissuers",
     DESK: "tokendesks",
     CLIENT: "deskclients",
+    PROVIDER: "agentproviders",
 }
 
 

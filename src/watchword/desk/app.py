@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from watchword.desk.agents import pages
-from watchword.desk.agents.endpoints import AGENT_PATHS, allowed_methods, is_page, name_of
+from watchword.desk.agents.endpoints import AGENT_PATHS, allowed_methods, is_event, is_page, name_of
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.forms import MAX_FORM_BYTES, Form, parse_form
@@ -148,16 +148,22 @@ class DeskApp:
         self, path: str, scope: Scope, receive: Receive, state: DeskState, facts: RequestFacts
     ) -> Answer:
         """An endpoint for agents, or a page for the people who claim them."""
+        is_secevent = is_event(path)
         endpoints, method, allowed = self._desk.agent_endpoints, scope["method"], allowed_methods(path)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         query = bytes(scope.get(TARGET, b"")).partition(b"?")[2]
         decided: Answer | DeskRefusal
         authorization = [value for name, value in headers if name == b"authorization"]
         if (refused := self._desk.refuse_admin(authorization)) is not None:
-            return self._refused(name_of(path), refused, facts, is_agents=True)
+            return self._refused(name_of(path), refused, facts, is_agents=True, is_event=is_secevent)
         if method not in allowed.decode().split(", "):
             return self._refused(
-                name_of(path), refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=allowed, is_agents=True
+                name_of(path),
+                refuse(DeskReason.METHOD_NOT_ALLOWED),
+                facts,
+                allow=allowed,
+                is_agents=True,
+                is_event=is_secevent,
             )
         if method == "POST" and query:
             decided = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
@@ -174,7 +180,7 @@ class DeskApp:
             decided = await endpoints.read(path, query, cookies, state, facts)
         if isinstance(decided, Answer):
             return decided
-        answer = self._refused(name_of(path), decided, facts, is_agents=True)
+        answer = self._refused(name_of(path), decided, facts, is_agents=True, is_event=is_secevent)
         if not is_page(path):
             return answer
         shown = pages.error_page(
@@ -198,6 +204,7 @@ class DeskApp:
         *,
         allow: bytes = b"",
         is_agents: bool = False,
+        is_event: bool = False,
     ) -> Answer:
         self._desk.note_refusal(endpoint, refusal, facts)
-        return refusal_answer(refusal, facts.request_id, allow, is_agents=is_agents)
+        return refusal_answer(refusal, facts.request_id, allow, is_agents=is_agents, is_event=is_event)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A desk's configuration from an API server, and what the desk publishes there.
 
-Four watches of the desk's own namespace, and of nothing else: the TokenDesk, its clients, and the bundles and
-keys that the operator leaves for it (`watchword.trust.desk_objects`). The operator says in the TokenDesk's
-status which cluster this is. What is not read yet, or cannot be read, changes nothing: the desk goes on with
-what it has.
+Five watches of the desk's own namespace, and of nothing else: the TokenDesk, its clients, the providers of
+its agents, and the bundles and keys that the operator leaves for it (`watchword.trust.desk_objects`). The
+operator says in the TokenDesk's status which cluster this is. What is not read yet, or cannot be read,
+changes nothing: the desk goes on with what it has.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ from watchword.process.logs import LOGGER
 from watchword.trust import API_GROUP, Bundle, BundleError, decode_bundle
 from watchword.trust.admin_grants import counts
 from watchword.trust.admin_policy import ADMINS_POLICY, guard_problem
-from watchword.trust.api.v1alpha1 import API_VERSION, DeskClient, TokenDesk
+from watchword.trust.api.v1alpha1 import API_VERSION, AgentProvider, DeskClient, TokenDesk
 from watchword.trust.api.v1alpha1.rules import parse_time
-from watchword.trust.api.v1alpha1.status import AdminGrantStatus, DeskClientStatus
+from watchword.trust.api.v1alpha1.status import AdminGrantStatus, AgentProviderStatus, DeskClientStatus
 from watchword.trust.bundle_forms import WHOLE_ENTRY
 from watchword.trust.derived_audience import desk_audience
 from watchword.trust.desk_objects import (
@@ -82,6 +82,10 @@ class _Spec(Part, frozen=True):
     status: _Status = _Status()
 
 
+class _Provider(_Spec, frozen=True):
+    status: Any = None
+
+
 class _Secret(Part, frozen=True):
     metadata: FullMeta
     type: str = ""
@@ -118,6 +122,10 @@ class ClusterDesk:
         self._clients = self._watch(
             Resource(group=API_GROUP, version="v1alpha1", plural="deskclients", namespace=namespace), _Spec
         )
+        self._providers = self._watch(
+            Resource(group=API_GROUP, version="v1alpha1", plural="agentproviders", namespace=namespace),
+            _Provider,
+        )
         # All of them: those that DeskClients name bear no label of ours.
         self._secrets = self._watch(Resource(plural="secrets", namespace=namespace), _Secret)
         self._copies = self._watch(
@@ -128,7 +136,7 @@ class ClusterDesk:
         """Yield what the objects say, and again after each change."""
         changed = asyncio.Event()
         problems: list[SourceProblem] = []
-        watches = (self._desks, self._clients, self._secrets, self._copies)
+        watches = (self._desks, self._clients, self._providers, self._secrets, self._copies)
         tasks = [asyncio.create_task(_follow(each, changed, problems)) for each in watches]
         try:
             while True:
@@ -200,10 +208,20 @@ class ClusterDesk:
         for each in clients:
             for problem in each.problems:
                 LOGGER.warning("a DeskClient is left out", extra={"detail": str(problem)})
+        providers = [read_object(_document("AgentProvider", each)) for each in self._providers.known.values()]
+        for each in providers:
+            for problem in each.problems:
+                LOGGER.warning("an AgentProvider is left out", extra={"detail": str(problem)})
         return Configuration(
             desk=desk.resource,
             cluster_id=cluster_id,
             clients=tuple(each.resource for each in clients if isinstance(each.resource, DeskClient)),
+            providers=tuple(each.resource for each in providers if isinstance(each.resource, AgentProvider)),
+            provider_statuses={
+                each.metadata.name: status
+                for each in self._providers.known.values()
+                if (status := _provider_status(each)) is not None
+            },
             secrets={
                 (each.metadata.name, entry): value.decode("utf-8", "replace")
                 for each in self._secrets.known.values()
@@ -280,6 +298,14 @@ async def _get(api: ApiClient, path: str) -> dict[str, Any] | None:
     except (UnavailableError, WatchError, msgspec.MsgspecError) as error:
         raise StandingUnknownError(f"the API server cannot be asked ({error})") from None
     return found
+
+
+def _provider_status(found: "_Provider") -> AgentProviderStatus | None:
+    """What the operator says of a provider; None: nothing that can be read."""
+    try:
+        return msgspec.convert(found.status or {}, AgentProviderStatus)
+    except msgspec.ValidationError:
+        return None
 
 
 def _mark_in(status: object) -> AdminGrantStatus | None:

@@ -12,12 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from watchword.desk.agents.policy import CLIENT_SECRET, AgentPolicy, agent_policy
+from watchword.desk.agents.providers import identity_providers, keys_change_at
 from watchword.desk.clients import Client, Clients
 from watchword.desk.minting import SigningKey
 from watchword.desk.state import LONGEST_SECONDS, DeskState, Target
 from watchword.identity import Key, PinnedKey, Policy, load_key, public_jwk
 from watchword.trust import Bundle, BundleError, Ruleset, load
-from watchword.trust.api.v1alpha1 import DeskClient, TokenDesk
+from watchword.trust.api.v1alpha1 import AgentProvider, DeskClient, TokenDesk
+from watchword.trust.api.v1alpha1.status import AgentProviderStatus
 from watchword.trust.derived_audience import derived_audience, desk_audience
 
 _SKEW_SECONDS: Final = 60
@@ -48,6 +50,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         desk: the TokenDesk.
         cluster_id: what the cluster is called in audiences.
         clients: the DeskClients next to it.
+        providers: the AgentProviders next to it.
+        provider_statuses: what the operator says of those, by name: keys that it found.
         secrets: digests of secrets by (Secret's name, entry): hexadecimal SHA-256, one a line.
         bundles: of the services that name the desk.
         keys: the signing keys, newest first.
@@ -56,6 +60,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     desk: TokenDesk
     cluster_id: str
     clients: tuple[DeskClient, ...] = ()
+    providers: tuple[AgentProvider, ...] = ()
+    provider_statuses: Mapping[str, AgentProviderStatus] = {}
     secrets: Mapping[tuple[str, str], str] = {}
     bundles: tuple[Bundle, ...] = ()
     keys: tuple[KeyRecord, ...] = ()
@@ -125,9 +131,12 @@ def make_state(
         assertions=msgspec.structs.replace(anyone, audiences=frozenset({issuer})),
         clients=_clients(configuration, problems),
         client_objects=clients_of(configuration),
-        agents=_agents(configuration, problems),
+        agents=_agents(configuration, now, problems),
         problems=tuple(problems),
-        changes_at=_next_change(ours, now),
+        changes_at=min(
+            _next_change(ours, now),
+            keys_change_at(desk, configuration.providers, configuration.provider_statuses, now),
+        ),
     )
 
 
@@ -190,9 +199,15 @@ def _target(
     )
 
 
-def _agents(configuration: Configuration, problems: list[str]) -> AgentPolicy | None:
-    spec = configuration.desk.spec.agents
-    policy = agent_policy(spec, configuration.secrets)
+def _agents(configuration: Configuration, now: float, problems: list[str]) -> AgentPolicy | None:
+    desk = configuration.desk
+    spec = desk.spec.agents
+    providers = (
+        {}
+        if spec is None
+        else identity_providers(desk, configuration.providers, configuration.provider_statuses, now, problems)
+    )
+    policy = agent_policy(spec, configuration.secrets, providers)
     if policy is not None and spec is not None and spec.mail is not None and policy.mail is None:
         problems.append("mails to people cannot be sent: the Secret of spec.agents.mail lacks its entries")
     if policy is not None and spec is not None:

@@ -133,6 +133,8 @@ class Desk:
             registrations_per_hour=registrations_per_hour,
             registrations_per_minute=registrations_per_minute,
             unclaimed_per_minute=unclaimed_per_minute,
+            callers=self._callers,
+            on_revoked=self.is_changed.set,
         )
         self.mailer = Mailer(metrics.agent_mails)
         confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))

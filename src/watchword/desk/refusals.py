@@ -31,6 +31,7 @@ class DeskRefusal(msgspec.Struct, frozen=True, kw_only=True):
         internal: what the audit log knows beyond that; never sent.
         subject: who was refused, once signed bytes proved it; empty before.
         retry_after: seconds to wait; 0: the answer says nothing of it.
+        max_age: how long ago the person may have signed in, in seconds; 0: that was not the matter.
     """
 
     code: str
@@ -41,6 +42,7 @@ class DeskRefusal(msgspec.Struct, frozen=True, kw_only=True):
     internal: str = ""
     subject: str = ""
     retry_after: int = 0
+    max_age: int = 0
 
 
 def refuse(
@@ -52,6 +54,7 @@ def refuse(
     internal: str = "",
     subject: str = "",
     retry_after: int = 0,
+    max_age: int = 0,
 ) -> DeskRefusal:
     """The refusal for a reason, with what is special about this case.
 
@@ -63,6 +66,7 @@ def refuse(
         internal: for the audit log only.
         subject: who was refused, once proven.
         retry_after: seconds to wait.
+        max_age: how long ago the person may have signed in, in seconds.
     """
     return DeskRefusal(
         code=reason.code,
@@ -73,6 +77,7 @@ def refuse(
         internal=internal,
         subject=subject,
         retry_after=retry_after,
+        max_age=max_age,
     )
 
 
@@ -108,6 +113,20 @@ def body_of(refusal: DeskRefusal, request_id: str, *, with_message: bool = False
             "error": refusal.error,
             "error_description": said,
             **({"message": said} if with_message else {}),
+            "reason": refusal.code,
+            "remedy": refusal.remedy,
+            "request_id": request_id,
+            **({"max_age": refusal.max_age} if refusal.max_age else {}),
+        }
+    )
+
+
+def event_body_of(refusal: DeskRefusal, request_id: str) -> bytes:
+    """The JSON of a refusal of a security event (RFC 8935, section 2.4), with our members next to it."""
+    return msgspec.json.encode(
+        {
+            "err": refusal.error,
+            "description": description(refusal.detail),
             "reason": refusal.code,
             "remedy": refusal.remedy,
             "request_id": request_id,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from starlette.types import Send
 
-from watchword.desk.refusals import DeskRefusal, body_of, description
+from watchword.desk.refusals import DeskRefusal, body_of, description, event_body_of
 
 JSON_TYPE: Final = b"application/json;charset=UTF-8"
 _NO_STORE: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
@@ -46,7 +46,12 @@ def json_answer(document: dict[str, Any], *, is_public: bool = False) -> Answer:
 
 
 def refusal_answer(
-    refusal: DeskRefusal, request_id: str, allow: bytes = b"", *, is_agents: bool = False
+    refusal: DeskRefusal,
+    request_id: str,
+    allow: bytes = b"",
+    *,
+    is_agents: bool = False,
+    is_event: bool = False,
 ) -> Answer:
     """The answer for a refusal.
 
@@ -55,11 +60,14 @@ def refusal_answer(
         request_id: names the request in the audit log.
         allow: the Allow header of a 405.
         is_agents: say it as `auth.md` does.
+        is_event: say it as RFC 8935 does, to who sent a security event.
     """
     headers: Headers = []
     if refusal.status == 401 and is_agents:
         said = description(refusal.detail).replace("\\", "?")
         challenge = f'AgentAuth error="{refusal.error}", error_description="{said}"'
+        if refusal.max_age:
+            challenge += f', max_age="{refusal.max_age}"'
         headers.append((b"www-authenticate", challenge.encode()))
     elif refusal.status == 401:
         # RFC 6749, section 5.2: a client that tried by the Authorization header is told by which scheme.
@@ -68,8 +76,17 @@ def refusal_answer(
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
     if allow:
         headers.append((b"allow", allow))
-    body = body_of(refusal, request_id, with_message=is_agents)
+    if is_event:
+        body = event_body_of(refusal, request_id)
+    else:
+        body = body_of(refusal, request_id, with_message=is_agents)
     return Answer(refusal.status, body, refusal.code, headers=tuple(headers))
+
+
+def refusal_with(answer: Answer, members: dict[str, Any]) -> Answer:
+    """A refusal that says how to go on: the same answer, with further members in its document."""
+    document: dict[str, Any] = msgspec.json.decode(answer.body)
+    return msgspec.structs.replace(answer, body=_encode(document | members))
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str, *, head_only: bool = False) -> None:

@@ -146,6 +146,7 @@ class FolderDeskSource:
             desk=desks[0],
             cluster_id=self._cluster_id,
             clients=self._versions.of(resources.clients),
+            providers=resources.providers,
             secrets={
                 (path.parent.name, path.name): _bytes(path).decode("utf-8", "replace")
                 for path in self._secrets()

@@ -26,6 +26,7 @@ from watchword.trust.api.v1alpha1 import (
     TrustedWorkload,
 )
 from watchword.trust.api.v1alpha1.status import (
+    AgentProviderStatus,
     DeskClientStatus,
     DeskStatus,
     IssuerStatus,
@@ -33,17 +34,27 @@ from watchword.trust.api.v1alpha1.status import (
     WorkloadStatus,
 )
 from watchword.trust.audience import folded_audience
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, ConditionType, Verdict
+from watchword.trust.conditions import (
+    CLIENT,
+    DESK,
+    ISSUER,
+    PROVIDER,
+    SERVICE,
+    WORKLOAD,
+    ConditionType,
+    Verdict,
+)
 from watchword.trust.problems import Problem, ProblemReason
 from watchword.trust.version_skew import narrowed, read_any_release
 
-Status = IssuerStatus | ServiceStatus | WorkloadStatus | DeskStatus | DeskClientStatus
+Status = IssuerStatus | ServiceStatus | WorkloadStatus | DeskStatus | DeskClientStatus | AgentProviderStatus
 STATUS_TYPES: Final[Mapping[str, type[Status]]] = {
     ISSUER: IssuerStatus,
     SERVICE: ServiceStatus,
     WORKLOAD: WorkloadStatus,
     DESK: DeskStatus,
     CLIENT: DeskClientStatus,
+    PROVIDER: AgentProviderStatus,
 }
 # Beyond what the CRDs allow: stored under older ones, or around them. Issuers are the admins'.
 MAX_SPEC_BYTES: Final[Mapping[str, int]] = {
@@ -52,6 +63,7 @@ MAX_SPEC_BYTES: Final[Mapping[str, int]] = {
     WORKLOAD: 192 * 1024,
     DESK: 64 * 1024,
     CLIENT: 192 * 1024,
+    PROVIDER: 512 * 1024,
 }
 # A status that the operator wrote is smaller; a larger one is another writer's, and counts as none.
 MAX_STATUS_BYTES: Final = 512 * 1024
@@ -728,7 +740,7 @@ class Cache:
         kind, namespace, name = entries[0].key
         if kind == ISSUER:
             return Effects(issuers=frozenset({name}))
-        if kind in (DESK, CLIENT):
+        if kind in (DESK, CLIENT, PROVIDER):
             return Effects(desks=True)
         services = frozenset(entry.service for entry in entries if entry.service is not None)
         if kind == SERVICE and _policy_of(before) != _policy_of(after):

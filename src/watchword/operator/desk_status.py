@@ -5,6 +5,7 @@ import msgspec
 
 from watchword.kube.names import ObjectKey
 from watchword.operator.cache import Entry
+from watchword.operator.provider_status import ProviderResult
 from watchword.trust.admin_grants import counts, is_flagged
 from watchword.trust.api.v1alpha1 import DeskClient
 from watchword.trust.api.v1alpha1.status import (
@@ -58,7 +59,7 @@ class ClientResult(msgspec.Struct, frozen=True):
     grant: AdminGrantStatus | None = None
 
 
-DeskResults = dict[ObjectKey, DeskResult | ClientResult]
+DeskResults = dict[ObjectKey, DeskResult | ClientResult | ProviderResult]
 
 
 def keys_unwritten(results: DeskResults) -> int:

@@ -34,7 +34,7 @@ from watchword.operator.pods import GroupPool, PodIndex
 from watchword.operator.workqueue import WorkQueues
 from watchword.process.logs import LOGGER
 from watchword.trust.api.v1alpha1 import API_GROUP
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD
+from watchword.trust.conditions import CLIENT, DESK, ISSUER, PROVIDER, SERVICE, WORKLOAD
 from watchword.trust.desk_objects import DESK_LABEL
 from watchword.trust.gate_coverage import PodContainer, has_gate
 from watchword.trust.policy_coverage import PodGroup
@@ -48,6 +48,7 @@ _OUR_KINDS: Final = {
 _DESK_KINDS: Final = {
     DESK: Resource(group=API_GROUP, version="v1alpha1", plural="tokendesks"),
     CLIENT: Resource(group=API_GROUP, version="v1alpha1", plural="deskclients"),
+    PROVIDER: Resource(group=API_GROUP, version="v1alpha1", plural="agentproviders"),
 }
 _NAMESPACES: Final = Resource(plural="namespaces", metadata_only=True)
 _ACCOUNTS: Final = Resource(plural="serviceaccounts", metadata_only=True)

@@ -24,6 +24,7 @@ from watchword.operator.event_recorder import EventRecorder
 from watchword.operator.informers import Informers
 from watchword.operator.key_sources import KeySources
 from watchword.operator.keys.fetch import AddressRules
+from watchword.operator.keys.providers import ProviderKeySync
 from watchword.operator.keys.sync import KeySync
 from watchword.operator.kopf_nudges import namespace_registry
 from watchword.operator.metrics import KeyFigures, OperatorMetrics
@@ -41,7 +42,7 @@ from watchword.operator.status import (
 from watchword.operator.workqueue import Announcement, WorkQueues
 from watchword.process.logs import LOGGER
 from watchword.trust.api.v1alpha1 import API_VERSION, TrustedWorkload
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, WORKLOAD, Verdict
+from watchword.trust.conditions import CLIENT, DESK, ISSUER, PROVIDER, SERVICE, WORKLOAD, Verdict
 from watchword.trust.event_reasons import EventReason, EventType
 
 # How long the first answers of issuers without any known key are waited for.
@@ -86,6 +87,10 @@ class Manager:
             fetch_own_cluster=self._sources.own_keys,
             addresses=AddressRules(allowed=settings.allowed_key_networks),
         )
+        self._provider_keys = ProviderKeySync(
+            on_change=self._desks_changed,
+            addresses=AddressRules(allowed=settings.allowed_key_networks, is_public_only=True),
+        )
         owned, self._desk_objects = OwnedObjects(), DeskObjects(settings.desk_namespace)
         self._informers = Informers(
             connection.endpoint(),
@@ -98,7 +103,13 @@ class Manager:
             window_seconds=settings.watch_window_seconds,
         )
         self._issuers = IssuerController(self._cache, self._keys)
-        self._desks = DeskController(self._cache, self._objects, self._desk_objects, results=self._results)
+        self._desks = DeskController(
+            self._cache,
+            self._objects,
+            self._desk_objects,
+            results=self._results,
+            provider_keys=self._provider_keys,
+        )
         self._services = ServiceController(
             self._cache,
             self._objects,
@@ -138,7 +149,7 @@ class Manager:
         queues = self._queues
         try:
             async with self._client, asyncio.TaskGroup() as group:
-                for each in (self._informers, self._keys, self._events):
+                for each in (self._informers, self._keys, self._provider_keys, self._events):
                     group.create_task(each.run())
                 for worker in (
                     queues.issuers.run(self._reconcile_issuers),
@@ -320,7 +331,7 @@ class Manager:
 
     async def _write_status(self, key: ObjectKey, _: float) -> None:
         entry = self._cache.entry(*key)
-        if key.kind in (DESK, CLIENT) and self._queues.are_desks_waiting():
+        if key.kind in (DESK, CLIENT, PROVIDER) and self._queues.are_desks_waiting():
             # The reconcile that waits comes back to it.
             return
         service = entry.service if entry is not None else None

@@ -38,6 +38,7 @@ PLURALS: Final = {
     "TrustedWorkload": "trustedworkloads",
     "TokenDesk": "tokendesks",
     "DeskClient": "deskclients",
+    "AgentProvider": "agentproviders",
     "ConfigMap": "configmaps",
     "Secret": "secrets",
     "Role": "roles",

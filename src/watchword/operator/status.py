@@ -17,6 +17,7 @@ from watchword.kube.requests import ConflictError, ObjectClient, RefusedError
 from watchword.kube.watch.messages import version_of
 from watchword.operator.cache import Cache, Entry, Status
 from watchword.operator.desk_status import ClientResult, DeskResult, DeskResults, client_status, desk_status
+from watchword.operator.provider_status import ProviderResult, provider_status
 from watchword.operator.published_gap import PublishedGap
 from watchword.operator.workqueue import Announcement
 from watchword.trust.api.v1alpha1 import API_VERSION, Peer, ProtectedService, TrustedWorkload
@@ -29,7 +30,16 @@ from watchword.trust.api.v1alpha1.status import (
     WorkloadCounts,
     WorkloadStatus,
 )
-from watchword.trust.conditions import CLIENT, DESK, ISSUER, SERVICE, ConditionType, ConditionValue, Verdict
+from watchword.trust.conditions import (
+    CLIENT,
+    DESK,
+    ISSUER,
+    PROVIDER,
+    SERVICE,
+    ConditionType,
+    ConditionValue,
+    Verdict,
+)
 from watchword.trust.gate_coverage import gate_coverage
 from watchword.trust.issuers import Issuers
 from watchword.trust.key_rotation.held_keys import HeldKey, held_to_status
@@ -263,7 +273,9 @@ class StatusWriter:
             return desk_status(entry, of_desks, now)
         if isinstance(of_desks, ClientResult):
             return client_status(entry, of_desks, now)
-        if kind in (DESK, CLIENT):
+        if isinstance(of_desks, ProviderResult):
+            return None if of_desks.is_pending else provider_status(entry, of_desks, now)
+        if kind in (DESK, CLIENT, PROVIDER):
             return None
         service = entry.service
         result = self._results.get(service) if service is not None else None

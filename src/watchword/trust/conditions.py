@@ -14,7 +14,7 @@ from watchword.trust.api.v1alpha1.status import ConditionStatus
 from watchword.trust.problems import ProblemReason
 
 ISSUER, SERVICE, WORKLOAD = "ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload"
-DESK, CLIENT = "TokenDesk", "DeskClient"
+DESK, CLIENT, PROVIDER = "TokenDesk", "DeskClient", "AgentProvider"
 _ALL = (ISSUER, SERVICE, WORKLOAD)
 
 
@@ -241,8 +241,10 @@ class Verdict(Enum):
         "the platform's admins to raise the operator's --namespace-max-workloads or --namespace-max-bytes.",
     )
     # KeysFresh.
-    STATIC = _Facts((ISSUER,), _FRESH, "True", "Static", "The keys are written in the object.", "")
-    FETCHED = _Facts((ISSUER,), _FRESH, "True", "Fetched", "The source of the keys was read last time.", "")
+    STATIC = _Facts((ISSUER, PROVIDER), _FRESH, "True", "Static", "The keys are written in the object.", "")
+    FETCHED = _Facts(
+        (ISSUER, PROVIDER), _FRESH, "True", "Fetched", "The source of the keys was read last time.", ""
+    )
     UNREACHABLE = _Facts(
         (ISSUER,),
         _FRESH,
@@ -268,7 +270,12 @@ class Verdict(Enum):
         "Fix the source. To end the trust, revoke the keys or delete the object.",
     )
     NEVER_FETCHED = _Facts(
-        (ISSUER,), _FRESH, "Unknown", "NeverFetched", "The source of the keys was not read yet.", "Wait."
+        (ISSUER, PROVIDER),
+        _FRESH,
+        "Unknown",
+        "NeverFetched",
+        "The source of the keys was not read yet.",
+        "Wait.",
     )
     # RotationSettled.
     SETTLED = _Facts((ISSUER, DESK), _SETTLED, "True", "Settled", "No key waits, and none retires.", "")
@@ -609,7 +616,7 @@ class Verdict(Enum):
         "Run desk and operator of one release; see who else wrote the ConfigMap.",
     )
     DESK_NOT_UNDERSTOOD = _Facts(
-        (DESK, CLIENT),
+        (DESK, CLIENT, PROVIDER),
         _READY,
         "False",
         "NotUnderstood",
@@ -689,6 +696,66 @@ class Verdict(Enum):
         "Another DeskClient of the desk authenticates by the same ServiceAccount: neither counts.",
         "Give each client a ServiceAccount of its own.",
     )
+    # Ready and KeysFresh, of a provider of agents.
+    PROVIDER_ACCEPTED = _Facts(
+        (PROVIDER,), _READY, "True", "Accepted", "The desk takes its assertions of who an agent acts for.", ""
+    )
+    PROVIDER_WITHOUT_DESK = _Facts(
+        (PROVIDER,),
+        _READY,
+        "False",
+        "DeskNotFound",
+        "There is no usable TokenDesk of that name next to it: its assertions are refused.",
+        "Name a TokenDesk of the same namespace.",
+    )
+    PROVIDER_WITHOUT_AGENTS = _Facts(
+        (PROVIDER,),
+        _READY,
+        "False",
+        "AgentsNotServed",
+        "No person can claim an agent at the desk, so that its assertions lead nowhere: they are refused.",
+        "Set spec.agents.claimed of the TokenDesk.",
+    )
+    PROVIDER_ISSUER_TAKEN = _Facts(
+        (PROVIDER,),
+        _READY,
+        "False",
+        "IssuerTaken",
+        "Another AgentProvider of the desk, or the desk itself, has its issuer: its assertions are refused.",
+        "Keep one AgentProvider for each issuer.",
+    )
+    PROVIDER_SUSPENDED = _Facts(
+        (PROVIDER,),
+        _READY,
+        "False",
+        "Suspended",
+        "It was suspended: its assertions are refused, and agents that came by it get no token.",
+        "Set spec.suspended to false when it may go on.",
+    )
+    PROVIDER_WITHOUT_KEYS = _Facts(
+        (PROVIDER,),
+        _READY,
+        "False",
+        "NoUsableKey",
+        "There is no key that its assertions could be verified with: they are refused.",
+        "Give public keys of spec.algorithms, each with a kid, or see the condition KeysFresh.",
+    )
+    PROVIDER_UNREACHABLE = _Facts(
+        (PROVIDER,),
+        _FRESH,
+        "False",
+        "Unreachable",
+        "The provider's keys cannot be read; those that it served last count for 24 hours from then.",
+        "Make the address that the message names reachable from the operator.",
+    )
+    PROVIDER_ANSWER_REFUSED = _Facts(
+        (PROVIDER,),
+        _FRESH,
+        "False",
+        "AnswerRefused",
+        "What the provider answered is not taken; the keys that it served last count for 24 hours from then.",
+        "Let the provider serve its discovery document and its JWKS as the message says.",
+    )
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -743,6 +810,7 @@ _ASKED_FOR = frozenset(
         Verdict.CALLS_DROPPED,
         Verdict.KEY_ROTATING,
         Verdict.CLIENT_NOT_GRANTED,
+        Verdict.PROVIDER_SUSPENDED,
         Verdict.REPORT_ONLY_ENDED,
     }
 )

@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.trust.api.v1alpha1 import (
     API_GROUP,
+    AgentProvider,
     ClusterTrustedIssuer,
     DeskClient,
     ProtectedService,
@@ -76,6 +77,7 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
         workloads=tuple(each for each in found.values() if isinstance(each, TrustedWorkload)),
         desks=tuple(each for each in found.values() if isinstance(each, TokenDesk)),
         clients=tuple(each for each in found.values() if isinstance(each, DeskClient)),
+        providers=tuple(each for each in found.values() if isinstance(each, AgentProvider)),
         config_maps=config_maps,
         namespaces={name: labels for (_, name), labels in namespaces.items()},
         binary_entries=binary,

@@ -13,6 +13,8 @@ import msgspec
 
 from watchword.trust.api.v1alpha1 import (
     API_VERSION,
+    AgentProvider,
+    AgentProviderSpec,
     ClusterTrustedIssuer,
     DeskClient,
     DeskClientSpec,
@@ -31,6 +33,7 @@ from watchword.trust.api.v1alpha1.rules import (
     findings_of_client_name,
     findings_of_desk,
     findings_of_issuer,
+    findings_of_provider,
     findings_of_service,
     findings_of_workload,
 )
@@ -39,7 +42,14 @@ from watchword.trust.names import findings_of_names, findings_of_texts
 from watchword.trust.problems import Problem, ProblemReason
 
 MAX_QUOTED: Final = 253
-KINDS: Final = ("ClusterTrustedIssuer", "ProtectedService", "TrustedWorkload", "TokenDesk", "DeskClient")
+KINDS: Final = (
+    "ClusterTrustedIssuer",
+    "ProtectedService",
+    "TrustedWorkload",
+    "TokenDesk",
+    "DeskClient",
+    "AgentProvider",
+)
 _MEMBERS: Final = {"apiVersion", "kind", "metadata", "spec", "status"}
 
 
@@ -121,6 +131,10 @@ def _convert(kind: str, document: Mapping[str, Any], source: str, problem: Any) 
             client = msgspec.convert(spec, DeskClientSpec)
             resource = DeskClient(metadata=metadata, spec=client, source=source)
             findings = chain(findings_of_client_name(metadata.name), findings_of_client(client))
+        elif kind == "AgentProvider":
+            provider = msgspec.convert(spec, AgentProviderSpec)
+            resource = AgentProvider(metadata=metadata, spec=provider, source=source)
+            findings = findings_of_provider(provider)
         else:
             workload = msgspec.convert(spec, WorkloadSpec)
             resource = TrustedWorkload(metadata=metadata, spec=workload, source=source)

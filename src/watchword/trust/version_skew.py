@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from watchword.trust.api.v1alpha1 import (
+    AgentProvider,
     ClusterTrustedIssuer,
     ProtectedService,
     Resource,
@@ -98,6 +99,11 @@ def narrowed(standing: _R, remainder: Resource) -> _R:
             standing.spec, signing=msgspec.structs.replace(signing, revoked=taken_back)
         )
         return msgspec.structs.replace(standing, spec=spec_of_desk)
+    if isinstance(standing, AgentProvider) and isinstance(remainder, AgentProvider):
+        is_suspended = standing.spec.suspended or remainder.spec.suspended
+        return msgspec.structs.replace(
+            standing, spec=msgspec.structs.replace(standing.spec, suspended=is_suspended)
+        )
     return standing
 
 

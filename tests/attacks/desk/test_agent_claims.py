@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from testing.agents import ALICE, BOB, AgentDesk, agent_desk, code_in, hidden, said
+from testing.controlplane.process import wait_until
 from testing.running_desk import (
     ISSUER,
 )
@@ -221,8 +222,16 @@ def test_an_agent_that_no_one_claimed_writes_no_log_at_will(what: str) -> None:
 
 def test_a_person_s_agent_that_is_refused_is_in_the_log_by_itself(desk: AgentDesk) -> None:
     done = desk.claimed()
-    assert desk.token(done["identity"]["assertion"], account="umbrella").status_code == 400
-    assert desk.audit()[-1]["event"] == "request_refused"
+    answer = desk.token(done["identity"]["assertion"], account="umbrella")
+    assert answer.status_code == 400
+    # It is written behind the answer.
+    wait_until(
+        lambda: (
+            (answer.headers["x-request-id"], "request_refused")
+            in [(each.get("request_id"), each["event"]) for each in desk.audit()]
+        ),
+        what="the entry of the refusal",
+    )
 
 
 def test_two_completions_at_once_claim_one_agent_once() -> None:

@@ -184,6 +184,7 @@ class DevelopmentDesk:
             desk=found[0],
             cluster_id=CLUSTER_ID,
             clients=self._versions.of(manifests.resources.clients),
+            providers=manifests.resources.providers,
             bundles=tuple(each for each in compilation.bundles if each.desk is not msgspec.UNSET),
             keys=self._records,
         )

@@ -23,7 +23,7 @@ ASSERTION_TYPE: Final = "watchword-agent-identity+jwt"
 ASSERTION_SECONDS: Final = 3600
 
 
-class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What an identity assertion says.
 
     Attributes:
@@ -34,6 +34,8 @@ class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         iat: when it was issued, in seconds since the epoch.
         exp: when it ends, likewise.
         epoch: the registration's epoch at that time.
+        scope_limit: what tokens for it may allow at most, as its provider said, with spaces; absent: all
+            that the registration may.
     """
 
     iss: str
@@ -43,6 +45,7 @@ class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iat: int
     exp: int
     epoch: int
+    scope_limit: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def registration(self) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, with_refresh
 from watchword.desk.agents.json_body import JsonBody
+from watchword.desk.agents.minting import bounded
 from watchword.desk.agents.policy import read_address
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import (
@@ -66,6 +67,8 @@ async def start_claim(
     found = await _unclaimed(core, body, facts)
     if isinstance(found, DeskRefusal):
         return found
+    if found.provider:
+        return refuse(AgentReason.CLAIM_BY_ASSERTION, subject=found.accountable)
     now, token = int(facts.at), new_secret(ATTEMPT)
     attempt = new_attempt(found.id, address, token, facts)
     counted = await core.step(
@@ -103,9 +106,9 @@ async def complete_claim(
     if wrong is not None:
         return wrong
     policy, now = policy_of(state), int(facts.at)
-    accounts = policy.accounts_of(attempt.address, attempt.proven_issuer)
+    accounts = policy.accounts_by(found.provider, attempt.address, attempt.proven_issuer)
     if accounts is None or not policy.claimed_scopes:
-        # Taken off the list, or moved to a provider, since it was confirmed.
+        # Taken off the list, moved to a provider, or come by one that is no longer trusted.
         return refuse(
             AgentReason.CLAIM_DENIED,
             "Agents of the person who confirmed are not, or no longer, let in.",
@@ -115,9 +118,11 @@ async def complete_claim(
     person = await _person(core, attempt)
     if isinstance(person, DeskRefusal):
         return person
-    refresh, ends = new_secret(REFRESH), now + policy.claimed_seconds
+    # Who comes by a provider comes back by it: so it can end what it said at any time.
+    refresh, ends = "" if found.provider else new_secret(REFRESH), now + policy.claimed_seconds
     claimed = msgspec.structs.replace(found, epoch=found.epoch + 1, expires_at=ends)
-    identity = core.identity(state, claimed, facts)
+    scopes = tuple(found.scope.split(" ")) if found.scope else None
+    identity = core.identity(state, claimed, facts, scopes)
     if isinstance(identity, DeskRefusal):
         return identity
     step = Complete(
@@ -125,7 +130,7 @@ async def complete_claim(
         attempt=attempt.digest,
         code_digest=attempt.code_digest,
         person=person,
-        refresh_digest=digest_of(refresh),
+        refresh_digest=digest_of(refresh) if refresh else "",
         expires_at=ends,
         now=now,
         event=events.claimed(facts, found.id, person.id),
@@ -138,8 +143,8 @@ async def complete_claim(
     return {
         "id": found.id,
         "status": "claimed",
-        "identity": with_refresh(identity, refresh, ends),
-        **holdings(Grant(policy.claimed_scopes, accounts)),
+        "identity": with_refresh(identity, refresh, ends) if refresh else identity,
+        **holdings(bounded(Grant(policy.claimed_scopes, accounts), found.scope or None)),
     }
 
 

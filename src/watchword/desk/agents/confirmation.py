@@ -11,6 +11,7 @@ from typing import Final
 from watchword.desk.agents import events, pages, storage
 from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, timestamp
 from watchword.desk.agents.mail import Mailer
+from watchword.desk.agents.minting import bounded
 from watchword.desk.agents.policy import AgentPolicy, domain_of
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import Attempt, Confirm, CountUse, Deny, OpenProof, Registration
@@ -50,12 +51,12 @@ class Confirmation:
             found = await self._by_secret(secret, state, facts)
             if isinstance(found, DeskRefusal):
                 return found
-            attempt, registration, grant = found
-            return _decision(secret, attempt, registration, grant)
-        attempt_or_no = await self._by_token(token, facts)
-        if isinstance(attempt_or_no, DeskRefusal):
-            return attempt_or_no
-        domain = domain_of(attempt_or_no.address)
+            return _decision(secret, *found, state)
+        asked = await self._by_token(token, state, facts)
+        if isinstance(asked, DeskRefusal):
+            return asked
+        attempt, by = asked
+        domain = domain_of(attempt.address)
         provider = policy_of(state).domains.get(domain)
         forms_to = ""
         if provider is not None:
@@ -63,17 +64,14 @@ class Confirmation:
             if isinstance(found_origin, DeskRefusal):
                 return found_origin
             forms_to = found_origin
-        return pages.proof_page(attempt_or_no, token or "", signs_in=provider is not None, forms_to=forms_to)
+        return pages.proof_page(attempt, token or "", signs_in=provider is not None, forms_to=forms_to, by=by)
 
     async def mail(self, form: Form, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
         """POST /claim/mail: have the second secret mailed, if there is someone who may confirm by it."""
-        attempt, policy, now = (
-            await self._by_token(form.one("attempt"), facts),
-            policy_of(state),
-            int(facts.at),
-        )
-        if isinstance(attempt, DeskRefusal):
-            return attempt
+        asked = await self._by_token(form.one("attempt"), state, facts)
+        if isinstance(asked, DeskRefusal):
+            return asked
+        attempt, policy, now = asked[0], policy_of(state), int(facts.at)
         if policy.proof_for(attempt.address) == "sign_in":
             return refuse(AgentReason.SIGN_IN_FAILED, "The people of this domain sign in; no mail is sent.")
         # The same steps whether the address is known or not: neither the answer nor its time tells.
@@ -109,10 +107,10 @@ class Confirmation:
     async def begin_sign_in(self, form: Form, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
         """POST /claim/sign-in: lead to the provider of the address's domain."""
         token = form.one("attempt")
-        attempt = await self._by_token(token, facts)
-        if isinstance(attempt, DeskRefusal):
-            return attempt
-        provider = policy_of(state).domains.get(domain_of(attempt.address))
+        asked = await self._by_token(token, state, facts)
+        if isinstance(asked, DeskRefusal):
+            return asked
+        provider = policy_of(state).domains.get(domain_of(asked[0].address))
         if provider is None:
             return refuse(AgentReason.SIGN_IN_FAILED, "No provider is named for the domain.")
         return await self._sign_in.begin(provider, token or "", state.issuer)
@@ -124,9 +122,10 @@ class Confirmation:
         started = self._sign_in.started(query, cookies)
         if isinstance(started, DeskRefusal):
             return started
-        attempt = await self._by_token(started.attempt, facts)
-        if isinstance(attempt, DeskRefusal):
-            return attempt
+        asked = await self._by_token(started.attempt, state, facts)
+        if isinstance(asked, DeskRefusal):
+            return asked
+        attempt = asked[0]
         provider = policy_of(state).domains.get(domain_of(attempt.address))
         if provider is None or provider.issuer != started.issuer:
             return refuse(AgentReason.SIGN_IN_FAILED, "The provider of the domain has changed meanwhile.")
@@ -151,8 +150,7 @@ class Confirmation:
         found = await self._by_secret(secret, state, facts)
         if isinstance(found, DeskRefusal):
             return found
-        kept, registration, grant = found
-        return _decision(secret, kept, registration, grant)
+        return _decision(secret, *found, state)
 
     async def decide(self, form: Form, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
         """POST /claim/confirm: the person allows it and sees the code, or refuses."""
@@ -183,8 +181,10 @@ class Confirmation:
             return confirmed
         return pages.code_page(code) if confirmed[0] else refuse(AgentReason.ALREADY_CONFIRMED)
 
-    async def _by_token(self, token: str | None, facts: RequestFacts) -> Attempt | DeskRefusal:
-        """The open attempt of a link."""
+    async def _by_token(
+        self, token: str | None, state: DeskState, facts: RequestFacts
+    ) -> tuple[Attempt, str] | DeskRefusal:
+        """The open attempt of a link, and what the provider is called that the agent came by; or empty."""
         if token is None or not looks_like(ATTEMPT, token):
             return refuse(AgentReason.LINK_ENDED)
         rows = await self._core.look(storage.ATTEMPT_BY_DIGEST, digest_of(token))
@@ -193,7 +193,14 @@ class Confirmation:
         attempt = storage.attempt_of(rows)
         if attempt is None or attempt.expires_at <= facts.at:
             return refuse(AgentReason.LINK_ENDED)
-        return attempt if attempt.state == "open" else refuse(AgentReason.ALREADY_CONFIRMED)
+        if attempt.state != "open":
+            return refuse(AgentReason.ALREADY_CONFIRMED)
+        found = await self._core.look(storage.BY_ID, attempt.agent)
+        if isinstance(found, DeskRefusal):
+            return found
+        registration = storage.registration_of(found)
+        by = None if registration is None else _shown_provider(registration, state)
+        return refuse(AgentReason.LINK_ENDED) if by is None else (attempt, by)
 
     async def _by_secret(
         self, secret: str | None, state: DeskState, facts: RequestFacts
@@ -209,22 +216,35 @@ class Confirmation:
             return refuse(AgentReason.LINK_ENDED)
         if attempt.state != "open":
             return refuse(AgentReason.ALREADY_CONFIRMED)
-        granted = _granted(policy_of(state), attempt)
-        if granted is None:
-            return refuse(AgentReason.LINK_ENDED, internal="the proof no longer counts")
         found = await self._core.look(storage.BY_ID, attempt.agent)
         if isinstance(found, DeskRefusal):
             return found
         registration = storage.registration_of(found)
         if registration is None or registration.state != "unclaimed":
             return refuse(AgentReason.LINK_ENDED)
+        granted = _granted(policy_of(state), attempt, registration)
+        if granted is None:
+            return refuse(AgentReason.LINK_ENDED, internal="the proof no longer counts")
         return attempt, registration, granted
 
 
-def _granted(policy: AgentPolicy, attempt: Attempt) -> Grant | None:
-    accounts = policy.accounts_of(attempt.address, attempt.proven_issuer)
-    return None if accounts is None or not policy.claimed_scopes else Grant(policy.claimed_scopes, accounts)
+def _granted(policy: AgentPolicy, attempt: Attempt, registration: Registration) -> Grant | None:
+    accounts = policy.accounts_by(registration.provider, attempt.address, attempt.proven_issuer)
+    if accounts is None or not policy.claimed_scopes:
+        return None
+    return bounded(Grant(policy.claimed_scopes, accounts), registration.scope or None)
 
 
-def _decision(secret: str, attempt: Attempt, registration: Registration, grant: Grant) -> Answer:
-    return pages.decision_page(secret, attempt, registration, timestamp(registration.made_at), grant)
+def _shown_provider(registration: Registration, state: DeskState) -> str | None:
+    """What people see of the provider that an agent came by; empty: it came by itself; None: it is gone."""
+    if not registration.provider:
+        return ""
+    found = policy_of(state).trusted_provider(registration.provider)
+    return None if found is None else found.display_name
+
+
+def _decision(
+    secret: str, attempt: Attempt, registration: Registration, grant: Grant, state: DeskState
+) -> Answer:
+    by = _shown_provider(registration, state) or ""
+    return pages.decision_page(secret, attempt, registration, timestamp(registration.made_at), grant, by=by)

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from watchword.desk.agents.assertions import ASSERTION_SECONDS, AssertionClaims, sign_assertion
 from watchword.desk.agents.policy import AgentPolicy
 from watchword.desk.agents.reasons import AgentReason
@@ -58,9 +60,22 @@ class AgentCore:
         registrations_per_hour: float,
         registrations_per_minute: float,
         unclaimed_per_minute: float,
+        callers: Buckets | None = None,
+        on_revoked: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the desk's way to its store, its clock, and the rates."""
+        """Take the desk's way to its store, its clock, and the rates.
+
+        Args:
+            look: asks the store.
+            write: writes to it.
+            monotonic: seconds on a clock that never goes back.
+            registrations_per_hour: as `AgentRates` has it.
+            registrations_per_minute: likewise.
+            callers: the rates of proven callers; None: no limit.
+            on_revoked: called once a delegation was ended, so that gates are told soon.
+        """
         self._look, self._write, self._monotonic = look, write, monotonic
+        self._callers, self.on_revoked = callers or Buckets(0.0, 1), on_revoked
         self._by_address = Buckets(registrations_per_hour / HOUR_SECONDS, max(1, int(registrations_per_hour)))
         self._all = Buckets(registrations_per_minute / 60.0, max(1, int(registrations_per_minute)))
         self._unclaimed = Buckets(UNCLAIMED_PER_SECOND if unclaimed_per_minute else 0.0, UNCLAIMED_BURST)
@@ -89,10 +104,28 @@ class AgentCore:
         wait = self._unclaimed.take(registration, now) or self._all_unclaimed.take("", now)
         return refuse(AgentReason.AGENT_RATE_LIMITED, retry_after=wait) if wait else None
 
+    def over_caller_rate(self, key: str) -> DeskRefusal | None:
+        """Count one request of a caller that a signature proved; the refusal where there are too many."""
+        wait = self._callers.take(key, self._monotonic())
+        return (
+            refuse(DeskReason.RATE_LIMITED, "The agent is over its rate.", retry_after=wait) if wait else None
+        )
+
     def identity(
-        self, state: DeskState, registration: Registration, facts: RequestFacts
+        self,
+        state: DeskState,
+        registration: Registration,
+        facts: RequestFacts,
+        scopes: tuple[str, ...] | None = None,
     ) -> dict[str, Any] | DeskRefusal:
-        """A new assertion of a registration, as answers have it."""
+        """A new assertion of a registration, as answers have it.
+
+        Args:
+            state: what the desk runs.
+            registration: whose.
+            facts: of the request.
+            scopes: what tokens for it may allow at most; None: what the registration may.
+        """
         if state.signing is None:
             return refuse(DeskReason.NOT_READY, retry_after=_RETRY_SECONDS)
         now = int(facts.at)
@@ -105,6 +138,7 @@ class AgentCore:
             iat=now,
             exp=ends,
             epoch=registration.epoch,
+            scope_limit=msgspec.UNSET if scopes is None else " ".join(scopes),
         )
         return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
 

@@ -9,23 +9,34 @@ from typing import Any
 
 from watchword.desk.agents.claims import GUESSES
 from watchword.desk.agents.core import ATTEMPT_SECONDS, policy_of
+from watchword.desk.agents.id_jag import ID_JAG_TOKEN_TYPE
 from watchword.desk.agents.minting import GRANT_TYPE
 from watchword.desk.agents.register import CLAIM_ENDPOINT, identity_types
+from watchword.desk.agents.security_events import REVOKED
 from watchword.desk.state import DeskState
 
 AUTH_MD = "/auth.md"
 IDENTITY_ENDPOINT = "/agent/identity"
 COMPLETE_ENDPOINT = f"{CLAIM_ENDPOINT}/complete"
+EVENTS_ENDPOINT = "/agent/event/notify"
 
 
 def agent_metadata(state: DeskState) -> dict[str, Any]:
     """The member `agent_auth` of the authorization server's metadata."""
     identity, claim = f"{state.issuer}{IDENTITY_ENDPOINT}", f"{state.issuer}{CLAIM_ENDPOINT}"
+    types = identity_types(policy_of(state))
+    # Never which providers: only that there is one.
+    of_providers = {
+        "events_endpoint": f"{state.issuer}{EVENTS_ENDPOINT}",
+        "identity_assertion": {"assertion_types_supported": [ID_JAG_TOKEN_TYPE]},
+        "events_supported": [REVOKED],
+    }
     return {
         "skill": f"{state.issuer}{AUTH_MD}",
         "identity_endpoint": identity,
         "claim_endpoint": claim,
-        "identity_types_supported": identity_types(policy_of(state)),
+        "identity_types_supported": types,
+        **(of_providers if "identity_assertion" in types else {}),
         # The names of version 0.1 for the same URLs: scanners still look for them.
         "register_uri": identity,
         "claim_uri": claim,
@@ -52,6 +63,7 @@ def auth_md(state: DeskState) -> bytes:
         "",
         *([_ANONYMOUS] if "anonymous" in types else []),
         *([_SERVICE_AUTH] if "service_auth" in types else []),
+        *([_ASSERTION] if "identity_assertion" in types else []),
         *([] if types else ["No agent can register at present."]),
         "",
         "## Register",
@@ -60,9 +72,10 @@ def auth_md(state: DeskState) -> bytes:
         "",
         *([_REGISTER_ANONYMOUS] if "anonymous" in types else []),
         *([_REGISTER_SERVICE_AUTH] if "service_auth" in types else []),
+        *([_REGISTER_ASSERTION.format(issuer)] if "identity_assertion" in types else []),
         _REFRESH,
         "",
-        *(_claim(issuer) if "service_auth" in types else []),
+        *(_claim(issuer, "identity_assertion" in types) if "service_auth" in types else []),
         "## Use",
         "",
         f"POST {issuer}/oauth2/token with Content-Type: application/x-www-form-urlencoded and",
@@ -101,14 +114,30 @@ _REGISTER_SERVICE_AUTH = (
     '- `{"type": "service_auth", "login_hint": "alice@example.com"}` answers `claim.token` and '
     "`claim.attempt.verification_uri`."
 )
+_ASSERTION = (
+    "- `identity_assertion`: your provider says whom you act for, by an ID-JAG. The person confirms it once."
+)
+_REGISTER_ASSERTION = (
+    '- `{{"type": "identity_assertion", "assertion_type": "urn:ietf:params:oauth:token-type:id-jag", '
+    '"assertion": "..."}}`\n'
+    "  with an ID-JAG whose only `aud` is `{}` (unless you were told another one), and with\n"
+    "  `auth_time`. Each is good once. 401 `interaction_required` has a claim to make; after that, a new\n"
+    "  one answers `identity.assertion` at once, and there is no refresh token. 401 `login_required`: the\n"
+    "  person signs in at your provider again."
+)
 _REFRESH = (
     '- `{"type": "refresh", "refresh_token": "..."}` answers a new `identity.assertion` and a new '
     "`identity.refresh_token`. Each is good once: one that comes twice ends the registration."
 )
 
 
-def _claim(issuer: str) -> list[str]:
+def _claim(issuer: str, takes_assertions: bool) -> list[str]:
     minutes = ATTEMPT_SECONDS // 60
+    # Whom such a registration is for is the provider's to say, and so is when it is renewed.
+    only = [
+        "5. A registration by `identity_assertion` has its attempt already and gets no refresh token: to",
+        "   start again, and whenever its assertion ends, send a new ID-JAG.",
+    ]
     return [
         "## Claim",
         "",
@@ -121,6 +150,7 @@ def _claim(issuer: str) -> list[str]:
         '   `{"claim_token": "...", "user_code": "..."}`. `claim_not_confirmed` (409) means: wait, and ask',
         f"   the person. At most {GUESSES} codes can be tried.",
         "4. The answer has `identity.assertion` and `identity.refresh_token`. All from before is revoked.",
+        *(only if takes_assertions else []),
         "",
     ]
 

@@ -11,10 +11,29 @@ from watchword.desk.audit_events import RequestFacts
 from watchword.trust.desk_tokens import DeskClaims
 
 
-def registered(facts: RequestFacts, registration: Registration) -> AuditEvent:
-    """An agent registered."""
-    fields = {"kind": registration.kind, "expires_at": registration.expires_at}
+def registered(facts: RequestFacts, registration: Registration, **provider: str) -> AuditEvent:
+    """An agent registered; by a provider's assertion, with the names of the provider and of its client."""
+    fields = {"kind": registration.kind, "expires_at": registration.expires_at, **provider}
     return _of(facts, "agent_registered", registration.id, **fields)
+
+
+def asserted(facts: RequestFacts, agent: str, *, provider: str, client: str, person: str) -> AuditEvent:
+    """A provider's assertion was taken for an agent that a person had claimed."""
+    return _of(facts, "agent_asserted", agent, provider=provider, client=client, person=person)
+
+
+def provider_event(facts: RequestFacts, provider: str, token_id: str, agents: list[str]) -> AuditEvent:
+    """A provider said that its assertions for a subject are revoked.
+
+    Args:
+        facts: of the request.
+        provider: the name of the AgentProvider.
+        token_id: the event's `jti`.
+        agents: the registrations that this ended.
+    """
+    subjects = [f"agent:{each}" for each in agents]
+    fields = {**facts.fields(), "provider": provider, "event_id": token_id, "subjects": subjects}
+    return AuditEvent("agent_provider_event", fields, facts.at)
 
 
 def attempt_started(facts: RequestFacts, agent: str) -> AuditEvent:

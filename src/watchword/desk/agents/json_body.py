@@ -21,10 +21,10 @@ class JsonBody(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"JsonBody({', '.join(sorted(self.members))})"
 
-    def text(self, name: str) -> str | DeskRefusal:
-        """A required text, or the refusal that names it."""
+    def text(self, name: str, at_most: int = _MAX_TEXT) -> str | DeskRefusal:
+        """A required text of at most so many characters, or the refusal that names it."""
         value = self.members.get(name)
-        if not isinstance(value, str) or not 1 <= len(value) <= _MAX_TEXT or not value.isprintable():
+        if not isinstance(value, str) or not 1 <= len(value) <= at_most or not value.isprintable():
             return refuse(AgentReason.MISSING_MEMBER, f"The member {name} is missing, or not a plain text.")
         return value
 

@@ -80,10 +80,25 @@ def held_by(registration: Registration, person: Person | None, policy: AgentPoli
         return policy.unclaimed
     if registration.state != "claimed":
         return refuse(AgentReason.AGENT_ENDED, subject=subject)
-    accounts = None if person is None else policy.accounts_of(person.address, person.issuer)
+    accounts = (
+        None if person is None else policy.accounts_by(registration.provider, person.address, person.issuer)
+    )
     if accounts is None or not policy.claimed_scopes:
         return refuse(AgentReason.PERSON_NOT_ALLOWED, subject=subject)
     return Grant(policy.claimed_scopes, accounts)
+
+
+def bounded(held: Grant, scope: str | None) -> Grant:
+    """What an agent holds, with no more in it than its provider said; no scope said means all.
+
+    Args:
+        held: from `held_by`.
+        scope: what the provider said, with spaces; None: it did not say. The empty string allows nothing.
+    """
+    if scope is None:
+        return held
+    said = scope.split(" ")
+    return Grant(tuple(each for each in held.scopes if each in said), held.accounts)
 
 
 def decide_agent_token(

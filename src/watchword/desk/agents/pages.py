@@ -65,10 +65,19 @@ def page(title: str, *parts: str, status: int = 200, reason: str = "ok", forms_t
     return Answer(status, body.encode(), reason, headers=headers, media_type=HTML)
 
 
-def proof_page(attempt: Attempt, token: str, *, signs_in: bool, forms_to: str = "") -> Answer:
-    """What the link of an agent opens: how the person proves who they are."""
+def proof_page(attempt: Attempt, token: str, *, signs_in: bool, forms_to: str = "", by: str = "") -> Answer:
+    """What the link of an agent opens: how the person proves who they are.
+
+    Args:
+        attempt: what the agent asks for.
+        token: of the link.
+        signs_in: whether the person signs in; else a mail is sent.
+        forms_to: the origin of the sign-in.
+        by: what the provider is called that the agent came by; empty: it came by itself.
+    """
+    who = f"An agent of <strong>{escape(by)}</strong>" if by else "An agent"
     said = (
-        f"<p>An agent asks to act for <strong>{escape(masked(attempt.address))}</strong>. "
+        f"<p>{who} asks to act for <strong>{escape(masked(attempt.address))}</strong>. "
         "Continue only if you started this yourself.</p>"
     )
     if signs_in:
@@ -97,14 +106,15 @@ def mailed_page() -> Answer:
 
 
 def decision_page(
-    secret: str, attempt: Attempt, registration: Registration, since: str, grant: Grant
+    secret: str, attempt: Attempt, registration: Registration, since: str, grant: Grant, *, by: str = ""
 ) -> Answer:
-    """What the agent may do, and the two buttons."""
+    """What the agent may do, and the two buttons; `by` as `proof_page` takes it."""
     rows = (
         ("For", attempt.address),
+        *([("Agent of", by)] if by else []),
         ("Agent", registration.id),
         ("Registered", since),
-        ("It may", ", ".join(grant.scopes)),
+        ("It may", ", ".join(grant.scopes) or "nothing"),
         ("In the accounts", ", ".join(grant.accounts) or "none"),
     )
     return page(

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from watchword.desk.agents.providers import IdentityProvider
 from watchword.identity import Grant
 from watchword.trust.api.v1alpha1 import AgentMail, AgentsSpec
 from watchword.trust.api.v1alpha1.rules.agents import is_address
@@ -49,6 +50,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         claimed_seconds: the life of a refresh token.
         people: accounts by whole address.
         domains: providers by whole domain.
+        providers: providers of agents by issuer, suspended ones as well.
         mail: how mails are sent; None: not at all.
         mail_login: the user name and the password for it; None: without. Not in its repr.
     """
@@ -60,6 +62,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     claimed_seconds: int = 2_592_000
     people: Mapping[str, tuple[str, ...]] = {}
     domains: Mapping[str, Provider] = {}
+    providers: Mapping[str, IdentityProvider] = {}
     mail: AgentMail | None = None
     mail_login: tuple[str, str] | None = None
 
@@ -88,6 +91,31 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         # What was proven by a mail stays proven while no mail can be sent.
         return None if issuer else self.people.get(address)
 
+    @property
+    def takes_assertions(self) -> bool:
+        """Whether an assertion of some provider could lead to anything."""
+        is_one_trusted = any(not each.is_suspended for each in self.providers.values())
+        return is_one_trusted and bool(self.claimed_scopes)
+
+    def trusted_provider(self, id_: str) -> IdentityProvider | None:
+        """The provider that registrations name so; None: it is gone, or suspended."""
+        found = (each for each in self.providers.values() if each.id == id_ and not each.is_suspended)
+        return next(found, None)
+
+    def accounts_by(self, provider: str, address: str, issuer: str) -> tuple[str, ...] | None:
+        """The accounts of `accounts_of` for an agent that came by a provider; None: it has none by now.
+
+        Args:
+            provider: the provider's id; the empty string: the agent came by itself.
+            address: the whole address of the person.
+            issuer: as `accounts_of` takes it.
+        """
+        if provider:
+            found = self.trusted_provider(provider)
+            if found is None or domain_of(address) not in found.domains:
+                return None
+        return self.accounts_of(address, issuer)
+
 
 def domain_of(address: str) -> str:
     """What is behind the last `@`."""
@@ -106,12 +134,17 @@ def read_address(text: object) -> str | None:
     return address if text.isascii() and is_address(address) else None
 
 
-def agent_policy(spec: AgentsSpec | None, secrets: Mapping[tuple[str, str], str]) -> AgentPolicy | None:
+def agent_policy(
+    spec: AgentsSpec | None,
+    secrets: Mapping[tuple[str, str], str],
+    providers: Mapping[str, IdentityProvider] | None = None,
+) -> AgentPolicy | None:
     """Make a desk's policy for agents; None where it has none.
 
     Args:
         spec: `spec.agents` of the TokenDesk.
         secrets: entries of Secrets by (name, entry).
+        providers: providers of agents by issuer.
     """
     if spec is None:
         return None
@@ -148,6 +181,7 @@ def agent_policy(spec: AgentsSpec | None, secrets: Mapping[tuple[str, str], str]
             )
             for each in spec.domains
         },
+        providers=providers or {},
         mail=mail,
         mail_login=login,
         **limits,

@@ -151,6 +151,129 @@ class AgentReason(Enum):
         "Send audience=<namespace>/<service> of a service that /auth.md lists.",
     )
 
+    UNSUPPORTED_ASSERTION_TYPE = _Facts(
+        400,
+        "invalid_request",
+        "The assertion_type is none that this desk takes.",
+        "Send assertion_type=urn:ietf:params:oauth:token-type:id-jag.",
+    )
+    WRONG_ASSERTION_TYPE = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion is a token of another kind.",
+        "Send an ID-JAG: its header says typ oauth-id-jag+jwt.",
+    )
+    UNVERIFIED_ASSERTION = _Facts(
+        400,
+        "invalid_grant",
+        "No provider that this desk trusts signed the assertion.",
+        "Have the provider sign it with a key that it publishes, and name the key by kid. The desk's "
+        "operator decides by AgentProviders whom the desk trusts.",
+    )
+    MALFORMED_ASSERTION = _Facts(
+        400,
+        "invalid_grant",
+        "A claim of the assertion is missing, or of another type.",
+        "Send iss, sub, aud, client_id, jti, iat, exp and auth_time, each once.",
+    )
+    WRONG_ASSERTION_AUDIENCE = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion is not for this desk, or not for it alone.",
+        "Ask the provider for one whose only aud is the issuer of this desk, as its metadata says it.",
+    )
+    CLIENT_NOT_ENABLED = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion is for a client of the provider that this desk does not take.",
+        "The desk's operator lists client_id in spec.clientIDs of the AgentProvider.",
+    )
+    ASSERTION_NOT_IN_TIME = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion has ended, is of the future, or lives for too long.",
+        "Ask the provider for a new one; see that its clock is right.",
+    )
+    KEY_BOUND_ASSERTION = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion is bound to a key (cnf), which this desk does not check.",
+        "Ask the provider for one without cnf.",
+    )
+    ASSERTION_BOUND_OTHERWISE = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion is bound in a way that this desk does not check.",
+        "Ask the provider for one without authorization_details, tenant and aud_tenant, whose resource is "
+        "the issuer of this desk or is not said; scope is honored.",
+    )
+    LOGIN_REQUIRED = _Facts(
+        401,
+        "login_required",
+        "The person's sign-in at the provider is too old, or not said.",
+        "Have the person sign in at the provider again, and ask it for a new assertion.",
+    )
+    MISSING_VERIFIED_EMAIL = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion names no verified mail address.",
+        "Ask the provider for one with email and email_verified: true.",
+    )
+    DOMAIN_NOT_OF_PROVIDER = _Facts(
+        400,
+        "invalid_grant",
+        "The provider may not name people of this domain.",
+        "The desk's operator lists the domain in spec.emailDomains of the AgentProvider.",
+    )
+    ASSERTION_REPLAYED = _Facts(
+        400,
+        "invalid_grant",
+        "The assertion was used before.",
+        "Ask the provider for a new one: each is good once, whatever came of it.",
+    )
+    INTERACTION_REQUIRED = _Facts(
+        401,
+        "interaction_required",
+        "The person has not confirmed yet that agents of this provider may act for them.",
+        "Have the person open claim.attempt.verification_uri, and complete the claim with the code.",
+    )
+    CLAIM_BY_ASSERTION = _Facts(
+        400,
+        "invalid_request",
+        "Whom this registration is for is the provider's to say.",
+        "Register again with a new assertion of the provider.",
+    )
+    UNVERIFIED_EVENT = _Facts(
+        400,
+        "authentication_failed",
+        "No provider that this desk knows signed the event.",
+        "Sign it with a key that is published, name the key by kid, and say typ secevent+jwt.",
+    )
+    MALFORMED_EVENT = _Facts(
+        400,
+        "invalid_request",
+        "The event lacks a member, or one is of another type.",
+        "Send iss, aud, jti, iat, events and the subject, as RFC 8417 has them.",
+    )
+    WRONG_EVENT_AUDIENCE = _Facts(
+        400,
+        "invalid_audience",
+        "The event is not for this desk, or not for it alone.",
+        "Send one whose only aud is the issuer of this desk.",
+    )
+    EVENT_NOT_IN_TIME = _Facts(
+        400,
+        "invalid_request",
+        "The event is older than a day, or of the future.",
+        "Send it again with a new iat and jti, if it still holds; see that the clock is right.",
+    )
+    WRONG_EVENT_TYPE = _Facts(
+        400,
+        "invalid_request",
+        "The body is not declared as a security event token.",
+        "Send one Content-Type: application/secevent+jwt.",
+    )
+
     LINK_ENDED = _Facts(
         410,
         "claim_expired",

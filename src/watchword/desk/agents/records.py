@@ -12,7 +12,7 @@ import msgspec
 
 from watchword.desk.audit_chain import AuditEvent
 
-AgentKind = Literal["anonymous", "service_auth"]
+AgentKind = Literal["anonymous", "service_auth", "identity_assertion"]
 AgentState = Literal["unclaimed", "claimed", "revoked"]
 AttemptState = Literal["open", "confirmed", "denied"]
 
@@ -28,7 +28,10 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         person: who claimed it; the empty string: no one did.
         guesses: codes that were tried.
         made_at: when it registered.
-        expires_at: when it ends, unless it is claimed or refreshed before.
+        expires_at: when it ends, unless it is claimed, refreshed or asserted again before.
+        provider: the id of the provider that it came by; empty: it came by itself.
+        origin: which subject of that provider it is for, as a digest. A claimed registration is its link.
+        scope: what the assertion that it was made by allows at most, with spaces; empty: all.
     """
 
     id: str
@@ -39,6 +42,9 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     guesses: int = 0
     made_at: int
     expires_at: int
+    provider: str = ""
+    origin: str = ""
+    scope: str = ""
 
     @property
     def subject(self) -> str:
@@ -112,7 +118,10 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Register(_Step, frozen=True, kw_only=True):
-    """Keep a new registration, unless `at_most` of its kind wait already."""
+    """Keep a new registration, unless `at_most` of its kind wait already.
+
+    It takes the place of one that waits for the same subject of a provider.
+    """
 
     registration: Registration
     claim_digest: str
@@ -163,7 +172,11 @@ class Deny(_Step, frozen=True, kw_only=True):
 
 
 class Complete(_Step, frozen=True, kw_only=True):
-    """Bind a registration to a person by a confirmed attempt; whatever was issued before is revoked."""
+    """Bind a registration to a person by a confirmed attempt; whatever was issued before is revoked.
+
+    So is another registration that was claimed for the same subject of a provider. Without a digest of a
+    refresh token it has none.
+    """
 
     agent: str
     attempt: str
@@ -194,6 +207,31 @@ class IssueToAgent(_Step, frozen=True, kw_only=True):
     expires_at: int
 
 
+class UseToken(_Step, frozen=True, kw_only=True):
+    """Use up a provider's token; no effect where it was used before."""
+
+    issuer: str
+    token_id: str
+    expires_at: int
+
+
+class AssertAgain(_Step, frozen=True, kw_only=True):
+    """Let a claimed registration go on, if it still stands as it was looked at."""
+
+    agent: str
+    epoch: int
+    expires_at: int
+
+
+class EndOrigin(_Step, frozen=True, kw_only=True):
+    """Use up a provider's event, and end what a subject has; no effect where it was used before."""
+
+    issuer: str
+    token_id: str
+    expires_at: int
+    origin: str
+
+
 class RevokeAgent(_Step, frozen=True, kw_only=True):
     """End a registration with all that was issued for it."""
 
@@ -217,6 +255,9 @@ AgentStep = (
     | Complete
     | Rotate
     | IssueToAgent
+    | UseToken
+    | AssertAgain
+    | EndOrigin
     | RevokeAgent
     | ForgetPerson
 )

@@ -41,7 +41,8 @@ CLAIM_PAGE = "/claim"
 def identity_types(policy: AgentPolicy) -> list[str]:
     """The types of registration that a desk serves."""
     types = ["anonymous"] if policy.unclaimed is not None else []
-    return types + (["service_auth"] if policy.claimed_scopes else [])
+    types += ["service_auth"] if policy.claimed_scopes else []
+    return types + (["identity_assertion"] if policy.takes_assertions else [])
 
 
 def verification_uri(state: DeskState, attempt: str) -> str:
@@ -90,7 +91,7 @@ async def _anonymous(core: AgentCore, state: DeskState, facts: RequestFacts) -> 
         "identity": identity,
         "scopes": {"pre_claim": list(unclaimed.scopes), "post_claim": list(policy.claimed_scopes)},
         "accounts": {"pre_claim": list(unclaimed.accounts)},
-        "claim": _claim_of(made, claim, state),
+        "claim": claim_answer(made, claim, state),
     }
 
 
@@ -112,7 +113,7 @@ async def _service_auth(
         "id": made.id,
         "type": made.kind,
         "scopes": {"post_claim": list(policy.claimed_scopes)},
-        "claim": _claim_of(made, claim, state) | {"attempt": attempt_answer(attempt, token, state)},
+        "claim": claim_answer(made, claim, state) | {"attempt": attempt_answer(attempt, token, state)},
     }
 
 
@@ -216,7 +217,8 @@ def _register_step(made: Registration, claim: str, policy: AgentPolicy, facts: R
     )
 
 
-def _claim_of(made: Registration, claim: str, state: DeskState) -> dict[str, Any]:
+def claim_answer(made: Registration, claim: str, state: DeskState) -> dict[str, Any]:
+    """The claim of a new registration as answers have it."""
     return {
         "token": claim,
         "expires_at": timestamp(made.expires_at),

@@ -12,12 +12,14 @@ import msgspec
 
 from watchword.desk.agents.records import (
     AgentStep,
+    AssertAgain,
     Attempt,
     Complete,
     Confirm,
     CountGuess,
     CountUse,
     Deny,
+    EndOrigin,
     ForgetPerson,
     IssueToAgent,
     OpenProof,
@@ -27,6 +29,7 @@ from watchword.desk.agents.records import (
     RevokeAgent,
     Rotate,
     StartAttempt,
+    UseToken,
 )
 
 Row = tuple[Any, ...]
@@ -53,6 +56,9 @@ ATTEMPTS_TO_ADDRESS: Final = f"{_ATTEMPT} WHERE address = ?"
 PERSON_BY_ID: Final = f"{_PERSON} WHERE id = ?"
 PEOPLE_BY_ADDRESS: Final = f"{_PERSON} WHERE address = ? ORDER BY id"
 PERSON_BY_PROOF: Final = f"{_PERSON} WHERE address = ? AND issuer = ? AND subject = ?"
+# The link of a provider's subject to a person is the registration that the person claimed.
+LINK_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state = 'claimed'"
+LIVE_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state <> 'revoked'"
 AGENTS_OF_PERSON: Final = f"{_REGISTRATION} WHERE person = ? ORDER BY made_at"
 ALL_REGISTRATIONS: Final = f"{_REGISTRATION} ORDER BY made_at, id LIMIT ?"
 # Indexed for agents only: what workloads hold is looked up by id. The bounds say so to the planner.
@@ -95,6 +101,26 @@ def take(rows: Rows, step: AgentStep) -> bool:
         case CountGuess():
             guess = "UPDATE agent SET guesses = guesses + 1 WHERE id = ? AND guesses < ?"
             return rows.run(guess, (step.agent, step.at_most)) == 1
+        case OpenProof() | Confirm() | Deny():
+            return _take_of_attempt(rows, step)
+        case Complete():
+            return _complete(rows, step)
+        case Rotate():
+            rotate = """UPDATE agent SET refresh_digest = ?, used_digest = refresh_digest, expires_at = ?
+                WHERE id = ? AND refresh_digest = ? AND state = 'claimed' AND expires_at > ?"""
+            return rows.run(rotate, (step.after, step.expires_at, step.agent, step.before, step.now)) == 1
+        case IssueToAgent():
+            return _issue(rows, step)
+        case UseToken() | AssertAgain() | EndOrigin():
+            return _take_of_provider(rows, step)
+        case RevokeAgent():
+            return _revoke(rows, step.agent, step.now)
+        case ForgetPerson():
+            return _forget(rows, step)
+
+
+def _take_of_attempt(rows: Rows, step: OpenProof | Confirm | Deny) -> bool:
+    match step:
         case OpenProof():
             proof = """UPDATE agent_attempt SET secret_digest = ?, proven_issuer = ?, proven_subject = ?
                 WHERE digest = ? AND state = 'open' AND expires_at > ?"""
@@ -108,18 +134,18 @@ def take(rows: Rows, step: AgentStep) -> bool:
             deny = """UPDATE agent_attempt SET state = 'denied'
                 WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
             return rows.run(deny, (step.secret_digest, step.now)) == 1
-        case Complete():
-            return _complete(rows, step)
-        case Rotate():
-            rotate = """UPDATE agent SET refresh_digest = ?, used_digest = refresh_digest, expires_at = ?
-                WHERE id = ? AND refresh_digest = ? AND state = 'claimed' AND expires_at > ?"""
-            return rows.run(rotate, (step.after, step.expires_at, step.agent, step.before, step.now)) == 1
-        case IssueToAgent():
-            return _issue(rows, step)
-        case RevokeAgent():
-            return _revoke(rows, step.agent, step.now)
-        case ForgetPerson():
-            return _forget(rows, step)
+
+
+def _take_of_provider(rows: Rows, step: UseToken | AssertAgain | EndOrigin) -> bool:
+    match step:
+        case UseToken():
+            return _use(rows, step)
+        case AssertAgain():
+            again = """UPDATE agent SET expires_at = ?
+                WHERE id = ? AND epoch = ? AND state = 'claimed' AND expires_at > ?"""
+            return rows.run(again, (step.expires_at, step.agent, step.epoch, step.now)) == 1
+        case EndOrigin():
+            return _end(rows, step)
 
 
 def registration_of(rows: list[Row]) -> Registration | None:
@@ -143,13 +169,21 @@ def _first(shape: type[_Shape], rows: list[Row]) -> _Shape | None:
 
 def _register(rows: Rows, step: Register) -> bool:
     made = step.registration
+    if made.origin:
+        # One person's agent that asks again and again must not fill the places of all others.
+        for row in rows.rows(LIVE_OF_ORIGIN, (made.origin,)):
+            if row[2] == "unclaimed":
+                rows.run("DELETE FROM agent_attempt WHERE agent = ?", (row[0],))
+                rows.run("DELETE FROM agent WHERE id = ?", (row[0],))
     waiting = "SELECT count(*) FROM agent WHERE state = 'unclaimed' AND kind = ? AND expires_at > ?"
     [(count,)] = rows.rows(waiting, (made.kind, step.now))
     if count >= step.at_most:
         return False
-    insert = """INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest)
-        VALUES (?, ?, 'unclaimed', 0, '', 0, ?, ?, ?) ON CONFLICT DO NOTHING"""
-    values = (made.id, made.kind, made.made_at, made.expires_at, step.claim_digest)
+    insert = """INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest,
+            provider, origin, scope)
+        VALUES (?, ?, 'unclaimed', 0, '', 0, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+    of_provider = (made.provider, made.origin, made.scope)
+    values = (made.id, made.kind, made.made_at, made.expires_at, step.claim_digest, *of_provider)
     return rows.run(insert, values) == 1
 
 
@@ -191,9 +225,12 @@ def _complete(rows: Rows, step: Complete) -> bool:
         return False
     rows.run(_REVOKE_TOKENS, (found.subject, step.now))
     rows.run("DELETE FROM agent_attempt WHERE agent = ?", (step.agent,))
+    if found.origin:
+        for row in rows.rows(LINK_OF_ORIGIN, (found.origin,)):
+            _revoke(rows, str(row[0]), step.now)
     claim = """UPDATE agent SET state = 'claimed', epoch = epoch + 1, person = ?, refresh_digest = ?,
         expires_at = ? WHERE id = ? AND state = 'unclaimed'"""
-    values = (step.person.id, step.refresh_digest, step.expires_at, step.agent)
+    values = (step.person.id, step.refresh_digest or None, step.expires_at, step.agent)
     return rows.run(claim, values) == 1
 
 
@@ -216,6 +253,23 @@ def _issue(rows: Rows, step: IssueToAgent) -> bool:
     return rows.run(insert, values) == 1
 
 
+def _use(rows: Rows, step: UseToken | EndOrigin) -> bool:
+    # A DeskClient's name has no colon, so that no client's assertion is another one's token here.
+    kind = "event" if isinstance(step, EndOrigin) else "token"
+    insert = (
+        "INSERT INTO assertion (client, assertion_id, expires_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+    )
+    return rows.run(insert, (f"{kind}:{step.issuer}", step.token_id, step.expires_at)) == 1
+
+
+def _end(rows: Rows, step: EndOrigin) -> bool:
+    if not _use(rows, step):
+        return False
+    for row in rows.rows(LIVE_OF_ORIGIN, (step.origin,)):
+        _revoke(rows, str(row[0]), step.now)
+    return True
+
+
 def _revoke(rows: Rows, agent: str, now: int) -> bool:
     end = """UPDATE agent SET state = 'revoked', epoch = epoch + 1, refresh_digest = NULL
         WHERE id = ? AND state <> 'revoked'"""
@@ -227,11 +281,15 @@ def _revoke(rows: Rows, agent: str, now: int) -> bool:
 
 
 def _forget(rows: Rows, step: ForgetPerson) -> bool:
+    for attempt in rows.rows(ATTEMPTS_TO_ADDRESS, (step.address,)):
+        found = registration_of(rows.rows(BY_ID, (attempt[1],)))
+        if found is not None and found.origin:
+            rows.run("DELETE FROM agent WHERE id = ?", (found.id,))
     attempts = rows.run("DELETE FROM agent_attempt WHERE address = ?", (step.address,))
     people = rows.rows(PEOPLE_BY_ADDRESS, (step.address,))
     for person in people:
         for row in rows.rows(AGENTS_OF_PERSON, (person[0],)):
             _revoke(rows, str(row[0]), step.now)
-        rows.run("UPDATE agent SET person = '' WHERE person = ?", (person[0],))
+        rows.run("UPDATE agent SET person = '', origin = '' WHERE person = ?", (person[0],))
     rows.run("DELETE FROM agent_person WHERE address = ?", (step.address,))
     return attempts > 0 or bool(people)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent's access tokens, and the end of a whole delegation."""
 
+import msgspec
+
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.assertions import AssertionClaims, read_assertion
 from watchword.desk.agents.core import AgentCore, policy_of
-from watchword.desk.agents.minting import decide_agent_token, held_by, read_agent_request
+from watchword.desk.agents.minting import bounded, decide_agent_token, held_by, read_agent_request
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import IssueToAgent, Person, Registration, RevokeAgent
 from watchword.desk.agents.secrets import CLAIM, REFRESH, digest_of, looks_like
@@ -50,7 +52,7 @@ async def agent_token(
     decided = decide_agent_token(
         request,
         found,
-        held,
+        bounded(held, None if isinstance(claims.scope_limit, msgspec.UnsetType) else claims.scope_limit),
         state,
         ends=float(min(claims.exp, found.expires_at)),
         now=facts.at,

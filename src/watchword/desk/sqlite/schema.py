@@ -4,7 +4,7 @@
 from typing import Final
 
 APPLICATION_ID: Final = 0x5757444B  # "WWDK": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _REFUSE: Final = "SELECT RAISE(ABORT, 'the audit log is append-only')"
 # What agents register, claim and hold (watchword.desk.agents). Secrets and codes are there as digests only.
@@ -74,6 +74,14 @@ STEPS: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE token ADD COLUMN version TEXT NOT NULL DEFAULT ''",
     ),
     2: AGENT_TABLES,
+    3: (
+        # Agents that came by a provider: whose, for which subject (a digest), and within which scopes.
+        "ALTER TABLE agent ADD COLUMN provider TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE agent ADD COLUMN origin TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE agent ADD COLUMN scope TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX agent_origin ON agent (origin) WHERE origin <> ''",
+        "CREATE UNIQUE INDEX agent_link ON agent (origin) WHERE origin <> '' AND state = 'claimed'",
+    ),
 }
 INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
 IDENTITY: Final = "SELECT id FROM identity ORDER BY number DESC LIMIT 1"

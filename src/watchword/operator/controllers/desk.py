@@ -34,6 +34,7 @@ from watchword.operator.desk_bodies import (
 )
 from watchword.operator.desk_objects import BundleVersion, DeskObjects, content_of, version_of_bundle
 from watchword.operator.desk_status import ClientResult, DeskResult, DeskResults
+from watchword.operator.keys.providers import ProviderKeySync
 from watchword.operator.owned_objects import (
     DIGEST_ANNOTATION,
     GENERATION_ANNOTATION,
@@ -42,12 +43,13 @@ from watchword.operator.owned_objects import (
     config_map_named,
     owner_of,
 )
+from watchword.operator.provider_status import provider_results, wanted_providers
 from watchword.operator.status import ServiceResults
 from watchword.operator.stored_bundle import stored_bundle
 from watchword.trust.admin_grants import account_of, accounts_of_several
 from watchword.trust.api.v1alpha1 import DeskClient, ProtectedService, TokenDesk
 from watchword.trust.audience import AudienceRules
-from watchword.trust.conditions import CLIENT, DESK, SERVICE, ConditionValue, Verdict
+from watchword.trust.conditions import CLIENT, DESK, PROVIDER, SERVICE, ConditionValue, Verdict
 from watchword.trust.derived_audience import desk_audience
 from watchword.trust.desk_objects import COPY_OF_ANNOTATION
 from watchword.trust.desk_revocations import Revocations, service_document
@@ -80,7 +82,7 @@ class DeskReconciliation(msgspec.Struct, frozen=True):
 
     Attributes:
         services: to reconcile, since it may change them.
-        results: what the statuses of each TokenDesk and DeskClient are made from.
+        results: what the statuses of each TokenDesk, DeskClient and AgentProvider are made from.
         events: what happened to keys.
         look_again_seconds: until a key's next step is due; None: time alone changes nothing.
         error: why it has to be done again, later each time; None: it need not.
@@ -159,6 +161,7 @@ class DeskController:
         objects: DeskObjects,
         *,
         results: ServiceResults,
+        provider_keys: ProviderKeySync | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Read from a cache; write through a client.
@@ -168,10 +171,12 @@ class DeskController:
             client: writes objects.
             objects: the operator's own objects for desks, and the namespace in which desks count.
             results: what the last reconcile of each service came to.
+            provider_keys: keeps the keys of providers that are found by discovery.
             clock: gives seconds since the epoch.
         """
         self._cache, self._client, self._objects = cache, client, objects
         self._results, self._clock = results, clock
+        self._provider_keys = provider_keys or ProviderKeySync(on_change=lambda: None)
         self._revocations_at: dict[NamespacedName, float] = {}
         self._admins = AdminGrantMarker(cache, client, objects.namespace, clock)
         self.desks = Desks()
@@ -412,6 +417,10 @@ class DeskController:
                 )
             else:
                 results[entry.key] = ClientResult(grant=grant)
+        ready = {name: each.resource for name, each in self.desks.ready.items()}
+        providers = list(self._cache.entries(PROVIDER))
+        self._provider_keys.set_providers(wanted_providers(providers, ready))
+        results |= provider_results(providers, ready, self._provider_keys.found())
         return results
 
     def _desk_result(self, key: ObjectKey, accepted: Iterable[_Accepted], work: _Work) -> DeskResult:

@@ -34,9 +34,11 @@ class AddressRules(msgspec.Struct, frozen=True):
 
     Attributes:
         allowed: networks that may be asked although they are loopback, link-local or the like.
+        is_public_only: refuse every address that is no one's on the internet: private networks, too.
     """
 
     allowed: tuple[Network, ...] = ()
+    is_public_only: bool = False
 
     def refusal(self, text: str) -> str | None:
         """Why this address is not to be connected to, or None where it may be.
@@ -51,8 +53,12 @@ class AddressRules(msgspec.Struct, frozen=True):
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             address = IPv6Address(int(address))
         for form in _forms(address):
-            if not any(form in network for network in self.allowed) and (kind := _kind(form)) is not None:
+            if any(form in network for network in self.allowed):
+                continue
+            if (kind := _kind(form)) is not None:
                 return kind
+            if self.is_public_only and not form.is_global:
+                return "an address that is not on the internet"
         return None
 
 

@@ -21,7 +21,7 @@ from watchword.trust.conditions import Verdict
 # The own API server says for how long its answer is good: an hour. A key signs no sooner after it was shown.
 OWN_CLUSTER_INTERVAL_SECONDS: Final = 60.0
 # One lost packet is no news; a condition that flickers is a write for each flicker.
-_FAILURES_UNTIL_SAID: Final = 3
+FAILURES_UNTIL_SAID: Final = 3
 FIRST_RETRY_SECONDS: Final = 2.0
 # However long a server asks us to wait: a header must not end the polling.
 MAX_WAIT_SECONDS: Final = 3600.0
@@ -120,7 +120,7 @@ class PolledIssuer:
         self.failures += 1
         self.due = _loop_time() + next_try(self.failures, self.interval_seconds, failed.retry_after)
         self._held_off_until = self.due if failed.retry_after is not None else 0.0
-        is_news = failed.is_answer or self.failures >= _FAILURES_UNTIL_SAID
+        is_news = failed.is_answer or self.failures >= FAILURES_UNTIL_SAID
         if not is_news and self.held.keys.fresh.verdict is not Verdict.NEVER_FETCHED:
             return False
         verdict = Verdict.ANSWER_REFUSED if failed.is_answer else Verdict.UNREACHABLE

@@ -110,6 +110,16 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _AGE,
         _MESSAGE,
     ),
+    "AgentProvider": (
+        _READY,
+        _REASON,
+        Column("Desk", ".spec.deskRef.name", "The desk that takes its assertions."),
+        Column("Keys", _of("KeysFresh", "reason"), "Whether its keys could be read last time."),
+        Column("Issuer", ".spec.issuer", "The URL that its assertions say."),
+        _AGE,
+        Column("Suspended", ".spec.suspended", "Whether it was suspended.", type="boolean", priority=1),
+        _MESSAGE,
+    ),
 }
 
 SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -123,4 +133,5 @@ SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "TokenDesk": (".spec.issuer",),
     "DeskClient": (".spec.deskRef.name", ".spec.type"),
+    "AgentProvider": (".spec.deskRef.name", ".spec.issuer"),
 }

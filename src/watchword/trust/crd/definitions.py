@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.trust.api.v1alpha1 import (
     API_GROUP,
+    AgentProviderSpec,
     DeskClientSpec,
     DeskSpec,
     IssuerSpec,
@@ -19,6 +20,7 @@ from watchword.trust.api.v1alpha1 import (
     WorkloadSpec,
 )
 from watchword.trust.api.v1alpha1.status import (
+    AgentProviderStatus,
     DeskClientStatus,
     DeskStatus,
     IssuerStatus,
@@ -126,6 +128,16 @@ KINDS: Final = (
         "or an admin service account. It counts only next to its TokenDesk.",
         spec=DeskClientSpec,
         status=DeskClientStatus,
+    ),
+    Kind(
+        name="AgentProvider",
+        plural="agentproviders",
+        short="ap",
+        is_namespaced=True,
+        summary="A provider whose assertions (ID-JAG) a TokenDesk takes for which person an agent acts for. "
+        "It counts only next to its TokenDesk, and a person's first agent of it leads to the claim page.",
+        spec=AgentProviderSpec,
+        status=AgentProviderStatus,
     ),
 )
 

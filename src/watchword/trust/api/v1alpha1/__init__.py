@@ -8,6 +8,12 @@ missing. What one field alone cannot say is in `watchword.trust.api.v1alpha1.rul
 
 from typing import Final
 
+from watchword.trust.api.v1alpha1.agent_provider import (
+    MAX_PROVIDER_CLIENTS,
+    AgentProviderSpec,
+    ProviderDiscovery,
+    ProviderKeys,
+)
 from watchword.trust.api.v1alpha1.agents import (
     AgentCeiling,
     AgentDomain,
@@ -57,6 +63,7 @@ from watchword.trust.api.v1alpha1.issuer import (
     SecretKey,
 )
 from watchword.trust.api.v1alpha1.objects import (
+    AgentProvider,
     ClusterTrustedIssuer,
     DeskClient,
     Metadata,
@@ -90,6 +97,7 @@ __all__ = [
     "MAX_AUDIENCES",
     "MAX_DESK_REVOKED",
     "MAX_GRANTS",
+    "MAX_PROVIDER_CLIENTS",
     "MAX_RESOURCE_SERVERS",
     "MAX_REVOKED",
     "MAX_ROUTES",
@@ -97,6 +105,8 @@ __all__ = [
     "AgentDomain",
     "AgentMail",
     "AgentPerson",
+    "AgentProvider",
+    "AgentProviderSpec",
     "AgentsSpec",
     "Algorithm",
     "ClaimedAgents",
@@ -129,6 +139,8 @@ __all__ = [
     "Peer",
     "Port",
     "ProtectedService",
+    "ProviderDiscovery",
+    "ProviderKeys",
     "ProxyRules",
     "Purpose",
     "Resource",

@@ -7,6 +7,7 @@ of annotations and managed fields.
 
 import msgspec
 
+from watchword.trust.api.v1alpha1.agent_provider import AgentProviderSpec
 from watchword.trust.api.v1alpha1.desk import DeskClientSpec, DeskSpec
 from watchword.trust.api.v1alpha1.fields import Name
 from watchword.trust.api.v1alpha1.issuer import IssuerSpec
@@ -65,7 +66,15 @@ class DeskClient(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
-Resource = ClusterTrustedIssuer | ProtectedService | TrustedWorkload | TokenDesk | DeskClient
+class AgentProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose assertions a desk takes for agents. It counts only next to its TokenDesk."""
+
+    metadata: Metadata
+    spec: AgentProviderSpec
+    source: str = ""
+
+
+Resource = ClusterTrustedIssuer | ProtectedService | TrustedWorkload | TokenDesk | DeskClient | AgentProvider
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         workloads: the TrustedWorkloads.
         desks: the TokenDesks.
         clients: the DeskClients.
+        providers: the AgentProviders.
         config_maps: entries of ConfigMaps by (namespace, name).
         namespaces: labels of Namespaces by name.
         binary_entries: the names of entries in `binaryData` of ConfigMaps, which are not read.
@@ -87,6 +97,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     workloads: tuple[TrustedWorkload, ...] = ()
     desks: tuple[TokenDesk, ...] = ()
     clients: tuple[DeskClient, ...] = ()
+    providers: tuple[AgentProvider, ...] = ()
     config_maps: dict[tuple[str, str], dict[str, str]] = {}
     namespaces: dict[str, dict[str, str]] = {}
     binary_entries: dict[tuple[str, str], frozenset[str]] = {}

@@ -253,3 +253,29 @@ class DeskClientStatus(Part, frozen=True):
         AdminGrantStatus | None,
         Meta(description="Of an AdminServiceAccount: whether its flag was set under the admission policy."),
     ] = None
+
+
+class ProviderKeysStatus(Part, frozen=True):
+    """The keys of a provider, as the operator found them. Only the operator may write them."""
+
+    issuer: Annotated[
+        str, Meta(max_length=1024, description="Whose they are; another `spec.issuer` has none of them.")
+    ]
+    fetched_at: Annotated[
+        Time, Meta(description="When the provider served them last; written once in an hour at most.")
+    ]
+    jwks: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(max_length=64, description="The public keys, as JWKs (RFC 7517)."),
+    ] = ()
+
+
+class AgentProviderStatus(Part, frozen=True):
+    """What the operator says about an AgentProvider."""
+
+    observed_generation: Observed = 0
+    conditions: Conditions = ()
+    keys: Annotated[
+        ProviderKeysStatus | None,
+        Meta(description="With `keys.discovery`: the keys that count, for 24 hours after `fetchedAt`."),
+    ] = None

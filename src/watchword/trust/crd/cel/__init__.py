@@ -7,6 +7,7 @@ that someone has to read. The bounds on lists and texts keep these rules within 
 
 from typing import Final
 
+from watchword.trust.crd.cel.agent_provider import PROVIDER_RULES
 from watchword.trust.crd.cel.agents import AGENT_RULES
 from watchword.trust.crd.cel.desk import DESK_RULES
 from watchword.trust.crd.cel.fields import FIELD_RULES
@@ -15,7 +16,15 @@ from watchword.trust.crd.cel.rule import Rule
 from watchword.trust.crd.cel.service import SERVICE_RULES
 from watchword.trust.crd.cel.workload import WORKLOAD_RULES
 
-RULES: Final = (*FIELD_RULES, *ISSUER_RULES, *SERVICE_RULES, *WORKLOAD_RULES, *DESK_RULES, *AGENT_RULES)
+RULES: Final = (
+    *FIELD_RULES,
+    *ISSUER_RULES,
+    *SERVICE_RULES,
+    *WORKLOAD_RULES,
+    *DESK_RULES,
+    *AGENT_RULES,
+    *PROVIDER_RULES,
+)
 
 __all__ = ["RULES", "Rule", "rules_at"]
 

@@ -5,6 +5,7 @@ These are the rules that a CRD states in CEL (`watchword.trust.crd.cel`), and th
 resource that breaks one is left out, never repaired.
 """
 
+from watchword.trust.api.v1alpha1.rules.agent_provider import findings_of_provider
 from watchword.trust.api.v1alpha1.rules.desk import (
     findings_of_client,
     findings_of_client_name,
@@ -20,6 +21,7 @@ __all__ = [
     "findings_of_client_name",
     "findings_of_desk",
     "findings_of_issuer",
+    "findings_of_provider",
     "findings_of_service",
     "findings_of_workload",
     "parse_time",
