@@ -23,8 +23,10 @@ AXE_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa",
 def chromium() -> Iterator[Browser]:
     """The Chromium of the system, without a window."""
     program = needed_program("chromium", tests="the console in a browser")
+    # Without a GPU process: on a busy machine its loss is "Unable to capture screenshot".
+    flags = ["--disable-gpu"]
     # Its sandbox does not run as root.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         try:
