@@ -196,10 +196,13 @@ def test_each_operation_takes_its_own_method_and_no_stranger(
     busy: RunningDesk, token: str, route: Any
 ) -> None:
     path = route.path.replace("{token_id}", "0" * 32).replace("{name}", "cache")
+    taken = [each.method for each in ROUTES if each.path == route.path]
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
-        if method != route.method:
+        if method not in taken:
             answer = busy.admin(method, path, token)
-            assert (answer.status_code, answer.headers["allow"]) == (405, route.method)
+            assert (answer.status_code, answer.headers["allow"]) == (405, ", ".join(taken))
+    if route.is_open:
+        return
     answer = busy.http.request(route.method, f"{busy.admin_url}/admin/v1{path}")
     assert (answer.status_code, answer.json()["reason"]) == (401, "missing_admin_token")
     assert answer.headers["www-authenticate"] == 'Bearer realm="watchword-desk-admin"'
@@ -291,7 +294,9 @@ def test_every_answer_is_one_that_the_document_says(case: Any, busy: RunningDesk
     Draft202012Validator({**content, "components": DOCUMENT["components"]}).validate(answer.json())
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize(
+    "route", [each for each in ROUTES if each.name != "sign_in"], ids=lambda route: route.name
+)
 def test_good_answers_are_as_the_document_says(busy: RunningDesk, token: str, route: Any) -> None:
     jti = claims_of(busy.minted())["jti"]
     path = route.path.replace("{token_id}", jti).replace("{name}", "automation")

@@ -2,13 +2,13 @@
 """The desk's admin port: a request in, an answer out, and an audit entry for each call of an admin.
 
 The order is the promise: the address's rate, the route, who asks, then what is asked. The entry is durable
-before the answer is given, for a list as for a change.
+before the answer is given, for a list as for a change. The two routes of sign-in alone ask for no token.
 """
 
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,8 +18,10 @@ from watchword.desk.admin.authentication import RETRY_SECONDS, AdminCaller, auth
 from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import Call, Operations, Outcome
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, malformed, read_query
+from watchword.desk.admin.people import People
 from watchword.desk.admin.routes import DOCUMENT, ROUTES, Route
 from watchword.desk.admin.standing import AdminGrants
+from watchword.desk.agents.oidc_http import Providers
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.rate_limits import Buckets, address_key
@@ -27,10 +29,12 @@ from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, body_of, refuse
 from watchword.desk.request_body import DisconnectedError, read_body
 from watchword.desk.responses import Answer, json_answer, send_answer
+from watchword.desk.state import DeskState
 from watchword.desk.store import DeskStore, DeskStoreError, Note, Revoke
 from watchword.desk.writer import Writer
 from watchword.process.http_protocol import TARGET
 from watchword.process.logs import LOGGER
+from watchword.trust.desk_tokens import CLIENT_PREFIX
 
 _UNKNOWN_REMEDY: Final = f"Read {DOCUMENT}: it lists all operations."
 
@@ -50,6 +54,7 @@ class AdminApp:
         *,
         calls_per_second: float = 20.0,
         calls_burst: int = 40,
+        providers: Providers | None = None,
     ) -> None:
         """Answer about a desk.
 
@@ -60,6 +65,7 @@ class AdminApp:
             grants: whether a client is an admin now.
             calls_per_second: of one address and of one admin, in the long run; 0: no limit.
             calls_burst: of one address and of one admin, at once.
+            providers: at which people sign in; None: as they are found by their issuers.
         """
         self._desk, self._store, self._writer, self._grants = desk, store, writer, grants
         operations = Operations(store, grants)
@@ -73,6 +79,7 @@ class AdminApp:
             "show_audit_head": operations.show_head,
             "explain": operations.explain,
         }
+        self._people = People(grants, providers, monotonic=desk.monotonic)
         self._document = json_answer(openapi())
         self._addresses = Buckets(calls_per_second, calls_burst)
         self._callers = Buckets(calls_per_second, calls_burst)
@@ -112,14 +119,22 @@ class AdminApp:
         if not fitting:
             refusal = refuse(DeskReason.UNKNOWN_ENDPOINT, remedy=_UNKNOWN_REMEDY)
             return "admin", self._strange(refusal, facts)
-        route, match = fitting[0]
+        chosen = [each for each in fitting if each[0].method == method]
+        route, match = (chosen or fitting)[0]
         label = f"admin_{route.name}"
-        if method != route.method:
+        if not chosen:
             refusal = refuse(DeskReason.METHOD_NOT_ALLOWED, remedy=_UNKNOWN_REMEDY)
-            return label, self._strange(refusal, facts, route.method.encode())
+            allow = ", ".join(each.method for each, _ in fitting)
+            return label, self._strange(refusal, facts, allow.encode())
         state = self._desk.state
         if state is None:
             return label, self._strange(refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS), facts)
+        if route.is_open:
+            opened = await self._open(route, scope, receive, state, facts)
+            if isinstance(opened, DeskRefusal):
+                self._desk.note_refusal(label, opened, facts)
+                return label, _refused(opened, facts)
+            return label, json_answer(opened)
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         caller = await authenticate_admin(authorization, state, self._store, self._grants, facts.at)
         if isinstance(caller, DeskRefusal):
@@ -132,20 +147,58 @@ class AdminApp:
         found = await self._act(route, scope, receive, query, Call(caller, state, facts, {}, parameter))
         return label, await self._finish(route.name, caller, parameter, found, facts)
 
-    async def _act(
-        self, route: Route, scope: Scope, receive: Receive, query: bytes, call: Call
-    ) -> Outcome | DeskRefusal:
+    async def _open(
+        self,
+        route: Route,
+        scope: Scope,
+        receive: Receive,
+        state: DeskState,
+        facts: RequestFacts,
+    ) -> dict[str, Any] | DeskRefusal:
+        """Begin a person's sign-in, or finish one: the token of an admin client."""
+        body = await self._body(route, scope, receive)
+        if isinstance(body, DeskRefusal):
+            return body
+        _, _, query = scope.get(TARGET, b"").partition(b"?")
+        if isinstance(parameters := read_query(query, route.query), DeskRefusal):
+            return parameters
+        if route.method == "GET":
+            return self._people.begin(state, facts)
+        found = await self._people.finish(body, _types(scope), state, facts)
+        if isinstance(found, DeskRefusal):
+            return found
+        claims = found.token.claims
+        if wait := self._callers.take(claims.subject.removeprefix(CLIENT_PREFIX), self._desk.monotonic()):
+            return refuse(DeskReason.RATE_LIMITED, "The client is over its rate.", retry_after=wait)
+        try:
+            [is_first] = await self._writer.write(found.once)
+            if not is_first:
+                return refuse(DeskReason.SIGN_IN_USED, subject=claims.subject)
+            await self._writer.write(found.token.operation)
+        except DeskStoreError as error:
+            return self._failed(error)
+        self._desk.metrics.count(self._desk.metrics.issued, "admin")
+        lifetime = max(0, int(claims.expires_at - self._desk.clock()))
+        return {"access_token": found.token.token, "token_type": "Bearer", "expires_in": lifetime}
+
+    async def _body(self, route: Route, scope: Scope, receive: Receive) -> bytes | DeskRefusal:
         body = await read_body(receive, scope["headers"], MAX_BODY_BYTES)
         if body is None:
             detail = f"The body is larger than {MAX_BODY_BYTES // 1024} KiB."
-            return refuse(DeskReason.FORM_TOO_LARGE, detail, remedy="Ask about one exchange at a time.")
-        if body and route.method == "GET":
-            return malformed("The operation takes no body.")
+            return refuse(DeskReason.FORM_TOO_LARGE, detail, remedy="Ask about one thing at a time.")
+        return malformed("The operation takes no body.") if body and route.method == "GET" else body
+
+    async def _act(
+        self, route: Route, scope: Scope, receive: Receive, query: bytes, call: Call
+    ) -> Outcome | DeskRefusal:
+        body = await self._body(route, scope, receive)
+        if isinstance(body, DeskRefusal):
+            return body
         parameters = read_query(query, route.query)
         if isinstance(parameters, DeskRefusal):
             return parameters
-        types = tuple(value for name, value in scope["headers"] if name == b"content-type")
-        call = msgspec.structs.replace(call, query=parameters, body=body, content_types=types)
+        types = _types(scope)
+        call = msgspec.structs.replace(call, query=parameters, body=body, content_types=tuple(types))
         try:
             return await self._handlers[route.name](call)
         except DeskStoreError as error:
@@ -185,6 +238,10 @@ class AdminApp:
     def _strange(self, refusal: DeskRefusal, facts: RequestFacts, allow: bytes = b"") -> Answer:
         self._desk.note_refusal("admin", refusal, facts)
         return _refused(refusal, facts, allow)
+
+
+def _types(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == b"content-type"]
 
 
 def _refused(refusal: DeskRefusal, facts: RequestFacts, allow: bytes = b"") -> Answer:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from watchword.desk.admin.explain import NAMES
 from watchword.desk.admin.parameters import DEFAULT_LIMIT, MAX_LIMIT
 from watchword.desk.admin.routes import PREFIX, ROUTES, Route
+from watchword.desk.admin.tickets import TICKET_SECONDS
 
 Json = dict[str, Any]
 _REFUSALS: Final = ("400", "401", "403", "429", "500", "503")
@@ -67,14 +68,15 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
     "Client": _object(
         {
             "name": _TEXT,
-            "type": {"enum": ["ResourceServer", "AdminServiceAccount"]},
+            "type": {"enum": ["ResourceServer", "AdminServiceAccount", "AdminPerson"]},
             "authentication": _object(
                 {
                     "service_account": _object({"issuer": _TEXT, "namespace": _TEXT, "name": _TEXT}),
                     "key_ids": {"type": "array", "items": _TEXT},
                     "secret": _object({"name": _TEXT, "key": _TEXT}),
+                    "person": _object({"issuer": _TEXT, "client_id": _TEXT, "is_subject_pinned": _FLAG}),
                 },
-                optional=("service_account", "key_ids", "secret"),
+                optional=("service_account", "key_ids", "secret", "person"),
                 description="The one way in which it proves itself.",
             ),
             "services": {"type": "array", "items": _TEXT},
@@ -142,6 +144,25 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
             },
         }
     ),
+    "Providers": _object(
+        {
+            "issuer": _TEXT | {"description": "The desk's own issuer URL."},
+            "providers": {
+                "type": "array",
+                "items": _object({"issuer": _TEXT, "client_id": _TEXT}),
+                "description": "Where a person could sign in (OpenID Connect Discovery 1.0).",
+            },
+            "ticket": _TEXT
+            | {
+                "description": f"Good for one sign-in within {TICKET_SECONDS} s. The nonce at the provider "
+                "is its SHA-256 in base64url."
+            },
+        }
+    ),
+    "SignIn": _object({"id_token": _TEXT, "ticket": _TEXT}),
+    "AccessToken": _object(
+        {"access_token": _TEXT, "token_type": {"const": "Bearer"}, "expires_in": {"type": "integer"}}
+    ),
 }
 # Of each operation: what it is for, the schema of its answer, and of its body.
 _SAID: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -153,6 +174,12 @@ _SAID: Final[Mapping[str, tuple[str, str, str]]] = {
     "list_audit": ("List audit entries, the newest first", "Entries", ""),
     "show_audit_head": ("Show the newest audit entry's number and hash", "Head", ""),
     "explain": ("Say which condition of an exchange would fail; issues nothing", "Explanation", "Question"),
+    "begin_sign_in": ("Say where people sign in, and hand out a ticket; takes no token", "Providers", ""),
+    "sign_in": (
+        "Turn a person's ID token into an admin token, once; takes no token",
+        "AccessToken",
+        "SignIn",
+    ),
 }
 
 
@@ -167,9 +194,9 @@ def openapi() -> Json:
             "title": "Watchword token desk: admin API",
             "version": "v1",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "description": "For admin service accounts: tokens, clients, the audit log, and a dry run of an "
-            "exchange. Each call leaves an audit entry. Pages may hold less than `limit`, even nothing, and "
-            "still have a `next_cursor`: a request looks through a bounded number of rows.",
+            "description": "For admin service accounts and people: tokens, clients, the audit log, and a dry "
+            "run of an exchange. Each call leaves an audit entry. Pages may hold less than `limit`, even "
+            "nothing, and still have a `next_cursor`: a request looks through a bounded number of rows.",
         },
         "servers": [{"url": PREFIX}],
         "security": [{"adminToken": []}],
@@ -181,7 +208,8 @@ def openapi() -> Json:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "A token of grant_type=client_credentials, which the desk issues to admin "
-                    "clients (DeskClient, type AdminServiceAccount).",
+                    "clients (DeskClient, type AdminServiceAccount), or of the operation sign_in, to people "
+                    "(type AdminPerson).",
                 }
             },
             "responses": {
@@ -199,6 +227,8 @@ def openapi() -> Json:
 def _operation(route: Route) -> Json:
     summary, answer, body = _SAID[route.name]
     refusals = [*_REFUSALS, *(["404"] if route.form else []), *(["413"] if route.method == "POST" else [])]
+    if route.is_open:
+        refusals = [each for each in refusals if each != "401"]
     made: Json = {
         "operationId": route.name,
         "summary": summary,
@@ -217,6 +247,8 @@ def _operation(route: Route) -> Json:
     parameters += [_query(name, form) for name, form in route.query.items()]
     if parameters:
         made["parameters"] = parameters
+    if route.is_open:
+        made["security"] = []
     if body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
     return made

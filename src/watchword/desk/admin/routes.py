@@ -38,6 +38,7 @@ class Route(NamedTuple):
         path: its template, behind the prefix.
         form: of the one parameter in its path; empty: there is none.
         query: the parameters that it takes, by their forms.
+        is_open: anyone may ask, without a token.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Route(NamedTuple):
     path: str
     form: str = ""
     query: Mapping[str, str] = {}
+    is_open: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -61,4 +63,6 @@ ROUTES: Final = (
     Route("list_audit", "GET", "/audit", query=AUDIT_FILTERS),
     Route("show_audit_head", "GET", "/audit/head"),
     Route("explain", "POST", "/explain"),
+    Route("begin_sign_in", "GET", "/sign-in", is_open=True),
+    Route("sign_in", "POST", "/sign-in", is_open=True),
 )
