@@ -36,9 +36,22 @@ admin_url_option: Final = option(
 
 def admin_options(command: _Command) -> _Command:
     """The flags that say which admin API is asked, and as whom."""
+    return admin_url_option(_credential_options(command))
+
+
+def optional_admin_options(command: _Command) -> _Command:
+    """The same for a command that can do without an admin API."""
+    url = option(
+        "--admin-url",
+        metavar="URL",
+        help="The admin API of a running desk, such as http://127.0.0.1:8445 behind `kubectl port-forward`.",
+    )
+    return url(_credential_options(command))
+
+
+def _credential_options(command: _Command) -> _Command:
     for decorate in reversed(
         (
-            admin_url_option,
             option("--desk", metavar="URL", help="The desk's public endpoints, where the token comes from."),
             option(
                 "--assertion-file",

@@ -19,6 +19,7 @@ from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import Call, Operations, Outcome
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, malformed, read_query
 from watchword.desk.admin.people import People
+from watchword.desk.admin.registrations import Registrations
 from watchword.desk.admin.routes import DOCUMENT, ROUTES, Route
 from watchword.desk.admin.standing import AdminGrants
 from watchword.desk.agents.oidc_http import Providers
@@ -68,13 +69,18 @@ class AdminApp:
             providers: at which people sign in; None: as they are found by their issuers.
         """
         self._desk, self._store, self._writer, self._grants = desk, store, writer, grants
-        operations = Operations(store, grants)
+        operations, registrations = Operations(store, grants), Registrations(store)
         self._handlers: dict[str, _Handler] = {
             "list_tokens": operations.list_tokens,
             "show_token": operations.show_token,
             "revoke_token": operations.revoke_token,
             "list_clients": operations.list_clients,
             "show_client": operations.show_client,
+            "list_agents": registrations.list_agents,
+            "show_agent": registrations.show_agent,
+            "revoke_agent": registrations.revoke_agent,
+            "export_person": registrations.export_person,
+            "forget_person": registrations.forget_person,
             "list_audit": operations.list_audit,
             "show_audit_head": operations.show_head,
             "explain": operations.explain,
@@ -224,9 +230,10 @@ class AdminApp:
         except DeskStoreError as error:
             return _refused(self._failed(error), facts)
         for each, has_effect in zip(changes, effects[: len(changes)], strict=True):
-            if isinstance(each, Revoke):
-                if has_effect:
-                    self._desk.metrics.count(self._desk.metrics.revoked, each.service or "admin")
+            if isinstance(each, Revoke) and has_effect:
+                self._desk.metrics.count(self._desk.metrics.revoked, each.service or "admin")
+            if has_effect or isinstance(each, Revoke):
+                # Gates are to learn of it.
                 self._desk.is_changed.set()
         return _refused(found, facts) if isinstance(found, DeskRefusal) else json_answer(found.document)
 
