@@ -36,9 +36,9 @@ its audience is the desk's own, and it ends with the projected token that it was
 admin API on `--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_token_kind` everywhere.
 
 A person (type `AdminPerson`) gets such a token at `POST {PREFIX}/sign-in` for an ID token of the provider
-that the object names, at most {MAX_AGE_SECONDS} s old, whose only audience is its `clientId` and whose `nonce`
-is the digest of a ticket of `GET {PREFIX}/sign-in`, which is good once and for {TICKET_SECONDS} s. The token
-lives for at most {LONGEST_SECONDS} s. `watchword desk sign-in` does all of it.
+that the object names, at most {MAX_AGE_SECONDS} s old, whose only audience is its `clientId` and whose
+`nonce` is the digest of a ticket of `GET {PREFIX}/sign-in`, which is good once, within
+{TICKET_SECONDS} s. The token lives for at most {LONGEST_SECONDS} s. `watchword desk sign-in` does all of it.
 
 Each call reads the DeskClient again, and in a cluster the admission policy on it: what was withdrawn, changed
 or unguarded counts no more, and the token dies with the version of the object that it was issued for. Each
