@@ -29,6 +29,9 @@ MAX_RESOURCE_SERVERS: Final = 16
 ADMIN_TYPES: Final = frozenset({"AdminServiceAccount", "AdminPerson"})
 # A service's own name is also the value of a label.
 _SHORT: Final = 63
+# The API server drops a null as if the field had been left out, unless the field is nullable; a rule in CEL
+# takes it for one that was left out even then. What judges it is the list of values, which has no null.
+_NEVER_NULL: Final[dict[str, Any]] = {"nullable": True, "enum": [True, False]}
 _BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["namespace", "name"],
@@ -256,9 +259,10 @@ class DeskClientSpec(Spec, frozen=True):
     admin_service_account: Annotated[
         bool | None,
         Meta(
+            extra_json_schema=_NEVER_NULL,
             description="true: an AdminServiceAccount or AdminPerson may use the admin API. It takes the "
             "verb `grant-admin` on deskclients to set it, and once set it is withdrawn by `false`, never by "
-            "leaving it out."
+            "leaving it out.",
         ),
     ] = None
     granted_by: Annotated[

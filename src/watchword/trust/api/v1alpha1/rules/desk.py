@@ -5,8 +5,8 @@ A combination that contradicts itself is refused and never repaired: whichever h
 would believe that the other one holds.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from watchword.identity import is_namespace_name, is_service_account_name
 from watchword.identity.jwk import PRIVATE_MEMBERS
@@ -38,6 +38,9 @@ ORIGIN_REMEDY: Final = (
 # What the audit log, and this program's own callers, are called.
 RESERVED_CLIENTS: Final = ("admin", "anonymous", "desk", "holder", "operator", "system")
 RESERVED_PREFIX: Final = "watchword-"
+NULL_DETAIL: Final = "the field is null"
+NULL_REMEDY: Final = "give it a value, or leave it out"
+NEVER_NULL: Final = ("adminServiceAccount", "grantedBy")
 WAYS_REMEDY: Final = "give exactly one of serviceAccount, jwks, secretRef, person"
 
 
@@ -67,6 +70,13 @@ def findings_of_desk(spec: DeskSpec) -> Iterator[Finding]:
             yield f"spec.signing.revoked[{place}]", "not a thumbprint", remedy
     if spec.agents is not None:
         yield from findings_of_agents(spec.agents)
+
+
+def findings_of_nulls(spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """Which fields of a DeskClient's spec, as it was written, are null: neither said nor left out."""
+    for name in NEVER_NULL:
+        if name in spec and spec[name] is None:
+            yield f"spec.{name}", NULL_DETAIL, NULL_REMEDY
 
 
 def findings_of_client(spec: DeskClientSpec) -> Iterator[Finding]:
