@@ -14,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from testing.agents import agent_objects, agents_spec
 from testing.openid import CAROL, CLIENT, Issuer, openid_issuer
 from testing.running_desk import (
     CLIENT_ASSERTION,
+    TARGET,
     Object,
     RunningDesk,
     Source,
@@ -28,8 +30,10 @@ from testing.running_desk import (
 )
 from testing.tokens import Signer, b64, claims_of, compact, signer
 from watchword.desk.admin.tickets import TICKET_SECONDS, TICKET_TYPE, nonce_of
+from watchword.desk.agents.endpoints import AGENT_PATHS
 from watchword.desk.agents.oidc_http import Providers
 from watchword.desk.minting import SigningKey
+from watchword.identity import Reason, Refusal, verify
 
 OTHER = signer("idp-other")
 ADDRESSES = [
@@ -528,6 +532,24 @@ def test_a_person_s_token_is_for_the_admin_api_alone(world: World) -> None:
         "client_assertion_type": CLIENT_ASSERTION,
     }
     assert desk.http.post("/oauth2/token", data=as_client).status_code == 401
+    # A gate asks the same function, with the same policy.
+    state = desk.desk.state
+    assert state is not None
+    refused = verify(token.encode(), state.targets[TARGET].ruleset.policy, time.time())
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.WRONG_TOKEN_KIND
+
+
+def test_a_person_s_token_is_403_on_every_route_of_agents() -> None:
+    with openid_issuer() as idp:
+        source = Source()
+        source.objects = [*agent_objects(agents_spec()), person_object("carol", idp.url, CAROL)]
+        with running_desk(source, admin_listen="127.0.0.1:0", admin_calls_per_second=0) as desk:
+            bearer = {"Authorization": f"Bearer {signed_in(desk, idp)}"}
+            for path in sorted(AGENT_PATHS):
+                for method in ("GET", "POST"):
+                    answer = desk.http.request(method, path, headers=bearer)
+                    assert (answer.status_code, answer.json()["reason"]) == (403, "wrong_token_kind"), path
 
 
 def test_a_person_is_no_client_of_the_token_endpoint(world: World) -> None:

@@ -22,7 +22,6 @@ from watchword.desk.admin.people import People
 from watchword.desk.admin.registrations import Registrations
 from watchword.desk.admin.routes import DOCUMENT, ROUTES, Route
 from watchword.desk.admin.standing import AdminGrants
-from watchword.desk.agents.oidc_http import Providers
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.rate_limits import Buckets, address_key
@@ -55,7 +54,6 @@ class AdminApp:
         *,
         calls_per_second: float = 20.0,
         calls_burst: int = 40,
-        providers: Providers | None = None,
     ) -> None:
         """Answer about a desk.
 
@@ -66,7 +64,6 @@ class AdminApp:
             grants: whether a client is an admin now.
             calls_per_second: of one address and of one admin, in the long run; 0: no limit.
             calls_burst: of one address and of one admin, at once.
-            providers: at which people sign in; None: as they are found by their issuers.
         """
         self._desk, self._store, self._writer, self._grants = desk, store, writer, grants
         operations, registrations = Operations(store, grants), Registrations(store)
@@ -85,7 +82,7 @@ class AdminApp:
             "show_audit_head": operations.show_head,
             "explain": operations.explain,
         }
-        self._people = People(grants, providers, monotonic=desk.monotonic)
+        self._people = People(grants, monotonic=desk.monotonic)
         self._document = json_answer(openapi())
         self._addresses = Buckets(calls_per_second, calls_burst)
         self._callers = Buckets(calls_per_second, calls_burst)
