@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from testing.environment import child_environment
 from testing.openid import CAROL, Issuer, openid_issuer
@@ -252,6 +254,31 @@ def test_an_answer_is_of_the_provider_that_was_asked(target: str, must: bool, pr
     with Loopback("s", "i", must_name_issuer=False) as listener:
         assert listener.wait(0) is None
     assert Answered("secret-code").code not in repr(Answered("secret-code"))
+
+
+@pytest.fixture(scope="module")
+def listener() -> Iterator[Loopback]:
+    with Loopback("s" * 43, "https://idp.example", must_name_issuer=False) as found:
+        yield found
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    hosts=st.lists(st.one_of(st.text(max_size=30), st.just("OWN")), max_size=2),
+    target=st.one_of(
+        st.text(max_size=60),
+        st.text(alphabet="/?&=%#[]:@callbcode2fst", max_size=60).map(lambda text: f"/callback?{text}"),
+        st.text(alphabet="&=%cstaode", max_size=40).map(
+            lambda text: f"/callback?code=c&state={'s' * 42}&{text}"
+        ),
+    ),
+)
+def test_no_request_without_the_state_is_taken(listener: Loopback, hosts: list[str], target: str) -> None:
+    named = [listener.authority if each == "OWN" else each for each in hosts]
+    status, text = listener._take(named, target)
+    assert status in (400, 404, 421)
+    assert listener.wait(0) is None
+    assert "sign-in" in text or "nothing" in text
 
 
 def test_a_provider_says_whether_it_names_itself() -> None:

@@ -11,7 +11,7 @@ import http.server
 import socket
 import threading
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -111,12 +111,12 @@ class Loopback:
         # A name that someone else's DNS leads to this machine is another Host (DNS rebinding).
         if hosts != [self.authority]:
             return 421, "This address is for a sign-in, by its own name only."
-        parts = urlsplit(target)
-        if len(target) > _MAX_TARGET or parts.path != PATH or parts.netloc:
+        path, _, query = target.partition("?")
+        if len(target) > _MAX_TARGET or path != PATH:
             return 404, "There is nothing here."
         try:
             pairs = parse_qsl(
-                parts.query, keep_blank_values=True, strict_parsing=True, max_num_fields=_MAX_PARAMETERS
+                query, keep_blank_values=True, strict_parsing=True, max_num_fields=_MAX_PARAMETERS
             )
         except ValueError:
             pairs = []
