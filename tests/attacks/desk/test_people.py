@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testing.agents import agent_objects, agents_spec
+from testing.controlplane import wait_until
 from testing.openid import CAROL, CLIENT, Issuer, openid_issuer
 from testing.running_desk import (
     CLIENT_ASSERTION,
@@ -508,6 +509,40 @@ def test_a_second_client_of_the_same_person_ends_both_at_once(own: World) -> Non
     for audience in (CLIENT, "mallory-cli"):
         answer = desk.sign_in(idp.id_token(nonce_of(ticket), aud=audience), ticket)
         assert (answer.status_code, answer.json()["reason"]) == NOBODY
+
+
+def test_who_is_proven_and_no_admin_is_in_the_log_by_a_pseudonym(world: World) -> None:
+    desk, idp, _ = world
+    for _ in range(2):
+        ticket = ticket_of(desk)
+        desk.sign_in(idp.id_token(nonce_of(ticket), sub="mallory", email="pinned@corp.example"), ticket)
+    token = signed_in(desk, idp)
+
+    def noted() -> set[tuple[str, str]]:
+        answer = desk.admin("GET", "/audit?event=request_refused&limit=200", token)
+        assert "@" not in answer.text
+        found = [each["entry"] for each in answer.json()["entries"]]
+        return {
+            (each["subject"], each.get("internal", ""))
+            for each in found
+            if each["endpoint"] == "admin_sign_in"
+        }
+
+    said = "the provider's sub is not the one that is pinned for client:pinned"
+    digest = hashlib.sha256(f"{idp.url}\nmallory".encode()).hexdigest()[:32]
+    wait_until(lambda: (f"person:{digest}", said) in noted(), what="it is noted", timeout_seconds=30)
+
+
+def test_what_a_stranger_is_refused_for_is_logged_and_bounded(
+    own: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(40):
+        ticket = ticket_of(own.desk)
+        own.desk.sign_in(own.idp.id_token(nonce_of(ticket), email_verified=False), ticket)
+    found = [each for each in caplog.records if each.message == "a sign-in was refused"]
+    assert 1 <= len(found) < 40
+    assert "verified" in found[0].__dict__["detail"]
+    assert all(CAROL not in str(each.__dict__) for each in caplog.records)
 
 
 def test_a_revoked_token_of_a_person_opens_nothing(world: World) -> None:

@@ -7,6 +7,7 @@ provider could be an admin at all, and only then is the provider asked for its k
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ MAX_IN_FLIGHT: Final = 32
 _REST_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 2
 _SKEW_SECONDS: Final = 60
+# In front of what the audit log calls a person who is no client.
+PERSON_PREFIX: Final = "person:"
 # No DeskClient can be called so: what is used once here is no client's assertion.
 _SIGN_INS: Final = "(sign-in)"
 
@@ -211,23 +214,33 @@ def _client_of(state: DeskState, issuer: str, client_id: str, person: SignedIn) 
         if (by := each.spec.authentication.person) is not None
         and (by.issuer, by.address) == (issuer, person.address)
     ]
+    pseudonym = _pseudonym(issuer, person)
+
+    def is_none(internal: str) -> DeskRefusal:
+        return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal=internal, subject=pseudonym)
+
     if not named:
-        return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal="no AdminPerson has the address there")
+        return is_none("no AdminPerson has the address there")
     if len(named) > 1:
-        internal = "several DeskClients name the person, and none of them counts"
-        return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal=internal)
+        names = ", ".join(each.metadata.name for each in named[:4])
+        return is_none(f"several DeskClients name the person, and none of them counts: {names}")
     [client] = named
     by, subject = client.spec.authentication.person, CLIENT_PREFIX + client.metadata.name
     if by is None or by.client_id != client_id:
-        internal = "the person signed in by another client id than the DeskClient's"
-        return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal=internal)
+        return is_none(f"the person signed in by another client id than that of {subject}")
     if by.subject is not None and by.subject != person.subject:
-        # Whoever has the address now is not known to be that client.
-        return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal="the provider's sub is not the pinned one")
+        # Who has the address now is not known to be that client.
+        return is_none(f"the provider's sub is not the one that is pinned for {subject}")
     if not is_flagged(client):
         internal = "adminServiceAccount of the DeskClient is not true"
         return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal=internal, subject=subject)
     return client
+
+
+def _pseudonym(issuer: str, person: SignedIn) -> str:
+    """What the audit log calls a person who is no client: the same for each attempt, and no address."""
+    digest = hashlib.sha256(f"{issuer}\n{person.subject}".encode("utf-8", "replace")).hexdigest()
+    return f"{PERSON_PREFIX}{digest[:32]}"
 
 
 def _refused(internal: str) -> DeskRefusal:
