@@ -154,7 +154,7 @@ def line(connection: socket.socket, made: Wire) -> bytes:
 
 
 def talk(connection: socket.socket, made: Wire, *answers: bytes) -> None:
-    """Greet, and answer each line by the next answer; then hear what else comes."""
+    """Greet, and answer each line by the next answer; then take what else comes."""
     connection.sendall(b"220 mail.example.com\r\n")
     for answer in answers:
         if not line(connection, made):

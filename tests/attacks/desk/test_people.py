@@ -64,7 +64,7 @@ ADDRESSES = [
 
 
 class World(NamedTuple):
-    """A desk, the provider that its people sign in at, and one that nobody named."""
+    """A desk, the provider that its people sign in at, and one that no one named."""
 
     desk: RunningDesk
     idp: Issuer
@@ -166,7 +166,7 @@ def test_a_person_signs_in_and_is_an_admin_client_and_nothing_else(world: World)
 
 
 REFUSED = (403, "sign_in_refused")
-NOBODY = (403, "not_an_admin_person")
+NO_ADMIN = (403, "not_an_admin_person")
 MALFORMED = (400, "malformed_request")
 NOT_BEGUN = (400, "sign_in_not_begun")
 
@@ -266,7 +266,7 @@ def padded_ticket(world: World, ticket: str) -> tuple[str, str]:
 TABLE: dict[str, tuple[Any, tuple[int, str]]] = {
     # The ID token is someone else's, or for someone else.
     "of another client id": (changed(aud="desk"), REFUSED),
-    "of another admin's client id, which the address does not have": (changed(aud="other-cli"), NOBODY),
+    "of another admin's client id, which the address does not have": (changed(aud="other-cli"), NO_ADMIN),
     "for two": (changed(aud=[CLIENT, "other-cli"]), REFUSED),
     "for one, twice": (changed(aud=[CLIENT, CLIENT]), REFUSED),
     "for no one": (changed(aud=[]), REFUSED),
@@ -318,21 +318,24 @@ TABLE: dict[str, tuple[Any, tuple[int, str]]] = {
     "no address": (changed(email=...), REFUSED),
     "a list of addresses": (changed(email=[CAROL]), REFUSED),
     # No admin.
-    "another person": (changed(email="mallory@corp.example"), NOBODY),
-    "the pinned address, of another subject": (changed(email="pinned@corp.example"), NOBODY),
+    "another person": (changed(email="mallory@corp.example"), NO_ADMIN),
+    "the pinned address, of another subject": (changed(email="pinned@corp.example"), NO_ADMIN),
     "the pinned address, of a subject in other letters": (
         changed(email="pinned@corp.example", sub="P-1"),
-        NOBODY,
+        NO_ADMIN,
     ),
-    "the pinned subject, of another address": (changed(email="new@corp.example", sub="p-1"), NOBODY),
+    "the pinned subject, of another address": (changed(email="new@corp.example", sub="p-1"), NO_ADMIN),
     "an empty subject": (changed(sub=""), REFUSED),
     "no subject": (changed(sub=...), REFUSED),
-    "a flag that was never set": (changed(email="plain@corp.example"), NOBODY),
-    "a flag that was withdrawn": (changed(email="gone@corp.example"), NOBODY),
-    "a person of two clients": (changed(email="twin@corp.example"), NOBODY),
-    "a person of two clients, one of whom is pinned": (changed(email="twin@corp.example", sub="t-2"), NOBODY),
-    "a person of two clients, one of whom has no flag": (changed(email="shadow@corp.example"), NOBODY),
-    "the client id of another one": (changed(email="else@corp.example"), NOBODY),
+    "a flag that was never set": (changed(email="plain@corp.example"), NO_ADMIN),
+    "a flag that was withdrawn": (changed(email="gone@corp.example"), NO_ADMIN),
+    "a person of two clients": (changed(email="twin@corp.example"), NO_ADMIN),
+    "a person of two clients, one of whom is pinned": (
+        changed(email="twin@corp.example", sub="t-2"),
+        NO_ADMIN,
+    ),
+    "a person of two clients, one of whom has no flag": (changed(email="shadow@corp.example"), NO_ADMIN),
+    "the client id of another one": (changed(email="else@corp.example"), NO_ADMIN),
     # The ticket is none of this desk's, or not now.
     "the ticket of another desk's key": (with_ticket(by=SigningKey.generate()), NOT_BEGUN),
     "the ticket of another desk": (with_ticket(iss="https://other.example.com"), NOT_BEGUN),
@@ -371,7 +374,7 @@ def test_who_is_not_that_person_gets_nothing(world: World, what: str) -> None:
 def test_an_address_that_looks_alike_is_another_one_or_none(world: World, address: str) -> None:
     ticket = ticket_of(world.desk)
     answer = world.desk.sign_in(world.idp.id_token(nonce_of(ticket), email=address), ticket)
-    assert (answer.status_code, answer.json()["reason"]) in (REFUSED, NOBODY)
+    assert (answer.status_code, answer.json()["reason"]) in (REFUSED, NO_ADMIN)
 
 
 def test_the_domain_is_compared_in_lower_case_and_the_pinned_subject_whole(world: World) -> None:
@@ -508,7 +511,7 @@ def test_a_second_client_of_the_same_person_ends_both_at_once(own: World) -> Non
     ticket = ticket_of(desk)
     for audience in (CLIENT, "mallory-cli"):
         answer = desk.sign_in(idp.id_token(nonce_of(ticket), aud=audience), ticket)
-        assert (answer.status_code, answer.json()["reason"]) == NOBODY
+        assert (answer.status_code, answer.json()["reason"]) == NO_ADMIN
 
 
 def test_who_is_proven_and_no_admin_is_in_the_log_by_a_pseudonym(world: World) -> None:
