@@ -15,15 +15,15 @@ from testing.tokens import AUDIENCE, URL, Signer
 from watchword.trust import compile_resources, encode_bundle, parse_manifests
 
 
-def bundle(signer: Signer, workloads: int = 1) -> bytes:
-    """A bundle of one service that trusts `workloads` workloads; the first is the default token's."""
+def objects(signer: Signer, workloads: int = 1) -> list[dict[str, object]]:
+    """One service that trusts `workloads` workloads, of which the first is the default token's."""
     names = [
         ("atlas-production", "atlas"),
         *((f"team-{n % 100}", f"caller-{n}") for n in range(workloads - 1)),
     ]
     api = "watchword.dev/v1alpha1"
     issuer = {"issuer": URL, "keys": {"inline": {"keys": [signer.jwk]}}}
-    objects = [
+    return [
         {
             "apiVersion": api,
             "kind": "ClusterTrustedIssuer",
@@ -57,7 +57,12 @@ def bundle(signer: Signer, workloads: int = 1) -> bytes:
             for number, (namespace, name) in enumerate(names)
         ),
     ]
-    files = ((f"{number}.json", json.dumps(each).encode()) for number, each in enumerate(objects))
+
+
+def bundle(signer: Signer, workloads: int = 1) -> bytes:
+    """The bundle of those objects."""
+    made = enumerate(objects(signer, workloads))
+    files = ((f"{number}.json", json.dumps(each).encode()) for number, each in made)
     manifests = parse_manifests(files)
     compilation = compile_resources(manifests.resources)
     assert not manifests.problems, manifests.problems[:3]
@@ -82,14 +87,14 @@ def gate(folder: Path, document: bytes) -> Iterator[tuple[int, int, float]]:
     """The gate, started and ready: its pid, its port, and the seconds from start to ready."""
     path = folder / "bundle.json"
     path.write_bytes(document)
-    port, ops_port = _free_port(), _free_port()
+    port, ops_port = free_port(), free_port()
     command = [sys.executable, "-m", "watchword.cli.main", "sidecar", "--bundle", str(path)]
     command += ["--listen", f"127.0.0.1:{port}", "--ops-listen", f"127.0.0.1:{ops_port}"]
     command += ["--usage-dsn", f"sqlite:///{folder}/usage.db", "--audit", "off"]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            while not _is_ready(ops_port):
+            while not is_ready(ops_port):
                 if process.poll() is not None:
                     raise RuntimeError(f"the gate ended with {process.returncode}: {' '.join(command)}")
                 time.sleep(0.005)
@@ -98,7 +103,7 @@ def gate(folder: Path, document: bytes) -> Iterator[tuple[int, int, float]]:
             process.terminate()
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
             return bool(answer.status == 200)
@@ -106,7 +111,8 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that no one listens on."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:

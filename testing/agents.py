@@ -155,7 +155,11 @@ def agent_desk(
     with mailbox() as mails:
         found = agents_spec(mails.port) if spec is None else spec
         source.objects = agent_objects(found, ceiling)
-        rates = {"registrations_per_hour": 0, "registrations_per_minute": 0} | settings
+        rates = {
+            "registrations_per_hour": 0,
+            "registrations_per_minute": 0,
+            "unclaimed_per_minute": 0,
+        } | settings
         with running_desk(source, store=store, **rates) as running:
             yield AgentDesk(running, mails)
 

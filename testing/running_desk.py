@@ -27,7 +27,7 @@ from watchword.desk.desk import Desk
 from watchword.desk.minting import SigningKey
 from watchword.desk.published import Mark
 from watchword.desk.serve import DeskSettings, running
-from watchword.desk.sources import SourceProblem, standing_in
+from watchword.desk.sources import ClientVersions, SourceProblem, standing_in
 from watchword.trust import Bundle, compile_resources, parse_manifests
 from watchword.trust.audience import AudienceRules
 from watchword.trust.derived_audience import derived_audience, desk_audience
@@ -204,6 +204,7 @@ class Source:
         self.revocations = DeskDocument()
         self.writes = 0
         self._changed = threading.Event()
+        self._versions = ClientVersions()
         self._generation = int(time.time() * 1000)
 
     def compile(self) -> Configuration | SourceProblem:
@@ -225,7 +226,7 @@ class Source:
         return Configuration(
             desk=found[0],
             cluster_id=self.cluster_id,
-            clients=parsed.resources.clients,
+            clients=self._versions.of(parsed.resources.clients),
             secrets=dict(self.secrets),
             bundles=tuple(each for each in compiled.bundles if each.desk is not msgspec.UNSET),
             keys=tuple(self.keys),

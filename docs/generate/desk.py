@@ -156,6 +156,10 @@ _AGENT_BOUNDS = (
     ("life of an attempt, its links and its code", f"{ATTEMPT_SECONDS} s"),
     ("registrations that wait, of each kind", "`spec.agents.unclaimed.maxRegistrations`, or 1000"),
     ("registrations of one address, and of all", "`--agents-per-hour`, `--agents-per-minute`"),
+    (
+        "tokens of all agents that no one claimed",
+        "`--unclaimed-tokens-per-minute`; of one: 20, then one in 5 s",
+    ),
 )
 _AGENTS = """Served only where the TokenDesk has `spec.agents`; else these paths are 404 and the
 metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim/...` forms. On the wire it is
@@ -194,9 +198,10 @@ says what the token *and* its workload allow by now. Keep an answer for at most 
 Anyone who holds a token may revoke it, without any client authentication. Unknown tokens are answered 200.
 Gates that follow their bundle refuse it within two seconds; a resource server that only reads claims does
 not see it."""
-_AUDIT = """One entry for each effect, in the transaction of the effect; never a token, a secret or an
-e-mail address. Each has `sequence`, `time`, `event`, and where there was a request, `request_id` and
-`peer`."""
+_AUDIT = """One entry for each effect, in the transaction of the effect; never a token or a
+secret of the desk's, nor the address of a person behind an agent. What a proven caller sent as account or
+project is there as it was sent. Each has `sequence`, `time`, `event`, and where there was a request,
+`request_id` and `peer`."""
 _ERRORS = """The body has the RFC's `error` and `error_description`, and `reason`, `remedy` and
 `request_id`. A subject token that is not accepted is `invalid_request` with 400 (RFC 8693, section 2.2.2),
 whatever a gate would have answered, and its `reason` is one of [the gates' own](reasons.md)."""

@@ -59,13 +59,14 @@ def test_an_agent_that_knows_only_the_metadata_gets_a_token_for_no_one(
     assert f"audience={TARGET}" in text.text
     made = desk.good(desk.post(desk.path_of(agent_auth["identity_endpoint"]), {"type": "anonymous"}))
     assert made["scopes"]["pre_claim"] == [READ, "service:status:read"]
+    [account] = made["accounts"]["pre_claim"]
     [jwt_bearer] = [each for each in metadata["grant_types_supported"] if each.endswith(":jwt-bearer")]
     form = {
         "grant_type": jwt_bearer,
         "assertion": made["identity"]["assertion"],
         "audience": TARGET,
         "scope": READ,
-        "account": "trial",
+        "account": account,
     }
     found = desk.good(desk.http.post(desk.path_of(metadata["token_endpoint"]), data=form))
     assert found["token_type"] == "Bearer"
@@ -95,6 +96,7 @@ def test_a_person_claims_an_agent_by_mail_and_it_gets_the_persons_accounts(
     code = code_in(desk.decide(secret).text)
     done = desk.good(desk.complete(made, code))
     assert done["status"] == "claimed"
+    assert done["accounts"]["post_claim"] == ["acme"]
     token = desk.good(desk.token(done["identity"]["assertion"]))["access_token"]
     assert answer(gate, token).status_code == 200
     introspected = desk.running.introspect(token).json()
@@ -106,6 +108,7 @@ def test_a_person_claims_an_agent_by_mail_and_it_gets_the_persons_accounts(
             {"type": "refresh", "refresh_token": done["identity"]["refresh_token"]["value"]},
         )
     )
+    assert refreshed["accounts"] == done["accounts"]
     assert desk.token(refreshed["identity"]["assertion"]).status_code == 200
     # The assertion of before is as good until it ends.
     assert desk.token(done["identity"]["assertion"]).status_code == 200

@@ -17,7 +17,7 @@ import msgspec
 from watchword.cli.audience_options import cluster_id_option, offline_rules
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say, warn
 from watchword.cli.folder import open_folder
-from watchword.cli.issuer_keys import jwks_option, keys_of, refuse_unused_keys
+from watchword.cli.issuer_keys import jwks_option, keys_of, take_desk_keys
 from watchword.cli.lint_rules import scope_warnings
 from watchword.cli.options import EXISTING_FOLDER, NAMESPACED_NAME, option, output_option
 from watchword.cli.service_choice import choose_service, named, say_problems
@@ -69,9 +69,13 @@ def command(
     --keep-going); 2 wrong usage or unreadable input.
     """
     found, keys = open_folder(folder), keys_of(jwks_files)
-    refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
+    desk_keys = take_desk_keys(keys, found.resources)
     compilation = compile_resources(
-        found.resources, audiences=offline_rules(cluster_id), keys=keys, now=time.time()
+        found.resources,
+        audiences=offline_rules(cluster_id),
+        keys=keys,
+        desk_keys=desk_keys,
+        now=time.time(),
     )
     problems = (*found.problems, *found.named(compilation.problems))
     say_problems(problems)

@@ -14,7 +14,7 @@ import msgspec
 from watchword.cli.audience_options import cluster_id_option, offline_rules
 from watchword.cli.failures import ANSWER_IS_NO
 from watchword.cli.folder import Folder, open_folder
-from watchword.cli.issuer_keys import jwks_option, keys_of, refuse_unused_keys
+from watchword.cli.issuer_keys import jwks_option, keys_of, take_desk_keys
 from watchword.cli.lint_rules import Level, LintFinding, findings_of
 from watchword.cli.options import EXISTING_FOLDER, option, output_option
 from watchword.cli.placeholder_keys import stand_in
@@ -77,11 +77,12 @@ def command(
 def _findings(folder: Folder, cluster_id: str | None, keys: dict[str, bytes]) -> Iterator[LintFinding]:
     resources = folder.resources
     left_out = {each.name for each in folder.problems if each.kind == "ClusterTrustedIssuer"}
-    refuse_unused_keys(keys, left_out | {each.metadata.name for each in resources.issuers})
+    desk_keys = take_desk_keys(keys, resources, left_out)
     complete = stand_in(resources, keys, issuers=left_out)
     compiled = compile_resources(
         complete.resources,
         keys=complete.keys,
+        desk_keys=desk_keys,
         audiences=offline_rules(cluster_id or "offline"),
         now=time.time(),
     )

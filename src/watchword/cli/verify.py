@@ -9,7 +9,7 @@ from watchword.cli.audience_options import cluster_id_option, offline_rules
 from watchword.cli.bundle_input import bundle_from_file
 from watchword.cli.failures import ANSWER_IS_NO
 from watchword.cli.folder import open_folder
-from watchword.cli.issuer_keys import jwks_option, keys_of, refuse_unused_keys
+from watchword.cli.issuer_keys import jwks_option, keys_of, take_desk_keys
 from watchword.cli.options import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -94,9 +94,13 @@ def _from_manifests(
     folder: str, service: NamespacedName | None, cluster_id: str | None, keys: dict[str, bytes]
 ) -> Ruleset:
     found = open_folder(folder)
-    refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
+    desk_keys = take_desk_keys(keys, found.resources)
     compiled = compile_resources(
-        found.resources, audiences=offline_rules(cluster_id), keys=keys, now=time.time()
+        found.resources,
+        audiences=offline_rules(cluster_id),
+        keys=keys,
+        desk_keys=desk_keys,
+        now=time.time(),
     )
     say_problems((*found.problems, *found.named(compiled.problems)))
     return load(choose_service(compiled.bundles, service))

@@ -11,7 +11,7 @@ from watchword.cli.bundle_input import bundle_from_file
 from watchword.cli.failures import ANSWER_IS_NO, warn
 from watchword.cli.folder import open_folder
 from watchword.cli.holders import Holder, holders_of
-from watchword.cli.issuer_keys import jwks_option, keys_of, refuse_unused_keys
+from watchword.cli.issuer_keys import jwks_option, keys_of, take_desk_keys
 from watchword.cli.live import live_bundle, live_bundles
 from watchword.cli.narrowing import held_for
 from watchword.cli.options import (
@@ -130,11 +130,12 @@ def command(
 
 def _from_manifests(folder: str, cluster_id: str | None, keys: dict[str, bytes]) -> list[Bundle]:
     found = open_folder(folder)
-    refuse_unused_keys(keys, {each.metadata.name for each in found.resources.issuers})
+    desk_keys = take_desk_keys(keys, found.resources)
     complete = stand_in(found.resources, keys)
     compiled = compile_resources(
         complete.resources,
         keys=complete.keys,
+        desk_keys=desk_keys,
         audiences=offline_rules(cluster_id or "offline"),
         now=time.time(),
     )

@@ -39,6 +39,7 @@ from watchword.process.http_protocol import TARGET
 from watchword.process.logs import LOGGER
 
 _Endpoint = Callable[[Form, Sequence[bytes], RequestFacts], Awaitable[Answer | DeskRefusal]]
+_ADMIN_REMEDY: Final = "The admin API has a port of its own (--admin-listen): ask there."
 _DOCUMENTS: Final = {
     SERVER_METADATA: server_metadata,
     RESOURCE_METADATA: resource_metadata,
@@ -113,7 +114,8 @@ class DeskApp:
         if known in AGENT_PATHS and state is not None and state.agents is not None:
             return name_of(known), await self._agents(known, scope, receive, state, facts)
         if known not in self._endpoints:
-            return "other", self._refused("other", refuse(DeskReason.UNKNOWN_ENDPOINT), facts)
+            remedy = _ADMIN_REMEDY if known.startswith("/admin/") else ""
+            return "other", self._refused("other", refuse(DeskReason.UNKNOWN_ENDPOINT, remedy=remedy), facts)
         name, endpoint = self._endpoints[known]
         if scope["method"] != "POST":
             return name, self._refused(name, refuse(DeskReason.METHOD_NOT_ALLOWED), facts, allow=b"POST")

@@ -175,7 +175,9 @@ def _by_assertion(form: Form, clients: Clients, policy: Policy, now: float) -> A
         return _invalid(f"{proven.code}: {proven.detail}")
     client = clients.by_account.get((proven.issuer, proven.claims.subject or ""))
     if client is None:
-        return _invalid(f"no DeskClient authenticates by {proven.subject}")
+        return _invalid(
+            f"no DeskClient authenticates by {proven.subject}, or several do (condition AccountTaken)"
+        )
     return Authenticated(client, valid_until=proven.claims.expires_at or 0.0)
 
 

@@ -101,7 +101,13 @@ def make_state(
     }
     signing = _signing(ours, in_bundles, now)
     if signing is None:
-        why = "each is revoked, or of another store" if configuration.keys else "there is none"
+        why = "there is none"
+        if ours:
+            why = (
+                f"a bundle of the desk's services lacks each of them, and none is {_LATEST_SECONDS:.0f} s old"
+            )
+        elif configuration.keys:
+            why = "each is revoked, or of another store"
         problems.append(f"no key may sign: {why}")
     anyone = _anyone(targets.values(), accepted)
     return DeskState(

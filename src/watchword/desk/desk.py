@@ -45,8 +45,7 @@ from watchword.desk.memory import Remembered
 from watchword.desk.metrics import DeskMetrics
 from watchword.desk.minting import new_token_id
 from watchword.desk.own_tokens import (
-    as_still_allowed,
-    introspection_of,
+    GoodToken,
     read_own_token,
     still_good,
     target_named_by,
@@ -68,7 +67,6 @@ from watchword.desk.store import (
 )
 from watchword.desk.subjects import ProvenToken, prove
 from watchword.desk.writer import Writer
-from watchword.identity import Identity
 from watchword.identity.desk_claims import DeskClaims
 from watchword.process.logs import LOGGER
 from watchword.trust.desk_revocations import may_pass
@@ -99,6 +97,7 @@ class Desk:
         subjects_burst: int = 100,
         registrations_per_hour: float = 5.0,
         registrations_per_minute: float = 60.0,
+        unclaimed_per_minute: float = 300.0,
         admins: AdminGrants | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -113,6 +112,7 @@ class Desk:
             subjects_burst: requests of one proven caller at once.
             registrations_per_hour: agents that one address may register; 0: no limit.
             registrations_per_minute: agents that all addresses together may register; 0: no limit.
+            unclaimed_per_minute: tokens that all unclaimed agents together may ask for; 0: no limit.
             admins: reads whether a client is an admin; None: none is.
             clock: seconds since the epoch.
             monotonic: seconds on a clock that never goes back.
@@ -132,6 +132,7 @@ class Desk:
             monotonic=monotonic,
             registrations_per_hour=registrations_per_hour,
             registrations_per_minute=registrations_per_minute,
+            unclaimed_per_minute=unclaimed_per_minute,
         )
         self.mailer = Mailer(metrics.agent_mails)
         confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))
@@ -194,12 +195,21 @@ class Desk:
             return token
         found = self._good(token, state, facts.at)
         # Looked up in any case: the time of the answer says nothing of why a token is inactive.
-        known = await self._find(_NO_TOKEN if found is None else found[0].token_id)
+        known = await self._find(_NO_TOKEN if found is None else found.claims.token_id)
         if isinstance(known, DeskRefusal):
             return known
-        claims = None if found is None else _known_to(state, client, found, known, facts.at)
-        self.metrics.count(self.metrics.introspections, "inactive" if claims is None else "active")
-        return json_answer(_INACTIVE if claims is None else introspection_of(claims))
+        why = (
+            "it is no token of this desk, has ended, or no gate would take it"
+            if found is None
+            else _why_unknown_to(state, client, found, known, facts.at)
+        )
+        if found is not None and not why:
+            self.metrics.count(self.metrics.introspections, "active")
+            return Answer(200, found.answer)
+        self.metrics.count(self.metrics.introspections, "inactive")
+        extra = {"client": client.name, "detail": why, "request_id": facts.request_id}
+        LOGGER.info("a token was said to be inactive", extra=extra)
+        return json_answer(_INACTIVE)
 
     async def revoke(
         self, form: Form, authorization: Sequence[bytes], facts: RequestFacts
@@ -269,11 +279,17 @@ class Desk:
         return None
 
     def note_refusal(self, endpoint: str, refusal: DeskRefusal, facts: RequestFacts) -> None:
-        """Have a refusal in the audit log, by itself where the caller is proven, and else counted."""
+        """Have a refusal in the audit log, by itself where the caller is proven, and else counted.
+
+        Which check a stranger failed is in the process's own log, which loses lines in a flood.
+        """
         if refusal.subject and refusal.code != DeskReason.RATE_LIMITED.code and self._has_room():
             self._note(audit_events.refused(facts, endpoint, refusal))
         else:
             self.strangers.count(endpoint, refusal, facts.peer)
+            if refusal.internal:
+                extra = {"endpoint": endpoint, "reason": refusal.code, "request_id": facts.request_id}
+                LOGGER.info("a caller was refused", extra=extra | {"detail": refusal.internal})
 
     async def note_changes(self, changes: Sequence[UseAssertion]) -> None:
         """Write what became of admin clients; what was noted before is not noted again."""
@@ -403,8 +419,8 @@ class Desk:
             memory.put(token, proven, proven.claims.expires_at or 0.0)
         return proven
 
-    def _good(self, token: str, state: DeskState, now: float) -> tuple[DeskClaims, Identity] | None:
-        """What a token of the desk says, and for whom, if gates would take it; None: they would not."""
+    def _good(self, token: str, state: DeskState, now: float) -> GoodToken | None:
+        """What a token of the desk says, if gates would take it; None: they would not."""
         memory = self._memory(state).tokens
         known = memory.get(token, now)
         if known is not None:
@@ -412,7 +428,7 @@ class Desk:
         target = target_named_by(token, state)
         found = None if target is None else still_good(token, target, state.issuer, now)
         if found is not None:
-            memory.put(token, found, min(found[0].expires_at, found[1].valid_until))
+            memory.put(token, found, found.valid_until)
         return found
 
     async def _client(
@@ -507,7 +523,7 @@ class _Memory:
         self.state = state
         self.subjects: Remembered[ProvenToken] = Remembered()
         self.clients: Remembered[Client] = Remembered()
-        self.tokens: Remembered[tuple[DeskClaims, Identity]] = Remembered()
+        self.tokens: Remembered[GoodToken] = Remembered()
 
 
 def _not_ready() -> DeskRefusal:
@@ -522,21 +538,23 @@ def _is_its_own_assertion(form: Form, authorization: Sequence[bytes]) -> bool:
     return hmac.compare_digest(assertion.encode(), subject.encode())
 
 
-def _known_to(
-    state: DeskState,
-    client: Client,
-    found: tuple[DeskClaims, Identity],
-    known: KnownToken | None,
-    now: float,
-) -> DeskClaims | None:
-    """What a client may know of a token: its claims if it is active and the client may ask; else None.
+def _why_unknown_to(
+    state: DeskState, client: Client, found: GoodToken, known: KnownToken | None, now: float
+) -> str:
+    """Why a client is told that a token is inactive, for the desk's log alone; empty: it is told all of it.
 
-    Both sides must say so: the service names the client, and the client the service.
+    Both sides must say that it may: the service names the client, and the client the service.
     """
-    claims, identity = found
+    claims = found.claims
     target = state.by_audience.get(claims.audience)
     if target is None or claims.expires_at <= now:
-        return None
-    both_agree = client.name in target.resource_servers and target.service in client.services
-    is_known = known is not None and not known.is_revoked and known.service == target.service
-    return as_still_allowed(claims, identity) if both_agree and is_known else None
+        return "it has ended, or is for no service of this desk"
+    if client.name not in target.resource_servers:
+        return f"spec.resourceServers of the ProtectedService {target.service} does not name the client"
+    if target.service not in client.services:
+        return f"spec.serviceRefs of the DeskClient does not name {target.service}"
+    if known is None or known.service != target.service:
+        return "the store does not know it"
+    if known.is_revoked:
+        return "it was revoked"
+    return "" if found.answer else "its workload is granted nothing any more"

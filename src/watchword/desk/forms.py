@@ -99,11 +99,15 @@ def parse_form(body: bytes, content_types: Sequence[bytes]) -> Form | DeskRefusa
     if not body:
         return Form({})
     if body.count(b"&") >= MAX_PARAMETERS:
-        return refuse(DeskReason.MALFORMED_FORM, f"The form has more than {MAX_PARAMETERS} parameters.")
+        return refuse(
+            DeskReason.MALFORMED_FORM,
+            f"The form has more than {MAX_PARAMETERS} parameters.",
+            remedy="Send only the parameters that the desk reads, each once.",
+        )
     for part in body.split(b"&"):
         pair = _PAIRS.get(part) or _pair(part)
         if pair is None:
-            return refuse(DeskReason.MALFORMED_FORM)
+            return _malformed(part)
         values.setdefault(pair[0], []).append(pair[1])
     # Counted before empty values are dropped: `scope=&scope=x` says two things all the same.
     kept: dict[str, tuple[str, ...]] = {}
@@ -114,6 +118,18 @@ def parse_form(body: bytes, content_types: Sequence[bytes]) -> Form | DeskRefusa
         if given := list(filter(None, given)):
             kept[name] = tuple(given)
     return Form(kept)
+
+
+def _malformed(part: bytes) -> DeskRefusal:
+    """Name the parameter, where the desk knows it; its value may be a secret, and is not quoted."""
+    name = _NAMES.get(part.partition(b"=")[0])
+    if name is None:
+        return refuse(DeskReason.MALFORMED_FORM)
+    detail = f"The parameter {name} is not percent-encoded UTF-8 of visible characters and spaces."
+    remedy = (
+        "Look for a line end or a no-break space in the value, such as at the end of a token from a file."
+    )
+    return refuse(DeskReason.MALFORMED_FORM, detail, remedy=remedy)
 
 
 def _is_form(content_types: Sequence[bytes]) -> bool:

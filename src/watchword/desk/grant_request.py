@@ -70,8 +70,10 @@ def _read_short(form: Form) -> GrantRequest | DeskRefusal:
     if scope is None:
         return refuse(DeskReason.MISSING_PARAMETER, "The parameter scope is missing or empty.")
     scopes = scope.split(" ")
-    if not all(map(_is_scope, scopes)) or len(set(scopes)) != len(scopes) or len(scopes) > MAX_NAMES:
+    if not all(map(_is_scope, scopes)) or len(scopes) > MAX_NAMES:
         return refuse(DeskReason.MALFORMED_SCOPE)
+    if len(set(scopes)) != len(scopes):
+        return refuse(DeskReason.MALFORMED_SCOPE, "The parameter scope names a scope twice.")
     for name, value in (("account", account), ("project", project)):
         if value is not None and not _is_name(value):
             return refuse(DeskReason.MALFORMED_SCOPE, f"The parameter {name} is not one whole name.")

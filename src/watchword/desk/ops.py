@@ -44,5 +44,8 @@ class DeskReadiness:
             document["warning" if document["ready"] else "why"], document["remedy"] = found
         elif not is_ready and state is not None:
             document["why"] = "no key may sign"
-            document["remedy"] = "see the conditions of the TokenDesk"
+            document["remedy"] = (
+                "see the conditions of the TokenDesk; with --config-folder, add a key to keys/, and give the "
+                "bundles the desk's keys (`watchword compile --jwks NAMESPACE/NAME=FILE`)"
+            )
         return (200 if document["ready"] else 503), document

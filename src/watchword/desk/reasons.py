@@ -232,7 +232,7 @@ class DeskReason(Enum):
         "invalid_client",
         "The client could not be authenticated.",
         "Check spec.authentication of the DeskClient, and that the assertion's only audience is the desk's "
-        "issuer. The desk's audit log names the check that failed.",
+        "issuer. The desk's log names the check that failed (`a caller was refused`).",
     )
     REPLAYED_ASSERTION = _Facts(
         "replayed_assertion",
@@ -267,7 +267,7 @@ class DeskReason(Enum):
         400,
         "unauthorized_client",
         "The client is no admin now.",
-        "See the condition Ready of the DeskClient, or the desk's audit log: they name what is missing.",
+        "See the condition Ready of the DeskClient, or the desk's log: they name what is missing.",
     )
     WRONG_TOKEN_KIND = _Facts(
         "wrong_token_kind",

@@ -68,6 +68,7 @@ class DeskSettings:
         subjects_burst: requests of one proven caller at once.
         registrations_per_hour: agents that one address may register; 0: no limit.
         registrations_per_minute: agents that all addresses together may register; 0: no limit.
+        unclaimed_per_minute: tokens that all unclaimed agents together may ask for; 0: no limit.
         log_level: DEBUG, INFO, WARNING or ERROR.
         shutdown_grace_seconds: how long requests in flight may take once the desk was told to stop.
         poll_seconds: how often files are looked at for changes.
@@ -87,6 +88,7 @@ class DeskSettings:
     subjects_burst: int = 100
     registrations_per_hour: float = 5.0
     registrations_per_minute: float = 60.0
+    unclaimed_per_minute: float = 300.0
     log_level: str = "INFO"
     shutdown_grace_seconds: int = 10
     poll_seconds: float = 0.5
@@ -159,6 +161,7 @@ async def running(
         admins=source,
         registrations_per_hour=settings.registrations_per_hour,
         registrations_per_minute=settings.registrations_per_minute,
+        unclaimed_per_minute=settings.unclaimed_per_minute,
     )
     readiness = DeskReadiness(desk)
     on_readiness(readiness)

@@ -7,7 +7,9 @@ A folder holds the manifests of the TokenDesk and of its DeskClients, `bundles/`
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,7 +21,7 @@ from watchword.desk.minting import SigningKey, SigningKeyError
 from watchword.desk.published import Mark, PublishingError, decode_mark, encode_mark
 from watchword.process.files import state_of
 from watchword.trust import Bundle, BundleError, decode_bundle, parse_manifests
-from watchword.trust.api.v1alpha1 import TokenDesk
+from watchword.trust.api.v1alpha1 import DeskClient, TokenDesk
 from watchword.trust.bundle import MAX_BUNDLE_BYTES
 
 POLL_SECONDS: Final = 0.5
@@ -63,6 +65,33 @@ def standing_in(found: Configuration | SourceProblem, client: str) -> AdminStand
     return standing_of(next((each for each in ours if each.metadata.name == client), None), ours)
 
 
+class ClientVersions:
+    """Counts the versions of DeskClients where no API server does: a change that is seen makes another one.
+
+    Without it, an admin's flag that was withdrawn and set again would be the one of before, tokens included.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was seen."""
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], DeskClient] | None = None
+
+    def of(self, clients: Iterable[DeskClient]) -> tuple[DeskClient, ...]:
+        """The same objects, each with the generation that it has come to."""
+        with self._lock:
+            before, after = self._seen, dict[tuple[str, str], DeskClient]()
+            for each in clients:
+                key = (each.metadata.namespace, each.metadata.name)
+                known = None if before is None else before.get(key)
+                generation = 0 if before is None else time.time_ns()
+                if known is not None and known.spec == each.spec:
+                    generation = known.metadata.generation
+                metadata = msgspec.structs.replace(each.metadata, generation=generation)
+                after[key] = msgspec.structs.replace(each, metadata=metadata)
+            self._seen = after
+            return tuple(after.values())
+
+
 class FolderDeskSource:
     """A desk's configuration in a folder."""
 
@@ -72,6 +101,7 @@ class FolderDeskSource:
         """Read a folder for the TokenDesk with this namespace and name."""
         self._folder, self._desk, self._cluster_id = folder, desk, cluster_id
         self._poll_seconds = poll_seconds
+        self._versions = ClientVersions()
 
     async def configurations(self) -> AsyncIterator[Configuration | SourceProblem]:
         """Yield what the folder says, and again after each change."""
@@ -115,7 +145,7 @@ class FolderDeskSource:
         return Configuration(
             desk=desks[0],
             cluster_id=self._cluster_id,
-            clients=resources.clients,
+            clients=self._versions.of(resources.clients),
             secrets={
                 (path.parent.name, path.name): _bytes(path).decode("utf-8", "replace")
                 for path in self._secrets()

@@ -464,7 +464,8 @@ class Engine:
         """Count, log and audit a refusal, and make its answer."""
         if refusal.reason is Reason.NOT_READY:
             refusal, retry_after = self._not_ready, 1
-        decision_id, who = self.new_decision_id(), identity or refusal.proven
+        # As `new_decision_id`, without a call.
+        decision_id, who = f"{self._prefix}-{next(self._numbers):x}", identity or refusal.proven
         self.metrics.refused[refusal.reason.code].count += 1
         trace_id = ""
         if self.tracer is not None:

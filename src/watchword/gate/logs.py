@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refusals in the log, added up by reason: a flood of bad tokens must not become a flood of lines."""
 
-from collections import Counter
-
 from watchword.identity import Refusal
 from watchword.process.logs import LOGGER, SUMMARY_SECONDS
 
@@ -15,7 +13,7 @@ class RefusalLog:
     def __init__(self, what: str = "refused") -> None:
         """Write down that something was done: refused, or not, for now."""
         self._what = what
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
 
     def note(self, refusal: Refusal, decision_id: str, trace_id: str = "") -> None:
         """Count a refusal. Its detail quotes nothing that is not proven, and never the token."""
@@ -29,7 +27,7 @@ class RefusalLog:
 
     def summarize(self) -> None:
         """Log what was added up since the last time, and start over."""
-        counts, self._counts = self._counts, Counter()
+        counts, self._counts = self._counts, {}
         for code, count in sorted(counts.items()):
             if count:
                 LOGGER.info(

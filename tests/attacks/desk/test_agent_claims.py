@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from testing.agents import ALICE, BOB, AgentDesk, agent_desk, hidden, said
+from testing.agents import ALICE, BOB, AgentDesk, agent_desk, code_in, hidden, said
 from testing.running_desk import (
     ISSUER,
 )
@@ -100,9 +100,10 @@ def test_a_secret_confirms_once_and_a_code_is_shown_once(desk: AgentDesk) -> Non
     first = desk.decide(secret)
     assert "<output" in first.text
     again = desk.decide(secret)
-    assert again.status_code == 410
+    assert again.status_code == 409
+    assert "answered already" in again.text
     assert "<output" not in again.text
-    assert desk.decide(secret, "refuse").status_code == 410
+    assert desk.decide(secret, "refuse").status_code == 409
     assert desk.ask_for_mail_refused(made["claim"]["attempt"]["verification_uri"])
 
 
@@ -111,7 +112,20 @@ def test_a_person_who_refuses_ends_the_attempt(desk: AgentDesk) -> None:
     secret = desk.secret_of(made["claim"]["attempt"]["verification_uri"])
     assert desk.decide(secret, "refuse").status_code == 200
     assert said(desk.complete(made, "000000")) == (403, "claim_denied", "claim_denied")
-    assert desk.decide(secret).status_code == 410
+    assert desk.decide(secret).status_code == 409
+
+
+def test_of_two_answers_at_once_one_counts_and_the_other_is_told_so(desk: AgentDesk) -> None:
+    for _ in range(12):
+        made = desk.service_auth()
+        secret = desk.secret_of(made["claim"]["attempt"]["verification_uri"])
+        with ThreadPoolExecutor(2) as pool:
+            allowed, refused = pool.map(desk.decide, [secret] * 2, ["allow", "refuse"])
+        assert sorted((allowed.status_code, refused.status_code)) == [200, 409]
+        if allowed.status_code == 200:
+            assert desk.complete(made, code_in(allowed.text)).status_code == 200
+        else:
+            assert said(desk.complete(made, "000000")) == (403, "claim_denied", "claim_denied")
 
 
 def test_a_new_attempt_kills_the_old_one_with_its_links_and_its_code(desk: AgentDesk) -> None:
@@ -150,6 +164,65 @@ def test_guesses_of_a_person_count_over_all_registrations() -> None:
                 answer = desk.complete(made, f"{(int(code) + n) % 10**6:06d}")
                 tried += answer.json()["reason"] == "invalid_user_code"
         assert tried == 10
+
+
+def test_codes_beyond_one_registrations_count_leave_the_persons_day_alone() -> None:
+    with agent_desk() as desk:
+        made = desk.service_auth(ALICE)
+        code = desk.code_of(made["claim"]["attempt"]["verification_uri"])
+        for n in range(1, 13):
+            desk.complete(made, f"{(int(code) + n) % 10**6:06d}")
+        other = desk.service_auth(ALICE)
+        code = desk.code_of(other["claim"]["attempt"]["verification_uri"])
+        assert desk.complete(other, code).status_code == 200
+
+
+def test_a_person_who_was_taken_off_the_list_is_not_said_to_have_refused() -> None:
+    with agent_desk() as desk:
+        made = desk.service_auth(ALICE)
+        code = desk.code_of(made["claim"]["attempt"]["verification_uri"])
+        desk.change(people=[{"address": BOB, "accounts": ["acme"]}])
+        answer = desk.complete(made, code)
+        assert said(answer) == (403, "claim_denied", "claim_denied")
+        assert "refused" not in answer.json()["message"]
+        assert "spec.agents" in answer.json()["remedy"]
+
+
+def test_a_mail_beyond_the_days_ten_is_neither_sent_nor_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "watchword")
+    with agent_desk() as desk:
+        made = desk.service_auth(ALICE)
+        for _ in range(10):
+            assert desk.ask_for_mail(made["claim"]["attempt"]["verification_uri"]).status_code == 200
+            made = desk.service_auth(ALICE)
+        assert desk.ask_for_mail(made["claim"]["attempt"]["verification_uri"]).status_code == 200
+        ways = [each["way"] for each in desk.audit() if each["event"] == "agent_claim_proof"]
+        assert ways.count("mail") == 10
+        assert ways.count("none") == 1
+        held_back = [each for each in caplog.records if each.getMessage() == "a mail was not sent"]
+        assert "10 mails" in held_back[-1].__dict__["why"]
+        assert ALICE not in str(held_back[-1].__dict__)
+
+
+@pytest.mark.parametrize("what", ["refused tokens", "issued tokens", "completions"])
+def test_an_agent_that_no_one_claimed_writes_no_log_at_will(what: str) -> None:
+    with agent_desk(unclaimed_per_minute=300) as desk:
+        made = desk.anonymous()
+        assertion, before = made["identity"]["assertion"], len(desk.audit())
+        for _ in range(60):
+            if what == "completions":
+                assert desk.complete(made, "000000").status_code == 409
+            else:
+                account = "trial" if what == "issued tokens" else "zz"
+                assert desk.token(assertion, account=account).status_code in (200, 400, 429)
+        # Twenty at once, and one in five seconds; what is refused is counted with the strangers'.
+        assert len(desk.audit()) - before <= (30 if what == "issued tokens" else 0)
+
+
+def test_a_person_s_agent_that_is_refused_is_in_the_log_by_itself(desk: AgentDesk) -> None:
+    done = desk.claimed()
+    assert desk.token(done["identity"]["assertion"], account="umbrella").status_code == 400
+    assert desk.audit()[-1]["event"] == "request_refused"
 
 
 def test_two_completions_at_once_claim_one_agent_once() -> None:

@@ -134,6 +134,35 @@ def test_a_client_that_is_not_named_by_both_sides_learns_nothing(clients: Runnin
     assert answer.json() == INACTIVE
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("unnamed", "spec.resourceServers of the ProtectedService tuist/tuist-server"),
+        ("elsewhere", "spec.serviceRefs of the DeskClient"),
+    ],
+)
+def test_why_a_token_is_inactive_is_in_the_log_and_in_no_answer(
+    clients: RunningDesk, caplog: pytest.LogCaptureFixture, name: str, why: str
+) -> None:
+    caplog.set_level("INFO", "watchword")
+    answer = clients.introspect(clients.minted(), account_token("caches", name))
+    [said] = [each for each in caplog.records if each.getMessage() == "a token was said to be inactive"]
+    assert said.__dict__["request_id"] == answer.headers["x-request-id"]
+    assert said.__dict__["detail"].startswith(why)
+
+
+def test_which_check_a_client_failed_is_in_the_log_and_in_no_answer(
+    clients: RunningDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "watchword")
+    answer = clients.introspect(clients.minted(), account_token("caches", "stranger"))
+    assert answer.json()["reason"] == "invalid_client_authentication"
+    assert "a caller was refused" in answer.json()["remedy"]
+    [said] = [each for each in caplog.records if each.getMessage() == "a caller was refused"]
+    assert said.__dict__["request_id"] == answer.headers["x-request-id"]
+    assert "no DeskClient authenticates by" in said.__dict__["detail"]
+
+
 def test_an_admin_client_may_not_introspect(clients: RunningDesk) -> None:
     answer = clients.introspect(clients.minted(), account_token("caches", "robot"))
     assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")

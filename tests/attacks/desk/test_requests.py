@@ -339,6 +339,35 @@ def test_a_form_that_is_not_strict_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"token=eyJ.secret%0a", "token"),
+        ("subject_token=a\u00a0secret".encode(), "subject_token"),
+        ("scope=a:b\u200bsecret".encode(), "scope"),
+        (b"client_secret=%ffsecret", "client_secret"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_named_and_not_quoted(
+    desk: RunningDesk, body: bytes, named: str
+) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = desk.http.post("/oauth2/token", content=body, headers=headers)
+    assert f"The parameter {named} is not" in answer.json()["error_description"]
+    assert "line end" in answer.json()["remedy"]
+    assert "secret" not in answer.text.replace("client_secret", "")
+
+
+def test_a_scope_that_is_named_twice_is_said_to_be(desk: RunningDesk) -> None:
+    answer = desk.exchange(scope="cache:read cache:read")
+    assert answer.json()["reason"] == "malformed_scope"
+    assert "twice" in answer.json()["error_description"]
+
+
+def test_the_admin_api_on_the_wrong_port_is_said_to_have_its_own(desk: RunningDesk) -> None:
+    assert "--admin-listen" in desk.http.get("/admin/v1/tokens").json()["remedy"]
+
+
+@pytest.mark.parametrize(
     "content_type",
     [
         "application/json",

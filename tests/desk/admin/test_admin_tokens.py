@@ -163,7 +163,10 @@ def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(desk: RunningD
     # The desk itself has not taken the change: what counts is read for each call.
     desk.source.objects = objects(admin_object(adminServiceAccount=False))
     assert reason(desk.admin("GET", "/tokens", token)) == (403, "not_an_admin")
+    # Set again it is another grant: the token of before the withdrawal stays without effect.
     desk.source.objects = objects()
+    assert reason(desk.admin("GET", "/tokens", token)) == (403, "not_an_admin")
+    token = desk.admin_token().json()["access_token"]
     assert desk.admin("GET", "/tokens", token).status_code == 200
     # The client is gone, and then another one has its name.
     desk.source.objects = [each for each in objects() if each["metadata"]["name"] != "automation"]
@@ -351,6 +354,7 @@ def test_each_step_is_in_the_audit_log_with_who_and_by_which_request(desk: Runni
     desk.source.objects = objects(admin_object(adminServiceAccount=False))
     refused = desk.admin("GET", "/clients", token)
     desk.source.objects = objects()
+    token = desk.admin_token().json()["access_token"]
     entries = [each["entry"] for each in desk.admin("GET", "/audit", token).json()["entries"]]
     [entry] = [each for each in entries if each.get("request_id") == refused.headers["x-request-id"]]
     assert (entry["event"], entry["reason"]) == ("request_refused", "not_an_admin")

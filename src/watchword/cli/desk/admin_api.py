@@ -57,8 +57,8 @@ def _credential_options(command: _Command) -> _Command:
                 "--assertion-file",
                 metavar="FILE",
                 help="What the admin client proves itself by: its projected token for the desk's issuer, as "
-                "`kubectl create token --audience ISSUER` prints it, or an assertion by its own key; `-`: "
-                "standard input.  [default: the token of `watchword desk sign-in`]",
+                "`kubectl create token --audience ISSUER --bound-object-kind Pod` prints it, or an assertion "
+                "by its own key; `-`: standard input.  [default: the token of `watchword desk sign-in`]",
             ),
             option(
                 "--admin-token-file",

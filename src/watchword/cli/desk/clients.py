@@ -21,6 +21,7 @@ def command(*, name: str | None, output: str, **admin: str | None) -> None:
     \b
     Example:
       kubectl create token automation -n automation --audience https://desk.example.com \\
+          --bound-object-kind Pod --bound-object-name automation-0 \\
         | watchword desk clients --desk https://desk.example.com --admin-url http://127.0.0.1:8445 \\
           --assertion-file -
 

@@ -128,6 +128,14 @@ COMMANDS: Final[Commands] = {
     metavar="NUMBER",
     help="Agents that all addresses together may register; 0: no limit.",
 )
+@option(
+    "--unclaimed-tokens-per-minute",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="Tokens that all agents together may ask for that no one claimed; 0: no limit.",
+)
 @log_level_option()
 @click.pass_context
 def command(
@@ -148,6 +156,7 @@ def command(
     subject_rate: float,
     agents_per_hour: float,
     agents_per_minute: float,
+    unclaimed_tokens_per_minute: float,
     log_level: str,
     **api: str | None,
 ) -> None:
@@ -198,6 +207,7 @@ def command(
         subjects_burst=max(1, int(2 * subject_rate)),
         registrations_per_hour=agents_per_hour,
         registrations_per_minute=agents_per_minute,
+        unclaimed_per_minute=unclaimed_tokens_per_minute,
         log_level=log_level.upper(),
     )
     raise SystemExit(run(settings, source, publisher))

@@ -25,7 +25,7 @@ from watchword.desk.minting import SigningKey
 from watchword.desk.ops import DeskReadiness
 from watchword.desk.published import Mark
 from watchword.desk.serve import DeskSettings, running
-from watchword.desk.sources import SourceProblem, standing_in
+from watchword.desk.sources import ClientVersions, SourceProblem, standing_in
 from watchword.gate.engine import Engine
 from watchword.process.listening import CannotStartError
 from watchword.process.logs import LOGGER
@@ -64,6 +64,7 @@ class DevelopmentDesk:
             UnusableInput: there is none, or more than one.
         """
         self._records = (KeyRecord(SigningKey.generate()),)
+        self._versions = ClientVersions()
         self.keys = DeskKeys(public_keys_of(self._records))
         self._source = FolderSource(folder, None, issuers, self.keys)
         found = self._source.compile()[0].resources.desks
@@ -182,7 +183,7 @@ class DevelopmentDesk:
         return Configuration(
             desk=found[0],
             cluster_id=CLUSTER_ID,
-            clients=manifests.resources.clients,
+            clients=self._versions.of(manifests.resources.clients),
             bundles=tuple(each for each in compilation.bundles if each.desk is not msgspec.UNSET),
             keys=self._records,
         )

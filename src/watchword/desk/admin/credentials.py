@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from watchword.desk import audit_events
-from watchword.desk.admin.standing import AdminStanding, version_of
+from watchword.desk.admin.standing import AdminStanding, have_one_spec, version_of
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.clients import Client
 from watchword.desk.forms import Form
@@ -82,7 +82,7 @@ def mint_admin_token(
     if standing.problem:
         return refuse(DeskReason.NOT_AN_ADMIN_CLIENT, internal=standing.problem, subject=subject)
     known = [version_of(each) for each in state.client_objects if each.metadata.name == client.name]
-    if standing.version not in known:
+    if not any(have_one_spec(standing.version, each) for each in known):
         # What it proved itself by is of an earlier version of the object: the new one may ask for another.
         internal = "the DeskClient was changed a moment ago"
         return refuse(DeskReason.NOT_READY, internal=internal, subject=subject, retry_after=RETRY_SECONDS)

@@ -67,5 +67,15 @@ def _same(one: DeskClient, other: DeskClient) -> bool:
 
 def version_of(client: DeskClient) -> str:
     """Which object it is and what its spec says: another text for each change."""
+    # The generation tells a flag that was withdrawn and set again from one that never was.
     digest = hashlib.sha256(_encode(client.spec)).hexdigest()
-    return f"{client.metadata.uid}/{digest}"
+    return f"{client.metadata.uid}/{client.metadata.generation}/{digest}"
+
+
+def have_one_spec(one: str, other: str) -> bool:
+    """Whether two versions are of one object and say the same, whatever became of it in between.
+
+    What proves the client is in the spec: a credential that was checked against one of them is good for both.
+    """
+    parts = [each.split("/") for each in (one, other)]
+    return (parts[0][0], parts[0][-1]) == (parts[1][0], parts[1][-1])

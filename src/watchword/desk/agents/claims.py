@@ -24,7 +24,7 @@ from watchword.desk.agents.records import (
     Registration,
     StartAttempt,
 )
-from watchword.desk.agents.register import attempt_answer, new_attempt
+from watchword.desk.agents.register import attempt_answer, holdings, new_attempt
 from watchword.desk.agents.secrets import (
     ATTEMPT,
     CLAIM,
@@ -39,6 +39,7 @@ from watchword.desk.agents.secrets import (
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.state import DeskState
+from watchword.identity import Grant
 
 # Codes that may be tried for one registration, whatever attempts it starts, and for one person in a day.
 GUESSES: Final = 5
@@ -55,7 +56,8 @@ async def start_claim(
     if isinstance(method, DeskRefusal):
         return method
     if method != "service_auth":
-        return refuse(AgentReason.UNKNOWN_TYPE, "A claim is made with type service_auth.")
+        detail, remedy = "A claim is made with type service_auth.", 'Send "type": "service_auth".'
+        return refuse(AgentReason.UNKNOWN_TYPE, detail, remedy=remedy)
     if not policy_of(state).claimed_scopes:
         return refuse(AgentReason.SERVICE_AUTH_DISABLED)
     address = read_address(body.members.get("login_hint"))
@@ -72,14 +74,15 @@ async def start_claim(
     if isinstance(counted, DeskRefusal):
         return counted
     if not counted[0]:
-        return refuse(AgentReason.TOO_MANY_ATTEMPTS, subject=found.subject)
+        detail = f"The registration has started {ATTEMPTS} attempts, and may start no more."
+        return refuse(AgentReason.TOO_MANY_ATTEMPTS, detail, remedy="Register again.")
     kept = await core.step(
         StartAttempt(attempt=attempt, now=now, event=events.attempt_started(facts, found.id))
     )
     if isinstance(kept, DeskRefusal):
         return kept
     if not kept[0]:
-        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.subject)
+        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.accountable)
     return {"id": found.id, "type": found.kind, "attempt": attempt_answer(attempt, token, state)}
 
 
@@ -100,9 +103,15 @@ async def complete_claim(
     if wrong is not None:
         return wrong
     policy, now = policy_of(state), int(facts.at)
-    if policy.accounts_of(attempt.address, attempt.proven_issuer) is None or not policy.claimed_scopes:
+    accounts = policy.accounts_of(attempt.address, attempt.proven_issuer)
+    if accounts is None or not policy.claimed_scopes:
         # Taken off the list, or moved to a provider, since it was confirmed.
-        return refuse(AgentReason.CLAIM_DENIED, internal="the proof no longer counts", subject=found.subject)
+        return refuse(
+            AgentReason.CLAIM_DENIED,
+            "Agents of the person who confirmed are not, or no longer, let in.",
+            remedy="The desk's operator decides by spec.agents of the TokenDesk whose agents may act.",
+            internal="the proof no longer counts",
+        )
     person = await _person(core, attempt)
     if isinstance(person, DeskRefusal):
         return person
@@ -125,11 +134,12 @@ async def complete_claim(
     if isinstance(kept, DeskRefusal):
         return kept
     if not kept[0]:
-        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.subject)
+        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.accountable)
     return {
         "id": found.id,
         "status": "claimed",
         "identity": with_refresh(identity, refresh, ends),
+        **holdings(Grant(policy.claimed_scopes, accounts)),
     }
 
 
@@ -146,11 +156,11 @@ async def _unclaimed(core: AgentCore, body: JsonBody, facts: RequestFacts) -> Re
     if found is None:
         return refuse(AgentReason.INVALID_CLAIM_TOKEN)
     if found.state == "revoked":
-        return refuse(AgentReason.CLAIM_REVOKED, subject=found.subject)
+        return refuse(AgentReason.CLAIM_REVOKED)
     if found.state == "claimed":
-        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.subject)
+        return refuse(AgentReason.ALREADY_CLAIMED, subject=found.accountable)
     if found.expires_at <= facts.at:
-        return refuse(AgentReason.CLAIM_EXPIRED, subject=found.subject)
+        return refuse(AgentReason.CLAIM_EXPIRED)
     return found
 
 
@@ -158,13 +168,13 @@ async def _confirmed(core: AgentCore, found: Registration, facts: RequestFacts) 
     rows = await core.look(storage.ATTEMPT_OF, found.id)
     if isinstance(rows, DeskRefusal):
         return rows
-    attempt, subject = storage.attempt_of(rows), found.subject
+    attempt = storage.attempt_of(rows)
     if attempt is not None and attempt.state == "denied":
-        return refuse(AgentReason.CLAIM_DENIED, subject=subject)
+        return refuse(AgentReason.CLAIM_DENIED)
     if attempt is not None and attempt.expires_at <= facts.at:
-        return refuse(AgentReason.USER_CODE_EXPIRED, subject=subject)
+        return refuse(AgentReason.USER_CODE_EXPIRED)
     if attempt is None or attempt.state != "confirmed":
-        return refuse(AgentReason.CLAIM_NOT_CONFIRMED, subject=subject)
+        return refuse(AgentReason.CLAIM_NOT_CONFIRMED)
     return attempt
 
 
@@ -176,7 +186,8 @@ async def _wrong_code(
     A code is only there once the person confirmed: no stranger uses up the day's guesses of someone else.
     """
     now = int(facts.at)
-    counted = await core.step(
+    # In this order: what is refused for its own count uses up nothing of the person's day.
+    for step in (
         CountGuess(agent=found.id, at_most=GUESSES),
         CountUse(
             key=f"guesses {digest_of_address(attempt.address)}",
@@ -184,12 +195,14 @@ async def _wrong_code(
             until=now + DAY_SECONDS,
             now=now,
         ),
-    )
-    if isinstance(counted, DeskRefusal):
-        return counted
-    if not all(counted):
-        return refuse(AgentReason.TOO_MANY_ATTEMPTS, subject=found.subject)
+    ):
+        counted = await core.step(step)
+        if isinstance(counted, DeskRefusal):
+            return counted
+        if not counted[0]:
+            return refuse(AgentReason.TOO_MANY_ATTEMPTS)
     if not hmac.compare_digest(digest_of_code(attempt.digest, code), attempt.code_digest):
+        # By itself in the audit log: there are no more of these than guesses.
         return refuse(AgentReason.INVALID_USER_CODE, subject=found.subject)
     return None
 

@@ -79,23 +79,30 @@ class Confirmation:
         # The same steps whether the address is known or not: neither the answer nor its time tells.
         is_known = policy.proof_for(attempt.address) == "mail"
         secret = new_secret(MAILED)
-        kept = await self._core.step(
+        counted = await self._core.step(
             CountUse(
                 key=f"mails {digest_of_address(attempt.address)}" if is_known else "mails to no one",
                 at_most=MAILS_OF_ADDRESS,
                 until=now + DAY_SECONDS,
                 now=now,
-            ),
+            )
+        )
+        if isinstance(counted, DeskRefusal):
+            return counted
+        is_sent = is_known and counted[0]
+        opened = await self._core.step(
             OpenProof(
                 attempt=attempt.digest,
                 secret_digest=digest_of(secret),
                 now=now,
-                event=events.proof_opened(facts, attempt.agent, "mail" if is_known else "none"),
-            ),
+                event=events.proof_opened(facts, attempt.agent, "mail" if is_sent else "none"),
+            )
         )
-        if isinstance(kept, DeskRefusal):
-            return kept
-        if is_known and all(kept):
+        if isinstance(opened, DeskRefusal):
+            return opened
+        if is_known and not is_sent:
+            self._mailer.hold_back(f"{MAILS_OF_ADDRESS} mails went to the address within a day")
+        elif is_sent and opened[0]:
             self._mailer.send(policy, attempt.address, f"{state.issuer}/claim?secret={secret}")
         return pages.mailed_page()
 
@@ -158,7 +165,10 @@ class Confirmation:
             denied = await self._core.step(
                 Deny(secret_digest=digest, now=now, event=events.denied(facts, attempt.agent))
             )
-            return denied if isinstance(denied, DeskRefusal) else pages.refused_page()
+            if isinstance(denied, DeskRefusal):
+                return denied
+            # Another answer to the same question may have come first; then this one changed nothing.
+            return pages.refused_page() if denied[0] else refuse(AgentReason.ALREADY_CONFIRMED)
         if decision != "allow":
             return refuse(AgentReason.LINK_ENDED, "The form says neither allow nor refuse.")
         code = new_code()
@@ -195,8 +205,10 @@ class Confirmation:
         if isinstance(rows, DeskRefusal):
             return rows
         attempt = storage.attempt_of(rows)
-        if attempt is None or attempt.state != "open" or attempt.expires_at <= facts.at:
+        if attempt is None or attempt.expires_at <= facts.at:
             return refuse(AgentReason.LINK_ENDED)
+        if attempt.state != "open":
+            return refuse(AgentReason.ALREADY_CONFIRMED)
         granted = _granted(policy_of(state), attempt)
         if granted is None:
             return refuse(AgentReason.LINK_ENDED, internal="the proof no longer counts")

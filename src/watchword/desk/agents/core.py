@@ -24,6 +24,9 @@ from watchword.desk.state import DeskState
 ATTEMPT_SECONDS: Final = 600
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3600.0
+# Tokens that one unclaimed agent may ask for: each lives for minutes, and an agent calls few services.
+UNCLAIMED_PER_SECOND: Final = 0.2
+UNCLAIMED_BURST: Final = 20
 _RETRY_SECONDS: Final = 2
 
 
@@ -38,6 +41,10 @@ class AgentRates(Protocol):
     def registrations_per_minute(self) -> float:
         """Of all addresses together, and as many at once; 0: no limit."""
 
+    @property
+    def unclaimed_per_minute(self) -> float:
+        """Tokens of all unclaimed agents together, and as many at once; 0: no limit."""
+
 
 class AgentCore:
     """What the endpoints share. Belongs to one event loop."""
@@ -50,11 +57,14 @@ class AgentCore:
         monotonic: Callable[[], float],
         registrations_per_hour: float,
         registrations_per_minute: float,
+        unclaimed_per_minute: float,
     ) -> None:
         """Take the desk's way to its store, its clock, and the rates."""
         self._look, self._write, self._monotonic = look, write, monotonic
         self._by_address = Buckets(registrations_per_hour / HOUR_SECONDS, max(1, int(registrations_per_hour)))
         self._all = Buckets(registrations_per_minute / 60.0, max(1, int(registrations_per_minute)))
+        self._unclaimed = Buckets(UNCLAIMED_PER_SECOND if unclaimed_per_minute else 0.0, UNCLAIMED_BURST)
+        self._all_unclaimed = Buckets(unclaimed_per_minute / 60.0, max(1, int(unclaimed_per_minute)))
 
     async def look(self, statement: str, *parameters: object) -> list[tuple[Any, ...]] | DeskRefusal:
         """The rows of a look of `storage`, or that the store is away."""
@@ -68,6 +78,15 @@ class AgentCore:
         """Count one registration of an address; the refusal where there are too many."""
         now = self._monotonic()
         wait = self._by_address.take(address_key(peer), now) or self._all.take("", now)
+        return refuse(AgentReason.AGENT_RATE_LIMITED, retry_after=wait) if wait else None
+
+    def over_unclaimed_rate(self, registration: str) -> DeskRefusal | None:
+        """Count one request of an agent for which no one answers; the refusal where there are too many.
+
+        Each is an entry in the audit log, and who wants many registers many agents.
+        """
+        now = self._monotonic()
+        wait = self._unclaimed.take(registration, now) or self._all_unclaimed.take("", now)
         return refuse(AgentReason.AGENT_RATE_LIMITED, retry_after=wait) if wait else None
 
     def identity(

@@ -58,12 +58,16 @@ class Mailer:
     def send(self, policy: AgentPolicy, address: str, link: str) -> None:
         """Have a link mailed to an address."""
         if policy.mail is None or len(self._in_flight) >= MAX_IN_FLIGHT:
-            self._mails.labels("dropped").inc()
-            LOGGER.error("a mail was not sent", extra={"why": "no mail server, or too many mails at once"})
+            self.hold_back("no mail server, or too many mails at once")
             return
         task = asyncio.create_task(self._send(policy, address, link))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
+
+    def hold_back(self, why: str) -> None:
+        """Count and log a mail that is not sent, without whom it was for."""
+        self._mails.labels("dropped").inc()
+        LOGGER.error("a mail was not sent", extra={"why": why})
 
     async def finish(self) -> None:
         """Wait for the mails that are on their way."""

@@ -56,7 +56,9 @@ def read_agent_request(form: Form) -> AgentTokenRequest | DeskRefusal:
     if len(audiences) > 1:
         return refuse(DeskReason.SEVERAL_TARGETS)
     if form.one("purpose") is not None:
-        return refuse(DeskReason.PURPOSE_NOT_ALLOWED, "An agent's token has no purpose.")
+        return refuse(
+            DeskReason.PURPOSE_NOT_ALLOWED, "An agent's token has no purpose.", remedy="Leave purpose out."
+        )
     grant = read_grant_request(form)
     if isinstance(grant, DeskRefusal):
         return grant
@@ -71,10 +73,10 @@ def held_by(registration: Registration, person: Person | None, policy: AgentPoli
         person: who claimed it; None: no one.
         policy: the desk's.
     """
-    subject = registration.subject
+    subject = registration.accountable
     if registration.state == "unclaimed":
         if registration.kind != "anonymous" or policy.unclaimed is None:
-            return refuse(AgentReason.NOT_CLAIMED, subject=subject)
+            return refuse(AgentReason.NOT_CLAIMED)
         return policy.unclaimed
     if registration.state != "claimed":
         return refuse(AgentReason.AGENT_ENDED, subject=subject)
@@ -105,7 +107,7 @@ def decide_agent_token(
         now: seconds since the epoch.
         token_id: the `jti` that the token would have.
     """
-    subject = registration.subject
+    subject = registration.accountable
     target = state.target_of(request.audience)
     if target is None or target.agents is None:
         return refuse(AgentReason.AGENT_TARGET_UNAVAILABLE, subject=subject)
@@ -125,7 +127,7 @@ def decide_agent_token(
     claims = agent_claims(
         issuer=state.issuer,
         audience=target.audience,
-        subject=subject,
+        subject=registration.subject,
         grants=request.grant.grants,
         token_id=token_id,
         issued_at=lifetime.issued_at,

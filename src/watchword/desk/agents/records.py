@@ -45,6 +45,15 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         """What tokens say as `sub`."""
         return f"agent:{self.id}"
 
+    @property
+    def accountable(self) -> str:
+        """The same once a person answers for the agent; empty before.
+
+        Anyone may register one: what an unclaimed agent is refused counts as a stranger's, or strangers would
+        write the audit log as fast as they like.
+        """
+        return self.subject if self.state == "claimed" else ""
+
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to claim an agent; a new one replaces it.

@@ -32,6 +32,7 @@ from watchword.desk.agents.secrets import (
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.state import DeskState
+from watchword.identity import Grant
 
 CLAIM_ENDPOINT = "/agent/identity/claim"
 CLAIM_PAGE = "/claim"
@@ -82,12 +83,13 @@ async def _anonymous(core: AgentCore, state: DeskState, facts: RequestFacts) -> 
         return kept
     if not kept[0]:
         return refuse(AgentReason.REGISTRATIONS_FULL, retry_after=60)
-    scopes = [] if policy.unclaimed is None else list(policy.unclaimed.scopes)
+    unclaimed = Grant(()) if policy.unclaimed is None else policy.unclaimed
     return {
         "id": made.id,
         "type": made.kind,
         "identity": identity,
-        "scopes": {"pre_claim": scopes, "post_claim": list(policy.claimed_scopes)},
+        "scopes": {"pre_claim": list(unclaimed.scopes), "post_claim": list(policy.claimed_scopes)},
+        "accounts": {"pre_claim": list(unclaimed.accounts)},
         "claim": _claim_of(made, claim, state),
     }
 
@@ -130,7 +132,7 @@ async def _refresh(
     if found is None:
         return await _reused(core, digest, facts)
     if found.state != "claimed" or found.expires_at <= now:
-        return refuse(AgentReason.INVALID_REFRESH_TOKEN, subject=found.subject)
+        return refuse(AgentReason.INVALID_REFRESH_TOKEN, subject=found.accountable)
     people = await core.look(storage.PERSON_BY_ID, found.person)
     if isinstance(people, DeskRefusal):
         return people
@@ -153,13 +155,18 @@ async def _refresh(
     if isinstance(kept, DeskRefusal):
         return kept
     if not kept[0]:
-        return refuse(AgentReason.INVALID_REFRESH_TOKEN, subject=found.subject)
+        return refuse(AgentReason.INVALID_REFRESH_TOKEN, subject=found.accountable)
     return {
         "id": found.id,
         "type": found.kind,
         "identity": with_refresh(identity, after, ends),
-        "scopes": {"post_claim": list(policy.claimed_scopes)},
+        **holdings(held),
     }
+
+
+def holdings(held: Grant) -> dict[str, Any]:
+    """What a claimed agent holds, as answers have it: no other document says which accounts these are."""
+    return {"scopes": {"post_claim": list(held.scopes)}, "accounts": {"post_claim": list(held.accounts)}}
 
 
 async def _reused(core: AgentCore, digest: str, facts: RequestFacts) -> DeskRefusal:
@@ -175,7 +182,7 @@ async def _reused(core: AgentCore, digest: str, facts: RequestFacts) -> DeskRefu
     if isinstance(ended, DeskRefusal):
         return ended
     detail = "The refresh token was used before, so the whole registration was revoked."
-    return refuse(AgentReason.INVALID_REFRESH_TOKEN, detail, subject=found.subject)
+    return refuse(AgentReason.INVALID_REFRESH_TOKEN, detail, subject=found.accountable)
 
 
 def new_attempt(agent: str, address: str, token: str, facts: RequestFacts) -> Attempt:

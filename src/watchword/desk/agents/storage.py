@@ -103,11 +103,11 @@ def take(rows: Rows, step: AgentStep) -> bool:
             values = (step.secret_digest, step.issuer, step.subject, step.attempt, step.now)
             return rows.run(proof, values) == 1
         case Confirm():
-            confirm = """UPDATE agent_attempt SET state = 'confirmed', code_digest = ?, secret_digest = NULL
+            confirm = """UPDATE agent_attempt SET state = 'confirmed', code_digest = ?
                 WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
             return rows.run(confirm, (step.code_digest, step.secret_digest, step.now)) == 1
         case Deny():
-            deny = """UPDATE agent_attempt SET state = 'denied', secret_digest = NULL
+            deny = """UPDATE agent_attempt SET state = 'denied'
                 WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
             return rows.run(deny, (step.secret_digest, step.now)) == 1
         case Complete():

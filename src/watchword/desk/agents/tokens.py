@@ -38,7 +38,9 @@ async def agent_token(
         return rows
     found = storage.registration_of(rows)
     if found is None or found.epoch != claims.epoch or found.expires_at <= facts.at:
-        return refuse(AgentReason.AGENT_ENDED, subject=claims.sub)
+        return refuse(AgentReason.AGENT_ENDED)
+    if found.state == "unclaimed" and (over := core.over_unclaimed_rate(found.id)) is not None:
+        return over
     person = await _person_of(core, found)
     if isinstance(person, DeskRefusal):
         return person
@@ -58,7 +60,7 @@ async def agent_token(
         return decided
     token, said = signing.sign(decided.claims), decided.claims
     if token is None:
-        return refuse(DeskReason.TOKEN_WOULD_BE_TOO_LARGE, subject=said.subject)
+        return refuse(DeskReason.TOKEN_WOULD_BE_TOO_LARGE, subject=found.accountable)
     issue = IssueToAgent(
         agent=found.id,
         epoch=found.epoch,
@@ -75,7 +77,7 @@ async def agent_token(
         return kept
     if not kept[0]:
         # Revoked or claimed while this was decided: what is issued must not outlive that.
-        return refuse(AgentReason.AGENT_ENDED, subject=said.subject)
+        return refuse(AgentReason.AGENT_ENDED, subject=found.accountable)
     document = {
         "access_token": token,
         "token_type": "Bearer",
