@@ -430,8 +430,10 @@ def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Proce
     assert process.admin(admin_token) == (403, "not_an_admin")
     assert process.admin_token().json()["reason"] == "not_an_admin_client"
     change(world, "robot", {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR})
-    # Its status may still be that of before.
-    process.until(lambda: process.admin(admin_token) == (200, ""))
+    # Its status may still be that of before. Set again it is another grant: the token is of an earlier one.
+    process.until(lambda: process.admin_token().status_code == 200)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin(process.admin_token().json()["access_token"]) == (200, "")
     # Another object of the same name is another client.
     world.delete("DeskClient", DESKS, "robot")
     assert process.admin(admin_token) == (403, "not_an_admin")
