@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from testing.running_desk import (
     TARGET,
@@ -49,6 +50,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.logins: list[tuple[bytes, bytes]] = []
         self._came = threading.Condition()
         self.port = 0
 
@@ -59,6 +61,12 @@ class Mailbox:
             self.mails.append(found)  # type: ignore[arg-type]
             self._came.notify_all()
         return "250 kept"
+
+    def authenticate(self, _: SMTP, __: Session, ___: Envelope, mechanism: str, data: Any) -> AuthResult:
+        """Let anyone in, and remember by what."""
+        del mechanism
+        self.logins.append((data.login, data.password))
+        return AuthResult(success=True)
 
     def wait_for(self, number: int) -> EmailMessage:
         """The newest mail, once so many came."""
@@ -75,12 +83,25 @@ class Mailbox:
 
 
 @contextmanager
-def mailbox() -> Iterator[Mailbox]:
-    """An SMTP server until the end of the block."""
+def mailbox(
+    *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Mailbox]:
+    """An SMTP server until the end of the block.
+
+    Args:
+        starttls: it offers STARTTLS with this, and takes neither mails nor passwords before.
+        tls: it speaks TLS from the first byte.
+    """
     made, loop, is_up, stop = Mailbox(), asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        server = await loop.create_server(lambda: SMTP(made, loop=loop), "127.0.0.1", 0)
+        def protocol() -> SMTP:
+            given = {"tls_context": starttls, "require_starttls": starttls is not None}
+            return SMTP(
+                made, loop=loop, authenticator=made.authenticate, auth_require_tls=tls is None, **given
+            )
+
+        server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls)
         made.port = server.sockets[0].getsockname()[1]
         is_up.set()
         async with server:

@@ -125,6 +125,13 @@ def admin_object(name: str = "automation", **spec: Any) -> Object:
     return desk_client(name, issuer="atlas-production", account=("automation", name), **given)
 
 
+def person_object(name: str, issuer: str, address: str, **spec: Any) -> Object:
+    """A DeskClient: a person who administers, and signs in at a provider by the client `watchword-cli`."""
+    person = {"issuer": issuer, "clientId": "watchword-cli", "address": address}
+    person |= {key: spec.pop(key) for key in ("clientId", "subject") if key in spec}
+    return admin_object(name, **({"type": "AdminPerson", "authentication": {"person": person}} | spec))
+
+
 def namespace_object(name: str = NAMESPACE) -> Object:
     """A Namespace that the desk allows."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"desk": "yes"}}}
@@ -283,6 +290,18 @@ class RunningDesk:
         bearer = self.admin_token().json()["access_token"] if token is None else token
         headers = {"Authorization": f"Bearer {bearer}"} | request.pop("headers", {})
         return self.http.request(method, f"{self.admin_url}/admin/v1{path}", headers=headers, **request)
+
+    def begin_sign_in(self) -> Object:
+        """What the admin API says of sign-in, with a new ticket."""
+        answer = self.http.get(f"{self.admin_url}/admin/v1/sign-in")
+        assert answer.status_code == 200, answer.text
+        found: Object = answer.json()
+        return found
+
+    def sign_in(self, id_token: str, ticket: str, **request: Any) -> httpx.Response:
+        """Post a person's sign-in to the admin API."""
+        body = request or {"json": {"id_token": id_token, "ticket": ticket}}
+        return self.http.post(f"{self.admin_url}/admin/v1/sign-in", **body)
 
     def exchange(self, token: str | None = None, **parameters: Any) -> httpx.Response:
         """Exchange a token; a parameter that is None is not sent."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import MAX_SCANNED
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, MAX_LIMIT
+from watchword.desk.admin.people import LONGEST_SECONDS, MAX_AGE_SECONDS
 from watchword.desk.admin.routes import DOCUMENT, PREFIX, ROUTES
+from watchword.desk.admin.tickets import TICKET_SECONDS
 from watchword.desk.agents.claims import ATTEMPTS, GUESSES, GUESSES_OF_ADDRESS
 from watchword.desk.agents.confirmation import MAILS_OF_ADDRESS
 from watchword.desk.agents.core import ATTEMPT_SECONDS
@@ -32,6 +34,11 @@ sends `grant_type=client_credentials` with its `client_assertion`, and nothing e
 credentials has no grants, so a request that asks for one is refused. The token is of the kind `admin`,
 its audience is the desk's own, and it ends with the projected token that it was got by. It opens the
 admin API on `--admin-listen` (below `{PREFIX}`) and nothing else: 403 `wrong_token_kind` everywhere.
+
+A person (type `AdminPerson`) gets such a token at `POST {PREFIX}/sign-in` for an ID token of the provider
+that the object names, at most {MAX_AGE_SECONDS} s old, whose only audience is its `clientId` and whose
+`nonce` is the digest of a ticket of `GET {PREFIX}/sign-in`, which is good once, within
+{TICKET_SECONDS} s. The token lives for at most {LONGEST_SECONDS} s. `watchword desk sign-in` does all of it.
 
 Each call reads the DeskClient again, and in a cluster the admission policy on it: what was withdrawn, changed
 or unguarded counts no more, and the token dies with the version of the object that it was issued for. Each
@@ -91,7 +98,10 @@ _EVENTS = (
     ),
     (
         "admin_token_issued",
-        "an admin client got a token: `subject`, `granted_by`, `token_id`, `expires_at`, `key`",
+        (
+            "an admin client got a token: `subject`, `granted_by`, `token_id`, `expires_at`, `key`, and "
+            "`provider` where a person signed in"
+        ),
     ),
     (
         "admin_called",
@@ -132,7 +142,10 @@ _EVENTS = (
         "a provider said that what it asserted is revoked: `provider`, `event_id`, and the ended `subjects`",
     ),
     ("agent_token_issued", "as `token_issued`, with `person` where one claimed the agent"),
-    ("agent_revoked", "`subject`, and `by`: `holder`, `refresh_token_reused` or `operator`"),
+    (
+        "agent_revoked",
+        "`subject`, and `by`: `holder`, `refresh_token_reused`, `operator`, or which admin client",
+    ),
     ("person_forgotten", "what was kept of a person was deleted; of whom is not said"),
     ("store_renewed", "the store was restored, and got another id; all earlier keys are revoked"),
 )

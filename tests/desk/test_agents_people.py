@@ -145,3 +145,15 @@ def test_each_store_completes_a_claim_once_and_only_as_it_was_confirmed(
     store.expire(NOW + 1000)
     # No agent of this person is left, so nothing is kept of the person.
     assert store.look(storage.PEOPLE_BY_ADDRESS, (person.address,)) == []
+
+
+def test_each_store_pages_registrations_by_their_ids(open_store: Callable[[], DeskStore]) -> None:
+    store = open_store()
+    assert all(registered(store, number) for number in (3, 1, 2, 11))
+    after, found = "", list[str]()
+    while rows := store.look(storage.REGISTRATIONS_AFTER, (after, 2)):
+        assert len(rows) <= 2
+        pages = [storage.registration_of([row]) for row in rows]
+        found += [each.id for each in pages if each is not None]
+        after = found[-1]
+    assert found == [f"reg_{number:032x}" for number in (1, 2, 3, 11)]

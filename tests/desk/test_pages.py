@@ -58,7 +58,7 @@ def test_the_commands_give_what_the_pages_say(tmp_path: Path) -> None:
 def test_a_desk_is_administered_as_the_page_says(tmp_path: Path) -> None:
     for program in ("jq", "curl"):
         needed_program(program, tests="the page's commands")
-    make, look, token, in_a_cluster = blocks_of((ROOT / "docs/how-to/administer-a-desk.md").read_text())
+    make, look, token, _, _, in_a_cluster = blocks_of((ROOT / "docs/how-to/administer-a-desk.md").read_text())
     make, _, flags = make.partition("watchword dev try ")
     assert "--desk-admin-listen 127.0.0.1:8445" in flags
     assert "kubectl" in in_a_cluster

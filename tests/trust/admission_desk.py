@@ -42,6 +42,20 @@ def account(**members: Any) -> Object:
     return by(serviceAccount=default | members)
 
 
+def person(**members: Any) -> Object:
+    """A DeskClient for a person."""
+    default = {"issuer": "https://idp.example.com", "clientId": "cli", "address": "carol@example.com"}
+    given = {name: value for name, value in (default | members).items() if value is not None}
+    return admin(type="AdminPerson", authentication={"person": given})
+
+
+def null(name: str, **spec: Any) -> Object:
+    """An admin client with a field that is null, and not left out."""
+    made = admin(**spec)
+    made["spec"][name] = None
+    return made
+
+
 def named(name: str) -> Object:
     """A DeskClient of this name."""
     made = client()
@@ -98,16 +112,39 @@ REFUSED: tuple[tuple[str, str, str, Object], ...] = (
     ("ServiceReference.name", _NAME, "spec.serviceRefs[0].name", asking(("a", "*"))),
     *(("DeskClient", "the name is reserved", "", named(name))
       for name in ("admin", "desk", "system", "watchword-x")),
-    ("ClientAuthentication", "the list holds no key, so that nobody could prove to be the client",
+    ("ClientAuthentication", "the list holds no key, so that no one could prove to be the client",
      "spec.authentication.jwks.keys", by(jwks={"keys": []})),
     ("DeskClientSpec", "an admin client never proves itself by a secret", "spec.authentication",
      admin(authentication={"secretRef": {"name": "a"}})),
     ("DeskClientSpec", "an admin client asks about no service's tokens", "spec.serviceRefs",
      admin(serviceRefs=[{"namespace": "a", "name": "b"}])),
-    *(("DeskClientSpec", "only an AdminServiceAccount has this field", "spec.adminServiceAccount",
-       client(adminServiceAccount=flag, grantedBy="alice")) for flag in (True, False)),
+    *(("DeskClientSpec", "only an AdminServiceAccount or an AdminPerson has this field",
+       "spec.adminServiceAccount", client(adminServiceAccount=flag, grantedBy="alice"))
+      for flag in (True, False)),
     ("DeskClientSpec", "the field is required with adminServiceAccount: true", "spec.grantedBy",
      admin(adminServiceAccount=True)),
+    ("DeskClientSpec", "only an AdminPerson proves itself by signing in", "spec.authentication",
+     admin(authentication=person()["spec"]["authentication"])),
+    ("DeskClientSpec", "an AdminPerson proves itself by signing in, and in no other way",
+     "spec.authentication", admin(type="AdminPerson")),
+    ("ClientAuthentication", _WAYS, "spec.authentication",
+     admin(type="AdminPerson",
+           authentication=person()["spec"]["authentication"] | {"secretRef": {"name": "a"}})),
+    *(("ClientPerson.issuer", "not the URL of a provider", "spec.authentication.person.issuer",
+       person(issuer=url)) for url in ("idp.example.com", "http://idp.example.com", "https://idp.example.com/",
+                                       "https://a b", "http://127.0.0.1.evil.example", "https://a\n")),
+    ("ClientPerson.clientId", "it holds a control character, such as a line break",
+     "spec.authentication.person.clientId", person(clientId="cli\n")),
+    *(("ClientPerson.address", "not an address", "spec.authentication.person.address", person(address=text))
+      for text in ("carol", "@example.com", "carol@Example.com", "carol@example", "*@example.com*",
+                   "Carol <carol@example.com>", "carol@example.com\n", "carol@ex\u00e4mple.com",
+                   "a,b@example.com")),
+    ("ClientPerson.subject", "it holds a control character, such as a line break",
+     "spec.authentication.person.subject", person(subject="c\n")),
+    ("DeskClientSpec", "an admin client asks about no service's tokens", "spec.serviceRefs",
+     person() | {"spec": person()["spec"] | {"serviceRefs": [{"namespace": "a", "name": "b"}]}}),
+    ("DeskClientSpec", "the field is required with adminServiceAccount: true", "spec.grantedBy",
+     null("grantedBy", adminServiceAccount=True)),
     ("DeskClientSpec.grantedBy", "it holds a control character, such as a line break", "spec.grantedBy",
      admin(adminServiceAccount=True, grantedBy="alice\n")),
 )  # fmt: skip
@@ -139,6 +176,14 @@ BOUNDED: tuple[tuple[str, str, Object], ...] = (
     ("spec.purposes[0]", "should match", workload(purposes=["*"])),
     ("spec.type", "Unsupported value", client(type="Public")),
     ("spec.authentication", "Required value", client(authentication=None)),
+    ("spec.authentication", "Required value", null("authentication")),
+    ("spec.adminServiceAccount", "Unsupported value: null", null("adminServiceAccount")),
+    ("spec.adminServiceAccount", "Unsupported value: null", null("adminServiceAccount", grantedBy="alice")),
+    ("spec.authentication.person.address", "Required value", person(address=None)),
+    ("spec.authentication.person.clientId", "Required value", person(clientId=None)),
+    ("spec.authentication.person.clientId", "should be at least 1 chars long", person(clientId="")),
+    ("spec.authentication.person.subject", "should be at least 1 chars long", person(subject="")),
+    ("spec.authentication.person.email", "unknown field", person(email="a@example.com")),
     ("spec.serviceRefs", "must have at most 64 items", asking(*(("a", f"s{n}") for n in range(65)))),
     ("spec.serviceRefs[1]", "Duplicate value", asking(("a", "b"), ("a", "b"))),
     ("spec.grantedBy", "should be at least 1 chars long",
@@ -159,6 +204,11 @@ ACCEPTED: dict[str, Object] = {
     "a client by a secret": by(secretRef={"name": "a.b", "key": ".sha256"}),
     "an admin client": admin(),
     "an admin client with the flag": admin(adminServiceAccount=True, grantedBy="alice@example.com"),
+    "an admin person": person(),
+    "an admin person with the flag": person() | {
+        "spec": person()["spec"] | {"adminServiceAccount": True, "grantedBy": "alice"}},
+    "an admin person whose subject is pinned": person(subject="2f0c-\u00e4"),
+    "an admin person at a provider on this machine": person(issuer="http://127.0.0.1:8080/realms/staff"),
     "an admin client without it": admin(adminServiceAccount=False),
     "a service with a desk": service(
         tokenDeskRef={"name": "desk"}, resourceServers=["cache", "a.b"],

@@ -7,6 +7,7 @@ import pytest
 
 from testing.manifests import parsed
 from tests.trust.admission import ACCEPTED, BOUNDED, REFUSED, Bounded, Object, Refused
+from tests.trust.admission_desk import null
 
 # Admission is stricter where it can be: a private key must not be stored, and one bad key beside good ones in
 # a file is left out alone.
@@ -39,3 +40,11 @@ def test_what_a_bound_refuses_the_parser_refuses_at_the_same_field(case: Bounded
 @pytest.mark.parametrize("document", ACCEPTED.values(), ids=ACCEPTED)
 def test_what_admission_takes_the_parser_takes(document: Object) -> None:
     assert not parsed(document).problems
+
+
+@pytest.mark.parametrize("field", ["adminServiceAccount", "grantedBy", "authentication"])
+def test_a_field_with_nothing_behind_it_is_named(field: str) -> None:
+    """The API server drops `grantedBy: null` where there is no flag; a file is taken at its word."""
+    [problem] = parsed(null(field)).problems
+    assert problem.field == f"spec.{field}"
+    assert problem.remedy

@@ -152,4 +152,7 @@ def _authentication(client: DeskClient) -> str:
         return f"the ServiceAccount {account.namespace}/{account.name} of {account.issuer_ref.name}"
     if (secret := given.secret_ref) is not None:
         return f"the secret whose digest is in the Secret {secret.name} ({secret.key})"
+    if (person := given.person) is not None:
+        pinned = f" as {person.subject}" if person.subject is not None else ""
+        return f"signing in as {person.address} at {person.issuer}{pinned}, by the client {person.client_id}"
     return "keys of its own"

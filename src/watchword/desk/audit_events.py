@@ -60,8 +60,10 @@ def token_issued(facts: RequestFacts, exchange: Exchange, kid: str) -> AuditEven
     return AuditEvent("token_issued", fields, facts.at)
 
 
-def admin_token_issued(facts: RequestFacts, claims: DeskClaims, granted_by: str, kid: str) -> AuditEvent:
-    """A token was issued to an admin client."""
+def admin_token_issued(
+    facts: RequestFacts, claims: DeskClaims, granted_by: str, kid: str, provider: str = ""
+) -> AuditEvent:
+    """A token was issued to an admin client; to a person where a provider is named."""
     fields = {
         **facts.fields(),
         "subject": claims.subject,
@@ -70,6 +72,8 @@ def admin_token_issued(facts: RequestFacts, claims: DeskClaims, granted_by: str,
         "expires_at": claims.expires_at,
         "key": kid,
     }
+    if provider:
+        fields["provider"] = provider
     return AuditEvent("admin_token_issued", fields, facts.at)
 
 
@@ -87,11 +91,19 @@ def admin_client_changed(client: DeskClient, change: str, at: float) -> AuditEve
         "change": change,
         "uid": metadata.uid,
         "generation": metadata.generation,
-        "authentication": msgspec.to_builtins(spec.authentication.service_account),
+        "authentication": _authentication(client),
     }
     if change == "granted":
         fields["granted_by"] = spec.granted_by or ""
     return AuditEvent("admin_client_changed", fields, at)
+
+
+def _authentication(client: DeskClient) -> Any:
+    """What a client proves itself by. Of a person no address: what is in the log is never deleted."""
+    by = client.spec.authentication
+    if by.person is not None:
+        return {"person": {"issuer": by.person.issuer, "client_id": by.person.client_id}}
+    return msgspec.to_builtins(by.service_account)
 
 
 def admin_called(

@@ -34,7 +34,7 @@ _MAX_BASIC: Final = 2048
 # RFC 10070: `client-authentication+jwt`; what says nothing, or only that it is a JWT, is taken too.
 _TYPES: Final = frozenset({"jwt", "client-authentication+jwt"})
 
-ClientType = Literal["ResourceServer", "AdminServiceAccount"]
+ClientType = Literal["ResourceServer", "AdminServiceAccount", "AdminPerson"]
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -138,6 +138,8 @@ def authenticate(
         found = _by_secret(form.one("client_id") or "", form.one("client_secret") or "", clients)
     if isinstance(found, DeskRefusal):
         return found
+    if found.client.type == "AdminPerson":
+        return _invalid("a person signs in at the admin API, and in no other way")
     said = form.one("client_id")
     if said is not None and said != found.client.name:
         return _invalid("client_id names another client than the credential")

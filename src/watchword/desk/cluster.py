@@ -16,6 +16,7 @@ import msgspec
 
 from watchword.desk.admin.standing import AdminStanding, StandingUnknownError, standing_of
 from watchword.desk.configuration import Configuration, KeyRecord
+from watchword.desk.kept_client import KeptClient
 from watchword.desk.minting import SigningKey, SigningKeyError
 from watchword.desk.published import MARK_ENTRY, Mark, PublishingError, decode_mark, encode_mark
 from watchword.desk.sources import SourceProblem
@@ -108,6 +109,7 @@ class ClusterDesk:
         """Follow the TokenDesk of this namespace and name."""
         self._endpoint, self._namespace, self._name = endpoint, namespace, name
         self._connection = Connection(endpoint, agent="watchword-desk")
+        self._reads = KeptClient(self._connection)
         ours = f"{DESK_LABEL}={name}"
         self._desks = self._watch(
             Resource(
@@ -152,18 +154,22 @@ class ClusterDesk:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.close()
 
     async def standing(self, client: str) -> AdminStanding:
         """Whether a client is an admin: its object, the policy on it and the binding, each asked for now."""
         if not is_service_account_name(client):
             return AdminStanding("there is no such DeskClient")
         place = f"/apis/{API_VERSION}/namespaces/{quote(self._namespace, safe='')}/deskclients"
-        async with ApiClient(self._connection) as api:
-            policy, binding, found = await asyncio.gather(
-                _get(api, f"{_POLICIES}/validatingadmissionpolicies/{ADMINS_POLICY}"),
-                _get(api, f"{_POLICIES}/validatingadmissionpolicybindings/{ADMINS_POLICY}"),
-                _get(api, f"{place}/{quote(client, safe='')}"),
-            )
+        try:
+            async with self._reads.use() as api:
+                policy, binding, found = await asyncio.gather(
+                    _get(api, f"{_POLICIES}/validatingadmissionpolicies/{ADMINS_POLICY}"),
+                    _get(api, f"{_POLICIES}/validatingadmissionpolicybindings/{ADMINS_POLICY}"),
+                    _get(api, f"{place}/{quote(client, safe='')}"),
+                )
+        except WatchError as error:
+            raise StandingUnknownError(f"the API server cannot be asked ({error})") from None
         if problem := guard_problem(policy, binding):
             return AdminStanding(problem)
         if found is None:
@@ -180,6 +186,10 @@ class ClusterDesk:
         if not standing.problem and not counts(mark, int(metadata.get("generation") or -1)):
             return AdminStanding("the operator has not confirmed that the flag was set under the policy")
         return standing
+
+    async def close(self) -> None:
+        """Close what was opened for `standing`; another question opens it again."""
+        await self._reads.close()
 
     async def read(self) -> Mark | None:
         """The mark that was written last."""

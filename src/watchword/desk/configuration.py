@@ -301,8 +301,9 @@ def _client(resource: DeskClient, configuration: Configuration, problems: list[s
     if given.secret_ref is not None and spec.type == "ResourceServer":
         kept = configuration.secrets.get((given.secret_ref.name, given.secret_ref.key), "")
         digests = tuple(line.strip().lower() for line in kept.splitlines() if _is_digest(line.strip()))
-    ways = [given.service_account is not None, given.jwks is not None, given.secret_ref is not None]
-    if sum(ways) != 1 or not (account or keys or digests):
+    ways = [each is not None for each in (given.service_account, given.jwks, given.secret_ref, given.person)]
+    is_person = given.person is not None and spec.type == "AdminPerson"
+    if sum(ways) != 1 or not (account or keys or digests or is_person):
         problems.append(f"the DeskClient {name} has no usable way, or several ways, to authenticate")
         return None
     return Client(

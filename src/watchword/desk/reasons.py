@@ -266,7 +266,7 @@ class DeskReason(Enum):
         "not_an_admin_client",
         400,
         "unauthorized_client",
-        "The client is no admin service account now.",
+        "The client is no admin now.",
         "See the condition Ready of the DeskClient, or the desk's log: they name what is missing.",
     )
     WRONG_TOKEN_KIND = _Facts(
@@ -274,28 +274,68 @@ class DeskReason(Enum):
         403,
         "insufficient_scope",
         "The token speaks for another kind of caller than this endpoint is for.",
-        "Tokens of admin clients are for the admin API and for nothing else, and it takes no others.",
+        "Tokens of admin clients, people included, are for the admin API and for nothing else, and it takes "
+        "no others.",
     )
     MISSING_TOKEN = _Facts(
         "missing_admin_token",
         401,
         "invalid_token",
         "The request has no bearer token, or more than one.",
-        "Send one Authorization: Bearer with a token of grant_type=client_credentials.",
+        "Send one Authorization: Bearer with a token of grant_type=client_credentials, or sign in: watchword "
+        "desk sign-in.",
     )
     INVALID_TOKEN = _Facts(
         "invalid_admin_token",
         401,
         "invalid_token",
         "The token is not one that this desk issued to an admin client and that is still good.",
-        "Get a new one: grant_type=client_credentials at the token endpoint.",
+        "Get a new one: grant_type=client_credentials at the token endpoint, or watchword desk sign-in.",
     )
     NOT_AN_ADMIN = _Facts(
         "not_an_admin",
         403,
         "insufficient_scope",
-        "The client is no admin service account any more, or was changed since the token was issued.",
+        "The client is no admin any more, or was changed since the token was issued.",
         "See the condition Ready of the DeskClient; after a change, get a new token.",
+    )
+    SIGN_IN_NOT_BEGUN = _Facts(
+        "sign_in_not_begun",
+        400,
+        "invalid_grant",
+        "The ticket is not one that this desk handed out within the last ten minutes.",
+        "Begin again: watchword desk sign-in, with the --admin-url of this very desk.",
+    )
+    SIGN_IN_REFUSED = _Facts(
+        "sign_in_refused",
+        403,
+        "access_denied",
+        "The ID token does not prove a sign-in that was begun with this ticket.",
+        "Begin again: watchword desk sign-in. If it lasts, compare issuer and clientId of the DeskClient "
+        "with the provider's, and see that it says email_verified: true.",
+    )
+    SIGN_IN_USED = _Facts(
+        "sign_in_used",
+        403,
+        "access_denied",
+        "The sign-in was used before.",
+        "Begin again: watchword desk sign-in. If you did not use it, someone else did: see the audit log.",
+    )
+    NOT_AN_ADMIN_PERSON = _Facts(
+        "not_an_admin_person",
+        403,
+        "access_denied",
+        "The person who signed in is no admin of this desk now.",
+        "Someone who may grant it makes a DeskClient of the type AdminPerson with your address at that "
+        "provider; its condition Ready says what is missing.",
+    )
+    SIGN_IN_PROVIDER_UNAVAILABLE = _Facts(
+        "sign_in_provider_unavailable",
+        503,
+        "temporarily_unavailable",
+        "The provider cannot be asked for its keys.",
+        "Retry after Retry-After. If it lasts, the desk's log names what fails; network policies must let "
+        "the desk reach the provider.",
     )
     MALFORMED_REQUEST = _Facts(
         "malformed_request",

@@ -6,7 +6,7 @@ import msgspec
 from watchword.kube.names import ObjectKey
 from watchword.operator.cache import Entry
 from watchword.operator.provider_status import ProviderResult
-from watchword.trust.admin_grants import counts, is_flagged
+from watchword.trust.admin_grants import counts, is_flagged, is_of_admin_type
 from watchword.trust.api.v1alpha1 import DeskClient
 from watchword.trust.api.v1alpha1.status import (
     AdminGrantStatus,
@@ -130,7 +130,7 @@ def _client_readiness(entry: Entry, result: ClientResult) -> ConditionValue:
         return Verdict.CLIENT_WITHOUT_DESK.with_message()
     if result.is_account_taken:
         return Verdict.CLIENT_ACCOUNT_TAKEN.with_message()
-    if client.spec.type == "AdminServiceAccount":
+    if is_of_admin_type(client):
         return _admin_readiness(client, entry.generation, result)
     if not result.services:
         return Verdict.CLIENT_NOT_NAMED.with_message()

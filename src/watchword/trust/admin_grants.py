@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from watchword.trust.admin_policy import guard_identity
-from watchword.trust.api.v1alpha1 import DeskClient
+from watchword.trust.api.v1alpha1 import ADMIN_TYPES, DeskClient
 from watchword.trust.api.v1alpha1.rules import parse_time
 from watchword.trust.api.v1alpha1.status import AdminGrantStatus
 
@@ -47,18 +47,29 @@ def guard_in_force(policy: Mapping[str, Any], binding: Mapping[str, Any]) -> Gua
     return Guard("", guard_identity(policy, binding), whole)
 
 
+def is_of_admin_type(client: DeskClient) -> bool:
+    """Whether a client could be an admin at all: an automation, or a person."""
+    return client.spec.type in ADMIN_TYPES
+
+
 def is_flagged(client: DeskClient) -> bool:
     """Whether an object says that its client is an admin; not whether that counts."""
-    return client.spec.type == "AdminServiceAccount" and client.spec.admin_service_account is True
+    return is_of_admin_type(client) and client.spec.admin_service_account is True
 
 
 def account_of(client: DeskClient) -> tuple[str, str, str] | None:
-    """The desk, issuer and ServiceAccount user that a client authenticates by; None: in another way."""
-    by = client.spec.authentication.service_account
-    if by is None:
+    """The desk, issuer, and ServiceAccount user or person that a client authenticates by; None: by neither.
+
+    A person's issuer is a URL and a cluster's is a name, so that neither is ever taken for the other. Which
+    client id a person signs in by, and which subject is pinned, tells no one from another one.
+    """
+    desk, by = f"{client.metadata.namespace}/{client.spec.desk_ref.name}", client.spec.authentication
+    if by.person is not None:
+        return desk, by.person.issuer, f"person:{by.person.address}"
+    if by.service_account is None:
         return None
-    user = f"system:serviceaccount:{by.namespace}:{by.name}"
-    return f"{client.metadata.namespace}/{client.spec.desk_ref.name}", by.issuer_ref.name, user
+    account = by.service_account
+    return desk, account.issuer_ref.name, f"system:serviceaccount:{account.namespace}:{account.name}"
 
 
 def accounts_of_several(clients: Iterable[DeskClient]) -> frozenset[tuple[str, str, str]]:

@@ -693,8 +693,9 @@ class Verdict(Enum):
         _READY,
         "False",
         "AccountTaken",
-        "Another DeskClient of the desk authenticates by the same ServiceAccount: neither counts.",
-        "Give each client a ServiceAccount of its own.",
+        "Another DeskClient of the desk authenticates by the same ServiceAccount, or names the same person "
+        "at the same provider: neither counts.",
+        "Give each client a ServiceAccount or a person of its own.",
     )
     # Ready and KeysFresh, of a provider of agents.
     PROVIDER_ACCEPTED = _Facts(

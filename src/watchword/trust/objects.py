@@ -33,6 +33,7 @@ from watchword.trust.api.v1alpha1.rules import (
     findings_of_client_name,
     findings_of_desk,
     findings_of_issuer,
+    findings_of_nulls,
     findings_of_provider,
     findings_of_service,
     findings_of_workload,
@@ -130,7 +131,9 @@ def _convert(kind: str, document: Mapping[str, Any], source: str, problem: Any) 
         elif kind == "DeskClient":
             client = msgspec.convert(spec, DeskClientSpec)
             resource = DeskClient(metadata=metadata, spec=client, source=source)
-            findings = chain(findings_of_client_name(metadata.name), findings_of_client(client))
+            findings = chain(
+                findings_of_client_name(metadata.name), findings_of_nulls(spec), findings_of_client(client)
+            )
         elif kind == "AgentProvider":
             provider = msgspec.convert(spec, AgentProviderSpec)
             resource = AgentProvider(metadata=metadata, spec=provider, source=source)

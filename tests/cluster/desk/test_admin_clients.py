@@ -51,6 +51,15 @@ def flagged(name: str, by: str = GRANTER, **spec: Any) -> Object:
     return admin(name, **({"adminServiceAccount": True, "grantedBy": by} | spec))
 
 
+PERSON = {"issuer": "https://idp.example.com", "clientId": "watchword-cli", "address": "dora@example.com"}
+
+
+def flagged_person(name: str, by: str = GRANTER, **person: Any) -> Object:
+    """An admin who is a person; a member that is None is left out."""
+    given = {key: value for key, value in (PERSON | person).items() if value is not None}
+    return flagged(name, by, type="AdminPerson", authentication={"person": given})
+
+
 class People:
     """The two people, and what they send."""
 
@@ -290,6 +299,45 @@ def test_what_leaves_the_spec_alone_keeps_the_flag_and_needs_no_verb(people: Peo
     assert found["spec"]["adminServiceAccount"] is True
     assert found["metadata"]["labels"] == {"team": "platform"}
     assert people.said(granted) == ("True", "Granted")
+
+
+# Each would make someone else that admin.
+CHANGES: dict[str, Object] = {
+    "the address": {"address": "mallory@example.com"},
+    "the provider": {"issuer": "https://idp.evil.example"},
+    "the client id": {"clientId": "mallory"},
+    "a subject": {"subject": "mallory"},
+}
+
+
+def test_a_person_is_guarded_as_an_automation_is(people: People) -> None:
+    settle(people)
+    name = f"dora-{next(_numbers)}"
+    refused(people, NO_VERB, lambda: people.create(CLERK, flagged_person(name, CLERK)))
+    refused(
+        people, "it is not the user who makes this change",
+        lambda: people.create(GRANTER, flagged_person(name, CLERK)),
+    )  # fmt: skip
+    people.create(GRANTER, flagged_person(name))
+    people.wait_for(name, "True", "Granted")
+    try:
+        for change in CHANGES.values():
+            by = {"authentication": {"person": PERSON | change}, "grantedBy": CLERK}
+            refused(people, NO_VERB, lambda by=by: people.patch(CLERK, name, {"spec": by}))  # type: ignore[misc]
+            refused(people, NO_VERB, lambda by=by: replaced(people, CLERK, name, **by))  # type: ignore[misc]
+        as_robot = {"type": "AdminServiceAccount", "authentication": STOLEN, "grantedBy": CLERK}
+        refused(people, NO_VERB, lambda: replaced(people, CLERK, name, **as_robot))
+        # Who may edit can end it: by a second object that names the person, and by withdrawing the flag.
+        twin = flagged_person(f"{name}-twin")
+        del twin["spec"]["adminServiceAccount"], twin["spec"]["grantedBy"]
+        people.create(CLERK, twin)
+        people.wait_for(name, "False", "AccountTaken")
+        people.delete(CLERK, f"{name}-twin")
+        people.wait_for(name, "True", "Granted")
+        people.patch(CLERK, name, {"spec": {"adminServiceAccount": False}})
+        people.wait_for(name, "False", "NotGranted")
+    finally:
+        people.delete(None, name)
 
 
 def test_the_operator_alone_says_that_a_flag_counts(people: People, granted: str) -> None:
@@ -573,11 +621,37 @@ CONTRADICTIONS: dict[str, tuple[Object, str]] = {
         flagged("c", serviceRefs=[{"namespace": "a", "name": "b"}]),
         "asks about no service's tokens",
     ),
-    "the flag of a resource server": (flagged("c", type="ResourceServer"), "only an AdminServiceAccount has"),
+    "the flag of a resource server": (
+        flagged("c", type="ResourceServer"),
+        "only an AdminServiceAccount or an AdminPerson has",
+    ),
     "false of a resource server": (
         flagged("c", type="ResourceServer", adminServiceAccount=False),
-        "only an AdminServiceAccount has",
+        "only an AdminServiceAccount or an AdminPerson has",
     ),
+    "a person without a way": (
+        flagged("c", type="AdminPerson"),
+        "proves itself by signing in, and in no other",
+    ),
+    "an automation that signs in": (
+        flagged("c", authentication={"person": PERSON}),
+        "only an AdminPerson proves itself",
+    ),
+    "a person in two ways": (
+        flagged("c", type="AdminPerson", authentication={"person": PERSON} | by_account("a")),
+        "not exactly one way",
+    ),
+    "a person by a secret": (
+        flagged("c", type="AdminPerson", authentication={"secretRef": {"name": "a", "key": "sha256"}}),
+        "proves itself by signing in, and in no other",
+    ),
+    "all people of a domain": (flagged_person("c", address="*@example.com,"), "not an address"),
+    "a provider in plain text": (
+        flagged_person("c", issuer="http://idp.example.com"),
+        "not the URL of a provider",
+    ),
+    "a person without a provider": (flagged_person("c", issuer=None), "issuer"),
+    "a null for the flag": (flagged("c", adminServiceAccount=None), "spec.adminServiceAccount"),
     "nobody who granted it": (flagged("c", grantedBy=None), "the field is required with adminServiceAccount"),
     "an empty name of who granted it": (flagged("c", grantedBy=""), "at least 1 chars"),
     "a line break in that name": (flagged("c", grantedBy="grace\nroot"), "control character"),

@@ -52,7 +52,11 @@ class Desk:
         )
 
         async def ask() -> AdminStanding:
-            return await ClusterDesk(endpoint, DESKS, "desk").standing(name)
+            found = ClusterDesk(endpoint, DESKS, "desk")
+            try:
+                return await found.standing(name)
+            finally:
+                await found.close()
 
         return asyncio.run(ask())
 
@@ -136,3 +140,68 @@ def test_where_it_cannot_be_read_no_one_is_an_admin(desk: Desk) -> None:
         desk.standing(token="nobody")
     with pytest.raises(StandingUnknownError, match="cannot be asked"):
         desk.standing(url="https://127.0.0.1:1")
+
+
+class Forwarder:
+    """A port in front of the API server that counts connections; each is a TLS handshake."""
+
+    def __init__(self, url: str) -> None:
+        self.host, self.port = url.removeprefix("https://").split(":")
+        self.count = 0
+
+    async def __aenter__(self) -> Forwarder:
+        self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"https://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.count += 1
+        there, back = await asyncio.open_connection(self.host, int(self.port))
+        await asyncio.gather(_pass(reader, back), _pass(there, writer), return_exceptions=True)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+def test_calls_share_connections_and_an_authority_that_changes_ends_them(desk: Desk, tmp_path: Path) -> None:
+    good = desk.cluster.authority.read_bytes()
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(good)
+
+    async def ask() -> list[int]:
+        async with Forwarder(desk.cluster.url) as forwarder:
+            token = str(desk.folder / "token")
+            endpoint = Endpoint(forwarder.url, ca_file=str(authority), token_file=token)
+            found, counts = ClusterDesk(endpoint, DESKS, "desk"), list[int]()
+            for _ in range(10):
+                await found.standing("robot")
+            counts.append(forwarder.count)
+            await asyncio.gather(*(found.standing("robot") for _ in range(5)))
+            authority.write_bytes(good + b"\n")
+            before = forwarder.count
+            await asyncio.gather(*(found.standing("robot") for _ in range(5)))
+            counts.append(forwarder.count - before)
+            authority.write_text("no certificate")
+            with pytest.raises(StandingUnknownError, match="cannot be asked"):
+                await found.standing("robot")
+            authority.write_bytes(good)
+            await found.standing("robot")
+            await found.close()
+            await found.close()
+            # What comes after the end is answered all the same.
+            await found.standing("robot")
+            await found.close()
+            return counts
+
+    kept, again = asyncio.run(ask())
+    assert kept <= 3
+    assert again > 0

@@ -24,6 +24,7 @@ from testing.controlplane import ApiError
 from testing.controlplane.cluster import ADMINISTRATOR
 from testing.logs import log_lines
 from testing.manifests import API
+from testing.openid import CAROL, CLIENT, openid_issuer
 from testing.running_desk import (
     CLIENT_ASSERTION,
     exchange_form,
@@ -34,6 +35,7 @@ from tests.cluster.desk.conftest import DESKS, LABELS, World
 from tests.cluster.desk.test_desks import SERVICE, client, desk, published, revocations, service
 from tests.cluster.keys.contexts import write_contexts
 from watchword.cli.main import watchword
+from watchword.desk.admin.tickets import nonce_of
 from watchword.identity import Identity, verify
 from watchword.trust import load
 from watchword.trust.admin_policy import ADMINS_POLICY, guard_identity
@@ -397,8 +399,8 @@ def policy_in_force(world: World) -> str:
     return guard_identity(policy, binding)
 
 
-def marked_under(world: World) -> str:
-    found = world.cluster.request("GET", f"/apis/{API}/namespaces/{DESKS}/deskclients/robot")
+def marked_under(world: World, name: str = "robot") -> str:
+    found = world.cluster.request("GET", f"/apis/{API}/namespaces/{DESKS}/deskclients/{name}")
     return str((found.get("status", {}).get("adminGrant") or {}).get("policy", ""))
 
 
@@ -428,8 +430,10 @@ def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Proce
     assert process.admin(admin_token) == (403, "not_an_admin")
     assert process.admin_token().json()["reason"] == "not_an_admin_client"
     change(world, "robot", {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR})
-    # Its status may still be that of before.
-    process.until(lambda: process.admin(admin_token) == (200, ""))
+    # Its status may still be that of before. Set again it is another grant: the token is of an earlier one.
+    process.until(lambda: process.admin_token().status_code == 200)
+    assert process.admin(admin_token) == (403, "not_an_admin")
+    assert process.admin(process.admin_token().json()["access_token"]) == (200, "")
     # Another object of the same name is another client.
     world.delete("DeskClient", DESKS, "robot")
     assert process.admin(admin_token) == (403, "not_an_admin")
@@ -451,6 +455,38 @@ def test_a_flag_that_is_withdrawn_counts_no_more_on_the_next_call(process: Proce
         return {(each["change"], each.get("granted_by", ""), each["uid"] == uid) for each in found}
 
     process.until(lambda: {("granted", ADMINISTRATOR, True), ("removed", "", False)} <= noted())
+
+
+def dora(issuer: str, **spec: Any) -> dict[str, Any]:
+    """An admin who is a person."""
+    by = {"person": {"issuer": issuer, "clientId": CLIENT, "address": CAROL}}
+    default = {"type": "AdminPerson", "serviceRefs": [], "authentication": by}
+    flag = {"adminServiceAccount": True, "grantedBy": ADMINISTRATOR}
+    return manifests.desk_client("dora", DESKS, **(default | flag | spec))
+
+
+def test_a_person_signs_in_and_is_out_on_the_next_call_once_the_flag_is_gone(process: Process) -> None:
+    world = process.world
+    with openid_issuer() as idp:
+
+        def sign_in() -> httpx.Response:
+            url = f"{process.admin_url}/admin/v1/sign-in"
+            ticket = httpx.get(url, trust_env=False).json()["ticket"]
+            body = {"id_token": idp.id_token(nonce_of(ticket)), "ticket": ticket}
+            return httpx.post(url, json=body, trust_env=False)
+
+        world.apply(dora(idp.url, adminServiceAccount=False))
+        world.wait(lambda: marked_under(world, "dora") == policy_in_force(world), "the operator knows her")
+        world.apply(dora(idp.url))
+        world.wait(lambda: world.condition("DeskClient", DESKS, "dora") == ("True", "Granted"), "it counts")
+        process.until(lambda: sign_in().status_code == 200)
+        token = sign_in().json()["access_token"]
+        assert process.admin(token) == (200, "")
+        change(world, "dora", {"adminServiceAccount": False})
+        assert process.admin(token) == (403, "not_an_admin")
+        assert sign_in().json()["reason"] in ("not_an_admin_person", "sign_in_refused")
+        world.delete("DeskClient", DESKS, "dora")
+        assert process.admin(token) == (403, "not_an_admin")
 
 
 @pytest.mark.parametrize("kind", ["policies", "policybindings"])

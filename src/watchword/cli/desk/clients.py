@@ -77,4 +77,7 @@ def _way(authentication: dict[str, object]) -> str:
     keys = authentication.get("key_ids")
     if isinstance(keys, list):
         return f"keys {', '.join(map(text_of, keys))}"
+    person = authentication.get("person")
+    if isinstance(person, dict):
+        return f"sign-in at {text_of(person.get('issuer'))}"
     return "secret" if "secret" in authentication else "-"

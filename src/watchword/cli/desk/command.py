@@ -36,6 +36,8 @@ COMMANDS: Final[Commands] = {
     "tokens": ("watchword.cli.desk.tokens", "List the tokens that a desk issued, and revoke one."),
     "audit": ("watchword.cli.desk.audit", "Print a desk's audit entries through its admin API."),
     "explain": ("watchword.cli.desk.explain", "Say whether a workload would get a token, and why not."),
+    "sign-in": ("watchword.cli.desk.sign_in", "Sign in to a desk's admin API in a browser."),
+    "sign-out": ("watchword.cli.desk.sign_out", "End a sign-in at a desk."),
     "agents": ("watchword.cli.desk.agents", "See, revoke and forget agents and who claimed them."),
     "migrate": ("watchword.cli.desk.migrate", "Make or change the desk's schema on PostgreSQL."),
 }
@@ -173,8 +175,8 @@ def command(
         --data-urlencode subject_token@/var/run/secrets/watchword.dev/token \\
         -d audience=tuist/tuist-server -d scope=cache:read -d account=acme -d project=ios
 
-    The commands below ask a desk that runs through its admin API, as an admin service account
-    (docs/how-to/administer-a-desk.md).
+    The commands below ask a desk that runs through its admin API, as an admin service account or as the
+    person who signed in (docs/how-to/administer-a-desk.md).
 
     To try it without a cluster: `watchword dev DIR --desk-listen 127.0.0.1:8444`.
 

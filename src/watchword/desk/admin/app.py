@@ -2,13 +2,13 @@
 """The desk's admin port: a request in, an answer out, and an audit entry for each call of an admin.
 
 The order is the promise: the address's rate, the route, who asks, then what is asked. The entry is durable
-before the answer is given, for a list as for a change.
+before the answer is given, for a list as for a change. The two routes of sign-in alone ask for no token.
 """
 
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,8 @@ from watchword.desk.admin.authentication import RETRY_SECONDS, AdminCaller, auth
 from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import Call, Operations, Outcome
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, malformed, read_query
+from watchword.desk.admin.people import People
+from watchword.desk.admin.registrations import Registrations
 from watchword.desk.admin.routes import DOCUMENT, ROUTES, Route
 from watchword.desk.admin.standing import AdminGrants
 from watchword.desk.audit_events import RequestFacts
@@ -27,12 +29,18 @@ from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, body_of, refuse
 from watchword.desk.request_body import DisconnectedError, read_body
 from watchword.desk.responses import Answer, json_answer, send_answer
+from watchword.desk.state import DeskState
 from watchword.desk.store import DeskStore, DeskStoreError, Note, Revoke
 from watchword.desk.writer import Writer
 from watchword.process.http_protocol import TARGET
 from watchword.process.logs import LOGGER
+from watchword.trust.desk_tokens import CLIENT_PREFIX
 
 _UNKNOWN_REMEDY: Final = f"Read {DOCUMENT}: it lists all operations."
+
+# Refused sign-ins that are logged, in the long run and at once.
+_LOGGED_PER_SECOND: Final = 0.2
+_LOGGED_AT_ONCE: Final = 10
 
 _Handler = Callable[[Call], Awaitable[Outcome | DeskRefusal]]
 _PATTERNS: Final = tuple((route, route.pattern) for route in ROUTES)
@@ -62,20 +70,27 @@ class AdminApp:
             calls_burst: of one address and of one admin, at once.
         """
         self._desk, self._store, self._writer, self._grants = desk, store, writer, grants
-        operations = Operations(store, grants)
+        operations, registrations = Operations(store, grants), Registrations(store)
         self._handlers: dict[str, _Handler] = {
             "list_tokens": operations.list_tokens,
             "show_token": operations.show_token,
             "revoke_token": operations.revoke_token,
             "list_clients": operations.list_clients,
             "show_client": operations.show_client,
+            "list_agents": registrations.list_agents,
+            "show_agent": registrations.show_agent,
+            "revoke_agent": registrations.revoke_agent,
+            "export_person": registrations.export_person,
+            "forget_person": registrations.forget_person,
             "list_audit": operations.list_audit,
             "show_audit_head": operations.show_head,
             "explain": operations.explain,
         }
+        self._people = People(grants, monotonic=desk.monotonic)
         self._document = json_answer(openapi())
         self._addresses = Buckets(calls_per_second, calls_burst)
         self._callers = Buckets(calls_per_second, calls_burst)
+        self._logged = Buckets(_LOGGED_PER_SECOND, _LOGGED_AT_ONCE)
         self._prefix, self._numbers = secrets.token_hex(6), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,14 +127,21 @@ class AdminApp:
         if not fitting:
             refusal = refuse(DeskReason.UNKNOWN_ENDPOINT, remedy=_UNKNOWN_REMEDY)
             return "admin", self._strange(refusal, facts)
-        route, match = fitting[0]
+        chosen = [each for each in fitting if each[0].method == method]
+        route, match = (chosen or fitting)[0]
         label = f"admin_{route.name}"
-        if method != route.method:
+        if not chosen:
             refusal = refuse(DeskReason.METHOD_NOT_ALLOWED, remedy=_UNKNOWN_REMEDY)
-            return label, self._strange(refusal, facts, route.method.encode())
+            allow = ", ".join(each.method for each, _ in fitting)
+            return label, self._strange(refusal, facts, allow.encode())
         state = self._desk.state
         if state is None:
             return label, self._strange(refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS), facts)
+        if route.is_open:
+            opened = await self._open(route, scope, receive, state, facts)
+            if isinstance(opened, DeskRefusal):
+                return label, self._closed(label, opened, facts)
+            return label, json_answer(opened)
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         caller = await authenticate_admin(authorization, state, self._store, self._grants, facts.at)
         if isinstance(caller, DeskRefusal):
@@ -132,20 +154,74 @@ class AdminApp:
         found = await self._act(route, scope, receive, query, Call(caller, state, facts, {}, parameter))
         return label, await self._finish(route.name, caller, parameter, found, facts)
 
-    async def _act(
-        self, route: Route, scope: Scope, receive: Receive, query: bytes, call: Call
-    ) -> Outcome | DeskRefusal:
+    async def _open(
+        self,
+        route: Route,
+        scope: Scope,
+        receive: Receive,
+        state: DeskState,
+        facts: RequestFacts,
+    ) -> dict[str, Any] | DeskRefusal:
+        """Begin a person's sign-in, or finish one: the token of an admin client."""
+        body = await self._body(route, scope, receive)
+        if isinstance(body, DeskRefusal):
+            return body
+        _, _, query = scope.get(TARGET, b"").partition(b"?")
+        if isinstance(parameters := read_query(query, route.query), DeskRefusal):
+            return parameters
+        if route.method == "GET":
+            return self._people.begin(state, facts)
+        found = await self._people.finish(body, _types(scope), state, facts)
+        if isinstance(found, DeskRefusal):
+            return found
+        claims = found.token.claims
+        if wait := self._callers.take(claims.subject.removeprefix(CLIENT_PREFIX), self._desk.monotonic()):
+            return refuse(DeskReason.RATE_LIMITED, "The client is over its rate.", retry_after=wait)
+        try:
+            [is_first] = await self._writer.write(found.once)
+            if not is_first:
+                return refuse(DeskReason.SIGN_IN_USED, subject=claims.subject)
+            await self._writer.write(found.token.operation)
+        except DeskStoreError as error:
+            return self._failed(error)
+        self._desk.metrics.count(self._desk.metrics.issued, "admin")
+        lifetime = max(0, int(claims.expires_at - self._desk.clock()))
+        return {"access_token": found.token.token, "token_type": "Bearer", "expires_in": lifetime}
+
+    def _closed(self, label: str, refusal: DeskRefusal, facts: RequestFacts) -> Answer:
+        """The answer to a sign-in that failed: noted where the person is proven, else counted and logged.
+
+        The log is for who sets a provider up: the count does not say which check failed. A stranger fills
+        neither of them.
+        """
+        now = self._desk.monotonic()
+        if refusal.subject and (wait := self._callers.take(refusal.subject, now)):
+            limited = refuse(DeskReason.RATE_LIMITED, "The person is over the rate.", retry_after=wait)
+            return self._strange(limited, facts)
+        self._desk.note_refusal(label, refusal, facts)
+        if refusal.internal and not refusal.subject and not self._logged.take("", now):
+            extra = {"reason": refusal.code, "detail": refusal.internal, "request_id": facts.request_id}
+            LOGGER.warning("a sign-in was refused", extra=extra)
+        return _refused(refusal, facts)
+
+    async def _body(self, route: Route, scope: Scope, receive: Receive) -> bytes | DeskRefusal:
         body = await read_body(receive, scope["headers"], MAX_BODY_BYTES)
         if body is None:
             detail = f"The body is larger than {MAX_BODY_BYTES // 1024} KiB."
-            return refuse(DeskReason.FORM_TOO_LARGE, detail, remedy="Ask about one exchange at a time.")
-        if body and route.method == "GET":
-            return malformed("The operation takes no body.")
+            return refuse(DeskReason.FORM_TOO_LARGE, detail, remedy="Ask about one thing at a time.")
+        return malformed("The operation takes no body.") if body and route.method == "GET" else body
+
+    async def _act(
+        self, route: Route, scope: Scope, receive: Receive, query: bytes, call: Call
+    ) -> Outcome | DeskRefusal:
+        body = await self._body(route, scope, receive)
+        if isinstance(body, DeskRefusal):
+            return body
         parameters = read_query(query, route.query)
         if isinstance(parameters, DeskRefusal):
             return parameters
-        types = tuple(value for name, value in scope["headers"] if name == b"content-type")
-        call = msgspec.structs.replace(call, query=parameters, body=body, content_types=types)
+        types = _types(scope)
+        call = msgspec.structs.replace(call, query=parameters, body=body, content_types=tuple(types))
         try:
             return await self._handlers[route.name](call)
         except DeskStoreError as error:
@@ -171,9 +247,10 @@ class AdminApp:
         except DeskStoreError as error:
             return _refused(self._failed(error), facts)
         for each, has_effect in zip(changes, effects[: len(changes)], strict=True):
-            if isinstance(each, Revoke):
-                if has_effect:
-                    self._desk.metrics.count(self._desk.metrics.revoked, each.service or "admin")
+            if isinstance(each, Revoke) and has_effect:
+                self._desk.metrics.count(self._desk.metrics.revoked, each.service or "admin")
+            if has_effect or isinstance(each, Revoke):
+                # Gates are to learn of it.
                 self._desk.is_changed.set()
         return _refused(found, facts) if isinstance(found, DeskRefusal) else json_answer(found.document)
 
@@ -185,6 +262,10 @@ class AdminApp:
     def _strange(self, refusal: DeskRefusal, facts: RequestFacts, allow: bytes = b"") -> Answer:
         self._desk.note_refusal("admin", refusal, facts)
         return _refused(refusal, facts, allow)
+
+
+def _types(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == b"content-type"]
 
 
 def _refused(refusal: DeskRefusal, facts: RequestFacts, allow: bytes = b"") -> Answer:

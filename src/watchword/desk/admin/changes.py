@@ -12,7 +12,7 @@ from typing import Final
 from watchword.desk import audit_events
 from watchword.desk.admin.standing import standing_of
 from watchword.desk.store import UseAssertion
-from watchword.trust.admin_grants import is_flagged
+from watchword.trust.admin_grants import is_flagged, is_of_admin_type
 from watchword.trust.api.v1alpha1 import DeskClient
 
 # No DeskClient can be called so: what is used once here is no client's assertion.
@@ -40,7 +40,7 @@ def admin_changes(
             if is_flagged(earlier):
                 found.append(_note(earlier, "removed", now))
             earlier = None
-        if earlier == client or client.spec.type != "AdminServiceAccount":
+        if earlier == client or not is_of_admin_type(client):
             continue
         if is_flagged(client):
             found.append(_note(client, "granted", now))

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from watchword.desk import audit_events
-from watchword.desk.admin.standing import AdminStanding
+from watchword.desk.admin.standing import AdminStanding, have_one_spec, version_of
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.clients import Client
 from watchword.desk.forms import Form
@@ -20,11 +20,13 @@ from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.state import DeskState
 from watchword.desk.store import Issue
+from watchword.trust.api.v1alpha1 import ADMIN_TYPES
 from watchword.trust.desk_tokens import CLIENT_PREFIX, DeskClaims, admin_claims
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
 # What the store has in place of a service: the token is for the desk itself.
 NO_SERVICE: Final = ""
+RETRY_SECONDS: Final = 2
 _GRANTS: Final = ("scope", "account", "project", "authorization_details", "purpose", "subject_token")
 
 
@@ -58,6 +60,7 @@ def mint_admin_token(
     facts: RequestFacts,
     token_id: str,
     credential_ends: float,
+    provider: str = "",
 ) -> AdminToken | DeskRefusal:
     """Make the token of an admin client, or say why there is none.
 
@@ -70,13 +73,19 @@ def mint_admin_token(
         token_id: the token's `jti`.
         credential_ends: when what the client proved itself by ends, in seconds since the epoch; the token
             does not outlive it. Infinity: it was good once and does not say more.
+        provider: where a person signed in; empty: it is no person.
     """
     subject = CLIENT_PREFIX + client.name
-    if client.type != "AdminServiceAccount":
+    if client.type not in ADMIN_TYPES:
         detail = "A resource server has no grant of its own: it introspects, and workloads exchange."
         return refuse(DeskReason.CLIENT_NOT_ALLOWED, detail, subject=subject)
     if standing.problem:
         return refuse(DeskReason.NOT_AN_ADMIN_CLIENT, internal=standing.problem, subject=subject)
+    known = [version_of(each) for each in state.client_objects if each.metadata.name == client.name]
+    if not any(have_one_spec(standing.version, each) for each in known):
+        # What it proved itself by is of an earlier version of the object: the new one may ask for another.
+        internal = "the DeskClient was changed a moment ago"
+        return refuse(DeskReason.NOT_READY, internal=internal, subject=subject, retry_after=RETRY_SECONDS)
     lifetime = lifetime_of(
         facts.at,
         subject_ends=credential_ends,
@@ -96,7 +105,7 @@ def mint_admin_token(
     token = signing.sign(claims)
     if token is None:
         return refuse(DeskReason.TOKEN_WOULD_BE_TOO_LARGE, subject=subject)
-    event = audit_events.admin_token_issued(facts, claims, standing.granted_by, signing.kid)
+    event = audit_events.admin_token_issued(facts, claims, standing.granted_by, signing.kid, provider)
     operation = Issue(
         token_id=token_id,
         subject=subject,

@@ -8,6 +8,8 @@ from typing import Any, Final
 from watchword.desk.admin.explain import NAMES
 from watchword.desk.admin.parameters import DEFAULT_LIMIT, MAX_LIMIT
 from watchword.desk.admin.routes import PREFIX, ROUTES, Route
+from watchword.desk.admin.tickets import TICKET_SECONDS
+from watchword.desk.agents.overview import REGISTRATION_ID
 
 Json = dict[str, Any]
 _REFUSALS: Final = ("400", "401", "403", "429", "500", "503")
@@ -37,6 +39,19 @@ def _page(entries: str, of: str) -> Json:
     return _object({entries: listed, "next_cursor": cursor})
 
 
+_AGENT: Final = _object(
+    {
+        "id": {"type": "string", "pattern": f"^{REGISTRATION_ID}$"},
+        "kind": _TEXT,
+        "state": {"enum": ["unclaimed", "claimed", "revoked", "ended"]},
+        "person": _OPTIONAL | {"description": "The pseudonym of the person who claimed it."},
+        "epoch": {"type": "integer"},
+        "guesses": {"type": "integer", "description": "Codes that were tried."},
+        "made_at": _TIME,
+        "expires_at": _TIME,
+    },
+    description="An agent's registration. No secret and no address is ever shown.",
+)
 _SCHEMAS: Final[Mapping[str, Json]] = {
     "Refusal": _object(
         {
@@ -67,14 +82,15 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
     "Client": _object(
         {
             "name": _TEXT,
-            "type": {"enum": ["ResourceServer", "AdminServiceAccount"]},
+            "type": {"enum": ["ResourceServer", "AdminServiceAccount", "AdminPerson"]},
             "authentication": _object(
                 {
                     "service_account": _object({"issuer": _TEXT, "namespace": _TEXT, "name": _TEXT}),
                     "key_ids": {"type": "array", "items": _TEXT},
                     "secret": _object({"name": _TEXT, "key": _TEXT}),
+                    "person": _object({"issuer": _TEXT, "client_id": _TEXT, "is_subject_pinned": _FLAG}),
                 },
-                optional=("service_account", "key_ids", "secret"),
+                optional=("service_account", "key_ids", "secret", "person"),
                 description="The one way in which it proves itself.",
             ),
             "services": {"type": "array", "items": _TEXT},
@@ -93,6 +109,30 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
         optional=("admin",),
     ),
     "Clients": _page("clients", "Client"),
+    "Agent": _AGENT,
+    "Agents": _page("agents", "Agent"),
+    "PersonQuestion": _object(
+        {"address": _TEXT | {"description": "The whole mail address, as it was proven."}}
+    ),
+    "Person": _object(
+        {
+            "address": _TEXT,
+            "people": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "pseudonym": _TEXT | {"description": "What the audit log calls the person."},
+                        "proven_by": {"enum": ["mail", "sign_in"]},
+                        "issuer": _OPTIONAL,
+                        "subject": _OPTIONAL,
+                        "agents": {"type": "array", "items": _ref("Agent")},
+                    }
+                ),
+            },
+            "open_claims": {"type": "array", "items": _object({"agent": _TEXT, "expires_at": _TIME})},
+        }
+    ),
+    "Forgotten": _object({"forgotten": {"const": True}}),
     "Entry": _object(
         {
             "entry": {"type": "object", "description": "As it was hashed: its fields depend on `event`."},
@@ -142,6 +182,25 @@ _SCHEMAS: Final[Mapping[str, Json]] = {
             },
         }
     ),
+    "Providers": _object(
+        {
+            "issuer": _TEXT | {"description": "The desk's own issuer URL."},
+            "providers": {
+                "type": "array",
+                "items": _object({"issuer": _TEXT, "client_id": _TEXT}),
+                "description": "Where a person could sign in (OpenID Connect Discovery 1.0).",
+            },
+            "ticket": _TEXT
+            | {
+                "description": f"Good for one sign-in within {TICKET_SECONDS} s. The nonce at the provider "
+                "is its SHA-256 in base64url."
+            },
+        }
+    ),
+    "SignIn": _object({"id_token": _TEXT, "ticket": _TEXT}),
+    "AccessToken": _object(
+        {"access_token": _TEXT, "token_type": {"const": "Bearer"}, "expires_in": {"type": "integer"}}
+    ),
 }
 # Of each operation: what it is for, the schema of its answer, and of its body.
 _SAID: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -150,9 +209,24 @@ _SAID: Final[Mapping[str, tuple[str, str, str]]] = {
     "revoke_token": ("Revoke one token; durable with the answer", "Token", ""),
     "list_clients": ("List the desk's clients by name", "Clients", ""),
     "show_client": ("Show one client, and whether it is an admin now", "Client", ""),
+    "list_agents": ("List registrations of agents by their ids", "Agents", ""),
+    "show_agent": ("Show one registration", "Agent", ""),
+    "revoke_agent": (
+        "End a registration with all that was issued for it; durable with the answer",
+        "Agent",
+        "",
+    ),
+    "export_person": ("Show all that is kept of a person with an address", "Person", "PersonQuestion"),
+    "forget_person": ("Delete it, and end the person's agents", "Forgotten", "PersonQuestion"),
     "list_audit": ("List audit entries, the newest first", "Entries", ""),
     "show_audit_head": ("Show the newest audit entry's number and hash", "Head", ""),
     "explain": ("Say which condition of an exchange would fail; issues nothing", "Explanation", "Question"),
+    "begin_sign_in": ("Say where people sign in, and hand out a ticket; takes no token", "Providers", ""),
+    "sign_in": (
+        "Turn a person's ID token into an admin token, once; takes no token",
+        "AccessToken",
+        "SignIn",
+    ),
 }
 
 
@@ -167,9 +241,10 @@ def openapi() -> Json:
             "title": "Watchword token desk: admin API",
             "version": "v1",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "description": "For admin service accounts: tokens, clients, the audit log, and a dry run of an "
-            "exchange. Each call leaves an audit entry. Pages may hold less than `limit`, even nothing, and "
-            "still have a `next_cursor`: a request looks through a bounded number of rows.",
+            "description": "For admin service accounts and people: tokens, clients, agents, the audit log, "
+            "and a dry run of an exchange. Each call leaves an audit entry. Pages may hold less than "
+            "`limit`, even nothing, and still have a `next_cursor`: a request looks through a bounded number "
+            "of rows.",
         },
         "servers": [{"url": PREFIX}],
         "security": [{"adminToken": []}],
@@ -181,7 +256,8 @@ def openapi() -> Json:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "A token of grant_type=client_credentials, which the desk issues to admin "
-                    "clients (DeskClient, type AdminServiceAccount).",
+                    "clients (DeskClient, type AdminServiceAccount), or of the operation sign_in, to people "
+                    "(type AdminPerson).",
                 }
             },
             "responses": {
@@ -198,7 +274,13 @@ def openapi() -> Json:
 
 def _operation(route: Route) -> Json:
     summary, answer, body = _SAID[route.name]
-    refusals = [*_REFUSALS, *(["404"] if route.form else []), *(["413"] if route.method == "POST" else [])]
+    refusals = [
+        *_REFUSALS,
+        *(["404"] if route.form or "/people/" in route.path else []),
+        *(["413"] if route.method == "POST" else []),
+    ]
+    if route.is_open:
+        refusals = [each for each in refusals if each != "401"]
     made: Json = {
         "operationId": route.name,
         "summary": summary,
@@ -217,6 +299,8 @@ def _operation(route: Route) -> Json:
     parameters += [_query(name, form) for name, form in route.query.items()]
     if parameters:
         made["parameters"] = parameters
+    if route.is_open:
+        made["security"] = []
     if body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
     return made

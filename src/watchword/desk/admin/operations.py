@@ -97,7 +97,7 @@ class Operations:
     async def show_token(self, call: Call) -> Outcome | DeskRefusal:
         """GET /admin/v1/tokens/{token_id}. Raises DeskStoreError."""
         token = await asyncio.to_thread(self._token, call.name)
-        return _not_found() if token is None else Outcome(token_view(token, call.facts.at), call.name)
+        return not_found() if token is None else Outcome(token_view(token, call.facts.at), call.name)
 
     async def revoke_token(self, call: Call) -> Outcome | DeskRefusal:
         """POST /admin/v1/tokens/{token_id}/revoke: durable with the answer. Raises DeskStoreError."""
@@ -105,7 +105,7 @@ class Operations:
             return malformed("The operation takes no body.")
         token = await asyncio.to_thread(self._token, call.name)
         if token is None:
-            return _not_found()
+            return not_found()
         operation = Revoke(
             token_id=token.token_id,
             subject=token.subject,
@@ -132,7 +132,7 @@ class Operations:
         """GET /admin/v1/clients/{name}, with whether an admin client is one now."""
         found = [each for each in call.state.client_objects if each.metadata.name == call.name]
         if not found:
-            return _not_found()
+            return not_found()
         try:
             standing = await self._grants.standing(call.name)
         except StandingUnknownError as error:
@@ -201,5 +201,6 @@ def _cursor(before: int) -> str | None:
     return str(before) if before > 1 else None
 
 
-def _not_found() -> DeskRefusal:
+def not_found() -> DeskRefusal:
+    """The refusal for what is not there."""
     return refuse(DeskReason.NOT_FOUND)

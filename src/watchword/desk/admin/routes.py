@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from watchword.desk.admin.parameters import TOKEN_ID
+from watchword.desk.agents.overview import REGISTRATION_ID
 
 PREFIX: Final = "/admin/v1"
 DOCUMENT: Final = f"{PREFIX}/openapi.json"
@@ -19,6 +20,13 @@ TOKEN_FILTERS: Final = {
     "state": "active|revoked|ended",
     "limit": _LIMIT,
     "cursor": TOKEN_ID,
+}
+AGENT_FILTERS: Final = {
+    "kind": r"[a-z_]{1,64}",
+    "state": "unclaimed|claimed|revoked|ended",
+    "person": r"person_[0-9a-f]{32}",
+    "limit": _LIMIT,
+    "cursor": REGISTRATION_ID,
 }
 CLIENT_FILTERS: Final = {"limit": _LIMIT, "cursor": r"[a-z0-9.-]{1,253}"}
 AUDIT_FILTERS: Final = {
@@ -38,6 +46,7 @@ class Route(NamedTuple):
         path: its template, behind the prefix.
         form: of the one parameter in its path; empty: there is none.
         query: the parameters that it takes, by their forms.
+        is_open: anyone may ask, without a token.
     """
 
     name: str
@@ -45,6 +54,7 @@ class Route(NamedTuple):
     path: str
     form: str = ""
     query: Mapping[str, str] = {}
+    is_open: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -58,7 +68,14 @@ ROUTES: Final = (
     Route("revoke_token", "POST", "/tokens/{token_id}/revoke", TOKEN_ID),
     Route("list_clients", "GET", "/clients", query=CLIENT_FILTERS),
     Route("show_client", "GET", "/clients/{name}", _NAME),
+    Route("list_agents", "GET", "/agents", query=AGENT_FILTERS),
+    Route("show_agent", "GET", "/agents/{agent_id}", REGISTRATION_ID),
+    Route("revoke_agent", "POST", "/agents/{agent_id}/revoke", REGISTRATION_ID),
+    Route("export_person", "POST", "/people/export"),
+    Route("forget_person", "POST", "/people/forget"),
     Route("list_audit", "GET", "/audit", query=AUDIT_FILTERS),
     Route("show_audit_head", "GET", "/audit/head"),
     Route("explain", "POST", "/explain"),
+    Route("begin_sign_in", "GET", "/sign-in", is_open=True),
+    Route("sign_in", "POST", "/sign-in", is_open=True),
 )

@@ -48,7 +48,7 @@ def standing_of(client: DeskClient | None, others: Iterable[DeskClient] = ()) ->
 
     Args:
         client: the object; None: there is none of this desk.
-        others: all clients next to it: one that authenticates by the same ServiceAccount ends both.
+        others: all clients next to it: one of the same ServiceAccount, or the same person, ends both.
     """
     if client is None:
         return AdminStanding("there is no such DeskClient")
@@ -57,15 +57,25 @@ def standing_of(client: DeskClient | None, others: Iterable[DeskClient] = ()) ->
     if account_of(client) in accounts_of_several(
         (client, *(each for each in others if not _same(each, client)))
     ):
-        return AdminStanding("another DeskClient authenticates by the same ServiceAccount")
-    return AdminStanding("", _version_of(client), client.spec.granted_by or "")
+        return AdminStanding("another DeskClient names the same ServiceAccount, or the same person")
+    return AdminStanding("", version_of(client), client.spec.granted_by or "")
 
 
 def _same(one: DeskClient, other: DeskClient) -> bool:
     return (one.metadata.namespace, one.metadata.name) == (other.metadata.namespace, other.metadata.name)
 
 
-def _version_of(client: DeskClient) -> str:
+def version_of(client: DeskClient) -> str:
+    """Which object it is and what its spec says: another text for each change."""
     # The generation tells a flag that was withdrawn and set again from one that never was.
     digest = hashlib.sha256(_encode(client.spec)).hexdigest()
     return f"{client.metadata.uid}/{client.metadata.generation}/{digest}"
+
+
+def have_one_spec(one: str, other: str) -> bool:
+    """Whether two versions are of one object and say the same, whatever became of it in between.
+
+    What proves the client is in the spec: a credential that was checked against one of them is good for both.
+    """
+    parts = [each.split("/") for each in (one, other)]
+    return (parts[0][0], parts[0][-1]) == (parts[1][0], parts[1][-1])

@@ -10,7 +10,7 @@ from watchword.desk.admin.standing import AdminStanding
 from watchword.desk.audit_chain import AuditRow
 from watchword.desk.state import DeskState
 from watchword.desk.store import ListedToken
-from watchword.trust.admin_grants import is_flagged
+from watchword.trust.admin_grants import is_flagged, is_of_admin_type
 from watchword.trust.api.v1alpha1 import DeskClient
 
 Document = dict[str, Any]
@@ -59,6 +59,14 @@ def client_view(client: DeskClient, state: DeskState, standing: AdminStanding | 
         ]
     if by.secret_ref is not None:
         authentication["secret"] = {"name": by.secret_ref.name, "key": by.secret_ref.key}
+    if by.person is not None:
+        # Without the address: this is about the client, and the person's name is in Kubernetes for those who
+        # may read it there.
+        authentication["person"] = {
+            "issuer": by.person.issuer,
+            "client_id": by.person.client_id,
+            "is_subject_pinned": by.person.subject is not None,
+        }
     document: Document = {
         "name": client.metadata.name,
         "type": spec.type,
@@ -66,7 +74,7 @@ def client_view(client: DeskClient, state: DeskState, standing: AdminStanding | 
         "services": [f"{each.namespace}/{each.name}" for each in spec.service_refs],
         "usable": client.metadata.name in state.clients.by_name,
     }
-    if spec.type == "AdminServiceAccount":
+    if is_of_admin_type(client):
         document["admin"] = {"requested": is_flagged(client), "granted_by": spec.granted_by}
         if standing is not None:
             document["admin"] |= {"counts": not standing.problem, "problem": standing.problem or None}

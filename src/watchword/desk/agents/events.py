@@ -93,7 +93,7 @@ def revoked(facts: RequestFacts, agent: str, why: str) -> AuditEvent:
     Args:
         facts: of the request.
         agent: the registration's id.
-        why: `holder`, `refresh_token_reused` or `operator`.
+        why: `holder`, `refresh_token_reused`, `operator`, or the `sub` of the admin who did it.
     """
     return _of(facts, "agent_revoked", agent, by=why)
 

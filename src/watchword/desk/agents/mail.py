@@ -24,6 +24,28 @@ _THREADS: Final = 4
 TIMEOUT_SECONDS: Final = 20.0
 
 
+class _PlainFirst(smtplib.SMTP):
+    """A connection that is to become TLS, and takes nothing that was said before as said after."""
+
+    def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
+        """Send a command and read its answer.
+
+        Raises:
+            smtplib.SMTPException: more came in plain text than the answer to STARTTLS: it would be read as
+                what the server says later (RFC 3207, section 6).
+        """
+        answer = super().docmd(cmd, args)
+        if cmd.upper() == "STARTTLS" and self.sock is not None and self.file is not None:
+            self.sock.settimeout(0)
+            has_more = bool(self.file.peek(1))
+            self.sock.settimeout(TIMEOUT_SECONDS)
+            if has_more:
+                # No QUIT either: its answer would be what was put there.
+                self.close()
+                raise smtplib.SMTPException("plain text follows the answer to STARTTLS")
+        return answer
+
+
 class Mailer:
     """Sends mails in the background, a bounded number at once. Belongs to one event loop."""
 
@@ -96,7 +118,7 @@ def deliver(policy: AgentPolicy, address: str, link: str) -> None:
     if mail.security == "TLS":
         server = smtplib.SMTP_SSL(mail.host, mail.port, timeout=TIMEOUT_SECONDS, context=context)
     else:
-        server = smtplib.SMTP(mail.host, mail.port, timeout=TIMEOUT_SECONDS)
+        server = _PlainFirst(mail.host, mail.port, timeout=TIMEOUT_SECONDS)
     with server:
         if mail.security == "StartTLS":
             server.starttls(context=context)

@@ -31,11 +31,15 @@ class ProviderError(Exception):
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """What a provider's discovery document names (OpenID Connect Discovery 1.0, section 3)."""
+    """What a provider's discovery document names (OpenID Connect Discovery 1.0, section 3).
+
+    `names_itself`: it says that its answers at the redirect URI have `iss` (RFC 9207, section 3).
+    """
 
     authorization: str
     token: str
     jwks: str
+    names_itself: bool = False
 
     @property
     def origin(self) -> str:
@@ -104,7 +108,8 @@ class Providers:
         for name, url in zip(names, urls, strict=True):
             if not isinstance(url, str) or not _may_be_asked(url, issuer):
                 raise ProviderError(f"its {name} is no https URL")
-        fresh = _Known(Endpoints(*(str(url) for url in urls)), time.monotonic())
+        names_itself = said.get("authorization_response_iss_parameter_supported") is True
+        fresh = _Known(Endpoints(str(urls[0]), str(urls[1]), str(urls[2]), names_itself), time.monotonic())
         with self._lock:
             self._known[issuer] = fresh
         return fresh

@@ -112,7 +112,7 @@ def read_event(token: str, policy: AgentPolicy, now: float) -> Ended | DeskRefus
 async def take_event(
     core: AgentCore, body: bytes, content_types: Sequence[bytes], state: DeskState, facts: RequestFacts
 ) -> Answer | DeskRefusal:
-    """Answer POST /agent/event/notify: 202 once what it ends is ended, whoever it is about."""
+    """Answer POST /agent/event/notify: 202 once what it ends is ended, no matter who it is about."""
     if [each.decode("latin-1").strip().lower() for each in content_types] != [EVENT_MEDIA_TYPE]:
         return refuse(AgentReason.WRONG_EVENT_TYPE)
     said = read_event(body.decode("utf-8", "replace").strip(), policy_of(state), facts.at)

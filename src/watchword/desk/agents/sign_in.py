@@ -19,35 +19,24 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from watchword.desk import id_tokens
 from watchword.desk.agents.oidc_http import ProviderError, Providers
-from watchword.desk.agents.policy import Provider, read_address
+from watchword.desk.agents.policy import Provider
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.forms import Form
+from watchword.desk.id_tokens import SignedIn
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.responses import Answer
-from watchword.identity import ALGORITHMS, EncodingError, Key, Refusal, parse_json_object
+from watchword.identity import Key, Refusal
 from watchword.identity.compact import UnverifiedToken, parse_compact
-from watchword.identity.signature import signature_holds
 
 CALLBACK: Final = "/claim/callback"
 COOKIE: Final = "__Host-watchword-sign-in"
 _COOKIE_SECONDS: Final = 600
-_SKEW_SECONDS: Final = 60
-_MAX_SUBJECT: Final = 255
 # Threads of their own: a provider that hangs must keep no one waiting who asks the store from a thread.
 _THREADS: Final = 4
 _T = TypeVar("_T")
 _Given = TypeVarTuple("_Given")
-
-
-class SignedIn(msgspec.Struct, frozen=True):
-    """Who signed in: the provider's name for the person, and the address that it says is verified."""
-
-    subject: str
-    address: str
-
-    def __repr__(self) -> str:
-        return "SignedIn()"
 
 
 class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,20 +58,6 @@ class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return f"Started(issuer={self.issuer!r})"
-
-
-class _IdToken(msgspec.Struct, frozen=True):
-    """OpenID Connect Core 1.0, section 2."""
-
-    iss: str
-    sub: str
-    aud: str | list[str]
-    exp: int | float
-    iat: int | float
-    nonce: str
-    email: str
-    email_verified: bool
-    azp: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SignIn:
@@ -179,30 +154,11 @@ class SignIn:
 def read_id_token(
     token: UnverifiedToken, keys: tuple[Key, ...], provider: Provider, nonce: str, now: float
 ) -> SignedIn | DeskRefusal:
-    """Who an ID token says signed in, once all of it holds (OpenID Connect Core 1.0, section 3.1.3.7)."""
-    algorithm = token.header.get("alg")
-    fitting = [each for each in keys if each.algorithm == algorithm and algorithm in ALGORITHMS]
-    if not any(signature_holds(each, token.signed, token.signature) for each in fitting):
-        return _failed("no key of the provider signed the ID token")
-    try:
-        said = msgspec.convert(parse_json_object(token.payload), _IdToken)
-    except (EncodingError, msgspec.ValidationError):
-        return _failed("the ID token lacks a claim, or one is of another type")
-    audiences = [said.aud] if isinstance(said.aud, str) else said.aud
-    if said.iss != provider.issuer or audiences != [provider.client_id]:
-        return _failed("the ID token is of another issuer, or for someone else as well")
-    if said.azp not in (msgspec.UNSET, provider.client_id):
-        return _failed("the ID token was issued to another client")
-    if not hmac.compare_digest(said.nonce.encode(), nonce.encode()):
-        return _failed("the ID token was not made for this sign-in")
-    if said.exp + _SKEW_SECONDS <= now or said.iat - _SKEW_SECONDS > now:
-        return _failed("the ID token has ended, or is of the future")
-    address = read_address(said.email)
-    if not said.email_verified or address is None:
-        return _failed("the provider does not say that the address is verified")
-    if not 1 <= len(said.sub) <= _MAX_SUBJECT or not said.sub.isprintable():
-        return _failed("the subject is not a name")
-    return SignedIn(said.sub, address)
+    """Who an ID token says signed in at the provider of a domain, or the refusal."""
+    found = id_tokens.read_id_token(
+        token, keys, issuer=provider.issuer, client_id=provider.client_id, nonce=nonce, now=now
+    )
+    return _failed(found) if isinstance(found, str) else found
 
 
 def _failed(internal: str) -> DeskRefusal:

@@ -60,6 +60,8 @@ PERSON_BY_PROOF: Final = f"{_PERSON} WHERE address = ? AND issuer = ? AND subjec
 LINK_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state = 'claimed'"
 LIVE_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state <> 'revoked'"
 AGENTS_OF_PERSON: Final = f"{_REGISTRATION} WHERE person = ? ORDER BY made_at"
+# By the primary key: a page costs what it holds.
+REGISTRATIONS_AFTER: Final = f"{_REGISTRATION} WHERE id > ? ORDER BY id LIMIT ?"
 ALL_REGISTRATIONS: Final = f"{_REGISTRATION} ORDER BY made_at, id LIMIT ?"
 # Indexed for agents only: what workloads hold is looked up by id. The bounds say so to the planner.
 _REVOKE_TOKENS: Final = """INSERT INTO revocation (token_id, subject, service, issued_at, expires_at)

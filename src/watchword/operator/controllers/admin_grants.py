@@ -20,10 +20,11 @@ from watchword.trust.admin_grants import (
     first_mark,
     guard_in_force,
     is_flagged,
+    is_of_admin_type,
     next_mark,
 )
 from watchword.trust.admin_policy import ADMINS_POLICY, guard_problem
-from watchword.trust.api.v1alpha1 import API_VERSION, DeskClient
+from watchword.trust.api.v1alpha1 import ADMIN_TYPES, API_VERSION, DeskClient
 from watchword.trust.api.v1alpha1.rules import parse_time
 from watchword.trust.api.v1alpha1.status import AdminGrantStatus, DeskClientStatus, DeskStatus
 from watchword.trust.conditions import CLIENT, DESK
@@ -99,7 +100,7 @@ class AdminGrantMarker:
     def _is_admin(self, entry: Entry) -> bool:
         resource = entry.resource
         is_here = entry.key.namespace == self._namespace
-        return is_here and isinstance(resource, DeskClient) and resource.spec.type == "AdminServiceAccount"
+        return is_here and isinstance(resource, DeskClient) and is_of_admin_type(resource)
 
     def _recorded(self) -> dict[str, str]:
         found = {}
@@ -164,7 +165,7 @@ class AdminGrantMarker:
         unmarked = set()
         for each in listed:
             mark, spec = _mark_of(read_status(CLIENT, each.get("status"))), each.get("spec") or {}
-            if spec.get("type") == "AdminServiceAccount" and (mark is None or mark.policy != guard.identity):
+            if spec.get("type") in ADMIN_TYPES and (mark is None or mark.policy != guard.identity):
                 unmarked.add((spec.get("deskRef") or {}).get("name", ""))
         whole = wanting - unmarked
         return before | dict.fromkeys(whole, guard.identity), whole == wanting

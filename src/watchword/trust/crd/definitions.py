@@ -36,6 +36,8 @@ CRD_VERSION: Final = "v1alpha1"
 _KEPT: Final = (
     "type",
     "format",
+    # Without it the API server drops a null before anything judges it.
+    "nullable",
     "description",
     "enum",
     "pattern",
@@ -218,12 +220,12 @@ def structural_schema(spec: type[msgspec.Struct]) -> Schema:
 
 
 def _convert(raw: Mapping[str, Any], components: Mapping[str, Schema], places: tuple[str, ...]) -> Schema:
-    """One node, without references and nulls. `places` are the names that rules may know this node by."""
+    """One node, without references. `places` are the names that rules may know this node by."""
     node, names = _resolve(raw, components)
     places = (*places, *names)
     schema: Schema = {key: node[key] for key in _KEPT if node.get(key, []) != []}
     if "enum" in node:
-        schema["type"] = "string"
+        schema.setdefault("type", "string")
     if node.get("properties"):
         # A type is the owner of its fields; a form that is written out in place goes by where it stands.
         owner = names[-1] if names else places[0]

@@ -24,9 +24,11 @@ from watchword.trust.api.v1alpha1.agents import (
     UnclaimedAgents,
 )
 from watchword.trust.api.v1alpha1.desk import (
+    ADMIN_TYPES,
     MAX_DESK_REVOKED,
     MAX_RESOURCE_SERVERS,
     ClientAuthentication,
+    ClientPerson,
     ClientSecret,
     ClientServiceAccount,
     DeskClientSpec,
@@ -91,6 +93,7 @@ API_GROUP: Final = "watchword.dev"
 API_VERSION: Final = f"{API_GROUP}/v1alpha1"
 
 __all__ = [
+    "ADMIN_TYPES",
     "API_GROUP",
     "API_VERSION",
     "DAY_SECONDS",
@@ -111,6 +114,7 @@ __all__ = [
     "Algorithm",
     "ClaimedAgents",
     "ClientAuthentication",
+    "ClientPerson",
     "ClientSecret",
     "ClientServiceAccount",
     "ClusterKeys",

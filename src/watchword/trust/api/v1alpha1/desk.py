@@ -25,8 +25,13 @@ from watchword.trust.api.v1alpha1.issuer import JWKS
 MAX_DESK_REVOKED: Final = 64
 MAX_SERVICE_REFS: Final = 64
 MAX_RESOURCE_SERVERS: Final = 16
+# The types that may use the admin API, where their flag counts.
+ADMIN_TYPES: Final = frozenset({"AdminServiceAccount", "AdminPerson"})
 # A service's own name is also the value of a label.
 _SHORT: Final = 63
+# The API server drops a null as if the field had been left out, unless the field is nullable; a rule in CEL
+# takes it for one that was left out even then. What judges it is the list of values, which has no null.
+_NEVER_NULL: Final[dict[str, Any]] = {"nullable": True, "enum": [True, False]}
 _BY_NAME: Final[dict[str, Any]] = {
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["namespace", "name"],
@@ -166,6 +171,43 @@ class ClientSecret(Spec, frozen=True):
     ] = "sha256"
 
 
+class ClientPerson(Spec, frozen=True):
+    """A person who signs in at an OpenID provider."""
+
+    issuer: Annotated[
+        Url,
+        Meta(
+            description="The OpenID provider (OpenID Connect Discovery 1.0), as its tokens say `iss`. It "
+            "must say `email_verified`."
+        ),
+    ]
+    client_id: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="The client id of `watchword desk sign-in` there: a public client with PKCE (RFC "
+            "7636) whose redirect URI is `http://127.0.0.1/callback`, at any port (RFC 8252).",
+        ),
+    ]
+    address: Annotated[
+        str,
+        Meta(
+            min_length=3,
+            max_length=254,
+            description="The person's whole address. Before the `@` it is compared byte for byte, behind it "
+            "as a domain in lower case.",
+        ),
+    ]
+    subject: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255)] | None,
+        Meta(
+            description="What the provider calls the person (`sub`): only exactly that one counts. Without "
+            "it, anyone to whom the provider gives the address later is this admin."
+        ),
+    ] = None
+
+
 class ClientAuthentication(Spec, frozen=True):
     """How a client proves who it is: exactly one of these."""
 
@@ -184,6 +226,10 @@ class ClientAuthentication(Spec, frozen=True):
         ClientSecret | None,
         Meta(description="By a shared secret, of which only the digest is stored. Never for admin clients."),
     ] = None
+    person: Annotated[
+        ClientPerson | None,
+        Meta(description="By signing in with a browser. Of an AdminPerson, and of no other type."),
+    ] = None
 
 
 class DeskClientSpec(Spec, frozen=True):
@@ -191,10 +237,11 @@ class DeskClientSpec(Spec, frozen=True):
 
     desk_ref: Annotated[DeskName, Meta(description="The TokenDesk, in the namespace of this object.")]
     type: Annotated[
-        Literal["ResourceServer", "AdminServiceAccount"],
+        Literal["ResourceServer", "AdminServiceAccount", "AdminPerson"],
         Meta(
             description="ResourceServer: it may ask about the tokens of the services that it and they name. "
-            "AdminServiceAccount: it may use the desk's admin API, where `adminServiceAccount` says so too."
+            "AdminServiceAccount: it may use the desk's admin API, where `adminServiceAccount` says so too. "
+            "AdminPerson: the same for a person, who signs in (`watchword desk sign-in`)."
         ),
     ]
     authentication: Annotated[
@@ -212,8 +259,10 @@ class DeskClientSpec(Spec, frozen=True):
     admin_service_account: Annotated[
         bool | None,
         Meta(
-            description="true: an AdminServiceAccount may use the admin API. It takes the verb `grant-admin` "
-            "on deskclients to set it, and once set it is withdrawn by `false`, never by leaving it out."
+            extra_json_schema=_NEVER_NULL,
+            description="true: an AdminServiceAccount or AdminPerson may use the admin API. It takes the "
+            "verb `grant-admin` on deskclients to set it, and once set it is withdrawn by `false`, never by "
+            "leaving it out.",
         ),
     ] = None
     granted_by: Annotated[

@@ -8,8 +8,21 @@ server sees both versions.
 from typing import Final
 
 from watchword.identity.jwk import PRIVATE_MEMBERS
-from watchword.trust.api.v1alpha1.grammar import ENTRY, NAMESPACE, OBJECT_NAME, ORIGIN, THUMBPRINT
-from watchword.trust.api.v1alpha1.rules.desk import ORIGIN_REMEDY, RESERVED_CLIENTS, RESERVED_PREFIX
+from watchword.trust.api.v1alpha1.grammar import (
+    ENTRY,
+    MAIL_ADDRESS,
+    NAMESPACE,
+    OBJECT_NAME,
+    ORIGIN,
+    THUMBPRINT,
+)
+from watchword.trust.api.v1alpha1.rules.agents import ADDRESS_REMEDY, PROVIDER, PROVIDER_REMEDY
+from watchword.trust.api.v1alpha1.rules.desk import (
+    ORIGIN_REMEDY,
+    RESERVED_CLIENTS,
+    RESERVED_PREFIX,
+    WAYS_REMEDY,
+)
 from watchword.trust.crd.cel.rule import Rule, is_whole, named, plain
 
 _NAME_REMEDY: Final = "use lower-case letters, digits, `-` and `.`"
@@ -55,9 +68,10 @@ DESK_RULES: Final = (
     ),
     Rule(
         "ClientAuthentication",
-        "[has(self.serviceAccount), has(self.jwks), has(self.secretRef)].filter(given, given).size() == 1",
+        "[has(self.serviceAccount), has(self.jwks), has(self.secretRef), has(self.person)]"
+        ".filter(given, given).size() == 1",
         "not exactly one way is given",
-        "give exactly one of serviceAccount, jwks, secretRef",
+        WAYS_REMEDY,
     ),
     Rule(
         "DeskClient",
@@ -69,7 +83,7 @@ DESK_RULES: Final = (
     Rule(
         "ClientAuthentication",
         "!has(self.jwks) || self.jwks.keys.size() > 0",
-        "the list holds no key, so that nobody could prove to be the client",
+        "the list holds no key, so that no one could prove to be the client",
         "give the client's public keys",
         ".jwks.keys",
     ),
@@ -105,15 +119,38 @@ DESK_RULES: Final = (
     ),
     Rule(
         "DeskClientSpec",
-        "self.type != 'AdminServiceAccount' || !has(self.serviceRefs) || self.serviceRefs.size() == 0",
+        "self.type == 'AdminPerson' || !has(self.authentication.person)",
+        "only an AdminPerson proves itself by signing in",
+        "remove it, or use the type AdminPerson",
+        ".authentication",
+    ),
+    Rule(
+        "DeskClientSpec",
+        "self.type != 'AdminPerson' || has(self.authentication.person)",
+        "an AdminPerson proves itself by signing in, and in no other way",
+        "give authentication.person with issuer, clientId and address",
+        ".authentication",
+    ),
+    Rule(
+        "ClientPerson.issuer",
+        f"{is_whole(PROVIDER)} && !self.endsWith('/')",
+        "not the URL of a provider",
+        PROVIDER_REMEDY,
+    ),
+    plain("ClientPerson.clientId"),
+    Rule("ClientPerson.address", is_whole(MAIL_ADDRESS), "not an address", ADDRESS_REMEDY),
+    plain("ClientPerson.subject"),
+    Rule(
+        "DeskClientSpec",
+        "self.type == 'ResourceServer' || !has(self.serviceRefs) || self.serviceRefs.size() == 0",
         "an admin client asks about no service's tokens",
         "remove serviceRefs, or use the type ResourceServer",
         ".serviceRefs",
     ),
     Rule(
         "DeskClientSpec",
-        "self.type == 'AdminServiceAccount' || !has(self.adminServiceAccount)",
-        "only an AdminServiceAccount has this field",
+        "self.type != 'ResourceServer' || !has(self.adminServiceAccount)",
+        "only an AdminServiceAccount or an AdminPerson has this field",
         "remove it, or change the type",
         ".adminServiceAccount",
     ),

@@ -10,6 +10,7 @@ from watchword.trust.api.v1alpha1.rules.desk import (
     findings_of_client,
     findings_of_client_name,
     findings_of_desk,
+    findings_of_nulls,
 )
 from watchword.trust.api.v1alpha1.rules.issuer import findings_of_issuer
 from watchword.trust.api.v1alpha1.rules.service import findings_of_service
@@ -21,6 +22,7 @@ __all__ = [
     "findings_of_client_name",
     "findings_of_desk",
     "findings_of_issuer",
+    "findings_of_nulls",
     "findings_of_provider",
     "findings_of_service",
     "findings_of_workload",

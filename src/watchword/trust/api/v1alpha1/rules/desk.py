@@ -5,14 +5,26 @@ A combination that contradicts itself is refused and never repaired: whichever h
 would believe that the other one holds.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from watchword.identity import is_namespace_name, is_service_account_name
 from watchword.identity.jwk import PRIVATE_MEMBERS
-from watchword.trust.api.v1alpha1 import ClientAuthentication, DeskClientSpec, DeskSpec
+from watchword.trust.api.v1alpha1 import (
+    ADMIN_TYPES,
+    ClientAuthentication,
+    ClientPerson,
+    DeskClientSpec,
+    DeskSpec,
+)
 from watchword.trust.api.v1alpha1.grammar import ENTRY, ORIGIN, THUMBPRINT, is_whole
-from watchword.trust.api.v1alpha1.rules.agents import findings_of_agents
+from watchword.trust.api.v1alpha1.rules.agents import (
+    ADDRESS_REMEDY,
+    PROVIDER,
+    PROVIDER_REMEDY,
+    findings_of_agents,
+    is_address,
+)
 from watchword.trust.api.v1alpha1.rules.entries import (
     findings_of_labels,
     findings_of_name,
@@ -26,6 +38,10 @@ ORIGIN_REMEDY: Final = (
 # What the audit log, and this program's own callers, are called.
 RESERVED_CLIENTS: Final = ("admin", "anonymous", "desk", "holder", "operator", "system")
 RESERVED_PREFIX: Final = "watchword-"
+NULL_DETAIL: Final = "the field is null"
+NULL_REMEDY: Final = "give it a value, or leave it out"
+NEVER_NULL: Final = ("adminServiceAccount", "grantedBy")
+WAYS_REMEDY: Final = "give exactly one of serviceAccount, jwks, secretRef, person"
 
 
 def findings_of_client_name(name: str) -> Iterator[Finding]:
@@ -56,14 +72,19 @@ def findings_of_desk(spec: DeskSpec) -> Iterator[Finding]:
         yield from findings_of_agents(spec.agents)
 
 
+def findings_of_nulls(spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """Which fields of a DeskClient's spec, as it was written, are null: neither said nor left out."""
+    for name in NEVER_NULL:
+        if name in spec and spec[name] is None:
+            yield f"spec.{name}", NULL_DETAIL, NULL_REMEDY
+
+
 def findings_of_client(spec: DeskClientSpec) -> Iterator[Finding]:
     """What a DeskClient's fields disagree on."""
     yield from findings_of_name("spec.deskRef.name", spec.desk_ref.name)
     yield from _findings_of_authentication(spec.authentication)
-    is_admin = spec.type == "AdminServiceAccount"
-    if is_admin and spec.authentication.secret_ref is not None:
-        remedy = "use serviceAccount, or jwks"
-        yield "spec.authentication.secretRef", "an admin client never proves itself by a secret", remedy
+    yield from _findings_of_way(spec)
+    is_admin = spec.type in ADMIN_TYPES
     if is_admin and spec.service_refs:
         remedy = "remove serviceRefs, or use the type ResourceServer"
         yield "spec.serviceRefs", "an admin client asks about no service's tokens", remedy
@@ -76,7 +97,7 @@ def findings_of_client(spec: DeskClientSpec) -> Iterator[Finding]:
     named = [f"{each.namespace}/{each.name}" for each in spec.service_refs]
     yield from findings_of_repeats("spec.serviceRefs", named)
     if not is_admin and spec.admin_service_account is not None:
-        detail = "only an AdminServiceAccount has this field"
+        detail = "only an AdminServiceAccount or an AdminPerson has this field"
         yield "spec.adminServiceAccount", detail, "remove it, or change the type"
     if spec.admin_service_account and spec.granted_by is None:
         yield "spec.grantedBy", "the field is required with adminServiceAccount: true", "set your user name"
@@ -84,12 +105,41 @@ def findings_of_client(spec: DeskClientSpec) -> Iterator[Finding]:
         yield "spec.grantedBy", "it holds a control character, such as a line break", "write it plainly"
 
 
+def _findings_of_way(spec: DeskClientSpec) -> Iterator[Finding]:
+    """Whether the way in which a client proves itself is one of its type."""
+    path, by = "spec.authentication", spec.authentication
+    if spec.type == "AdminServiceAccount" and by.secret_ref is not None:
+        remedy = "use serviceAccount, or jwks"
+        yield f"{path}.secretRef", "an admin client never proves itself by a secret", remedy
+    if spec.type != "AdminPerson" and by.person is not None:
+        detail = "only an AdminPerson proves itself by signing in"
+        yield f"{path}.person", detail, "remove it, or use the type AdminPerson"
+    if spec.type == "AdminPerson" and by.person is None:
+        detail = "an AdminPerson proves itself by signing in, and in no other way"
+        yield f"{path}.person", detail, "give issuer, clientId and address"
+
+
+def _findings_of_person(person: ClientPerson) -> Iterator[Finding]:
+    path = "spec.authentication.person"
+    plain = "it holds a control character, such as a line break"
+    if not is_whole(PROVIDER, person.issuer) or person.issuer.endswith("/"):
+        yield f"{path}.issuer", "not the URL of a provider", PROVIDER_REMEDY
+    if not person.client_id.isprintable():
+        yield f"{path}.clientId", plain, "write it plainly"
+    if not is_address(person.address):
+        yield f"{path}.address", "not an address", ADDRESS_REMEDY
+    if person.subject is not None and not person.subject.isprintable():
+        yield f"{path}.subject", plain, "write it plainly, as the provider's tokens say sub"
+
+
 def _findings_of_authentication(given: ClientAuthentication) -> Iterator[Finding]:
     path = "spec.authentication"
-    ways = [given.service_account, given.jwks, given.secret_ref]
+    ways = [given.service_account, given.jwks, given.secret_ref, given.person]
     number = sum(way is not None for way in ways)
     if number != 1:
-        yield path, f"{number} ways are given", "give exactly one of serviceAccount, jwks, secretRef"
+        yield path, f"{number} ways are given", WAYS_REMEDY
+    if given.person is not None:
+        yield from _findings_of_person(given.person)
     if given.service_account is not None:
         account = given.service_account
         yield from findings_of_name(f"{path}.serviceAccount.issuerRef.name", account.issuer_ref.name)
@@ -106,7 +156,7 @@ def _findings_of_authentication(given: ClientAuthentication) -> Iterator[Finding
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):
         yield f"{path}.jwks.keys", "it is not a list of keys", "give the client's JWKS (RFC 7517, section 5)"
     elif given.jwks is not None and not keys:
-        detail = "the list holds no key, so that nobody could prove to be the client"
+        detail = "the list holds no key, so that no one could prove to be the client"
         yield f"{path}.jwks.keys", detail, "give the client's public keys"
     for place, jwk in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(jwk, dict) and not jwk.keys().isdisjoint(PRIVATE_MEMBERS):
