@@ -16,7 +16,7 @@ import msgspec
 
 from watchword.cli.audience_options import offline_rules
 from watchword.cli.folder import Folder, open_folder
-from watchword.cli.issuer_keys import refuse_unused_keys
+from watchword.cli.issuer_keys import take_desk_keys
 from watchword.cli.manifest_files import read_folder
 from watchword.cli.ops_metrics import NoMetricsError, read_metrics
 from watchword.cli.placeholder_keys import stand_in
@@ -133,15 +133,20 @@ class FolderSource:
         return found
 
     def _compile(self, found: Folder, digest: str) -> _Compiled:
-        refuse_unused_keys(self._keys, {each.metadata.name for each in found.resources.issuers})
+        keys = dict(self._keys)
+        desk_keys = take_desk_keys(keys, found.resources)
         now = time.time()
         is_timed = any(each.spec.report_only_until is not None for each in found.resources.services)
         rules = offline_rules(self._cluster_id or "offline")
-        complete = stand_in(found.resources, self._keys)
-        shown = compile_resources(complete.resources, keys=complete.keys, audiences=rules, now=now)
+        complete = stand_in(found.resources, keys)
+        shown = compile_resources(
+            complete.resources, keys=complete.keys, desk_keys=desk_keys, audiences=rules, now=now
+        )
         # A token is never judged by an audience that was made up here, as `watchword verify` has it.
         judged_by = offline_rules(self._cluster_id)
-        exact = compile_resources(found.resources, keys=self._keys, audiences=judged_by, now=now)
+        exact = compile_resources(
+            found.resources, keys=keys, desk_keys=desk_keys, audiences=judged_by, now=now
+        )
         problems = (*found.problems, *found.named(shown.problems))
         return _Compiled(
             digest,

@@ -38,9 +38,6 @@ from watchword.trust.desk_tokens import CLIENT_PREFIX
 
 _UNKNOWN_REMEDY: Final = f"Read {DOCUMENT}: it lists all operations."
 
-# Refused sign-ins that are logged, in the long run and at once.
-_LOGGED_PER_SECOND: Final = 0.2
-_LOGGED_AT_ONCE: Final = 10
 
 _Handler = Callable[[Call], Awaitable[Outcome | DeskRefusal]]
 _PATTERNS: Final = tuple((route, route.pattern) for route in ROUTES)
@@ -90,7 +87,6 @@ class AdminApp:
         self._document = json_answer(openapi())
         self._addresses = Buckets(calls_per_second, calls_burst)
         self._callers = Buckets(calls_per_second, calls_burst)
-        self._logged = Buckets(_LOGGED_PER_SECOND, _LOGGED_AT_ONCE)
         self._prefix, self._numbers = secrets.token_hex(6), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,19 +185,12 @@ class AdminApp:
         return {"access_token": found.token.token, "token_type": "Bearer", "expires_in": lifetime}
 
     def _closed(self, label: str, refusal: DeskRefusal, facts: RequestFacts) -> Answer:
-        """The answer to a sign-in that failed: noted where the person is proven, else counted and logged.
-
-        The log is for who sets a provider up: the count does not say which check failed. A stranger fills
-        neither of them.
-        """
+        """The answer to a sign-in that failed: noted where the person is proven, else counted and logged."""
         now = self._desk.monotonic()
         if refusal.subject and (wait := self._callers.take(refusal.subject, now)):
             limited = refuse(DeskReason.RATE_LIMITED, "The person is over the rate.", retry_after=wait)
             return self._strange(limited, facts)
         self._desk.note_refusal(label, refusal, facts)
-        if refusal.internal and not refusal.subject and not self._logged.take("", now):
-            extra = {"reason": refusal.code, "detail": refusal.internal, "request_id": facts.request_id}
-            LOGGER.warning("a sign-in was refused", extra=extra)
         return _refused(refusal, facts)
 
     async def _body(self, route: Route, scope: Scope, receive: Receive) -> bytes | DeskRefusal:
