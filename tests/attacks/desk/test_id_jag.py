@@ -20,6 +20,7 @@ import pytest
 from testing.agent_providers import (
     CLIENT,
     EVENT_TYPE,
+    ID_JAG,
     JAG_TYPE,
     OTHER_PROVIDER,
     PROVIDER,
@@ -35,8 +36,8 @@ from testing.agent_providers import (
     provider_object,
     signed,
 )
-from testing.agents import ALICE, said
-from testing.running_desk import DESK_AUDIENCE, ISSUER, TARGET_AUDIENCE, account_token, subject_token
+from testing.agents import ALICE, JWT_BEARER, READ, said
+from testing.running_desk import DESK_AUDIENCE, ISSUER, TARGET, TARGET_AUDIENCE, account_token, subject_token
 from testing.tokens import Signer, b64, claims_of, compact, signer
 
 Refusal = tuple[int, str, str]
@@ -228,6 +229,56 @@ def test_a_body_of_another_form_is_refused(
     desk: ProviderDesk, changes: dict[str, Any], expected: Refusal
 ) -> None:
     assert said(desk.show(**({"assertion": id_jag()} | changes))) == expected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"x-forwarded-host": "evil.example", "x-forwarded-proto": "http"},
+        {"forwarded": "host=evil.example"},
+        {"x-original-url": "https://evil.example/claim"},
+    ],
+    ids=lambda each: next(iter(each)),
+)
+def test_a_forged_host_changes_no_link_and_no_audience_of_a_whole_delegation(
+    desk: ProviderDesk, headers: dict[str, str]
+) -> None:
+    agents, subject, address = desk.agents, str(uuid.uuid4()), next(desk.agents._people)
+
+    def show(**changes: Any) -> Any:
+        body = {"type": "identity_assertion", "assertion_type": ID_JAG, "assertion": id_jag(**changes)}
+        return desk.http.post("/agent/identity", json=body, headers=headers)
+
+    # The address that the request names is no audience, though it is the request's own host.
+    for audience in ("https://evil.example", "http://evil.example", "evil.example"):
+        assert said(show(aud=audience))[2] == "wrong_assertion_audience"
+    asked = show(sub=subject, email=address).json()
+    assert asked["error"] == "interaction_required"
+    assert asked["claim"]["url"] == f"{ISSUER}/agent/identity/claim"
+    link = asked["claim"]["attempt"]["verification_uri"]
+    assert link.startswith(f"{ISSUER}/claim?attempt=wwa_")
+    body = {"claim_token": asked["claim"]["token"], "user_code": agents.code_of(link)}
+    done = desk.http.post("/agent/identity/claim/complete", json=body, headers=headers).json()
+    assert claims_of(done["identity"]["assertion"])["aud"] == ISSUER
+    again = show(sub=subject, email=address).json()
+    assert claims_of(again["identity"]["assertion"])["iss"] == ISSUER
+    form = {
+        "grant_type": JWT_BEARER,
+        "assertion": again["identity"]["assertion"],
+        "audience": TARGET,
+        "scope": READ,
+        "account": "acme",
+    }
+    token = desk.http.post("/oauth2/token", data=form, headers=headers).json()["access_token"]
+    assert (claims_of(token)["iss"], claims_of(token)["aud"]) == (ISSUER, TARGET_AUDIENCE)
+    secevent = {**headers, "content-type": "application/secevent+jwt"}
+    forged = event(sub=subject, aud="https://evil.example").encode()
+    assert desk.http.post("/agent/event/notify", content=forged, headers=secevent).status_code == 400
+    assert desk.running.introspect(token).json()["active"] is True
+    good = event(sub=subject).encode()
+    assert desk.http.post("/agent/event/notify", content=good, headers=secevent).status_code == 202
+    assert desk.running.introspect(token).json() == {"active": False}
 
 
 def test_the_desks_own_assertion_is_no_id_jag_and_an_id_jag_is_none_of_its_own(desk: ProviderDesk) -> None:
