@@ -7,8 +7,11 @@ import http.client
 import json
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testing.controlplane.process import wait_until
 from testing.environment import child_environment
 from testing.openid import CAROL, Issuer, openid_issuer
 from testing.running_desk import Object, RunningDesk, Source, person_object, running_desk
@@ -254,6 +258,30 @@ def test_an_answer_is_of_the_provider_that_was_asked(target: str, must: bool, pr
     with Loopback("s", "i", must_name_issuer=False) as listener:
         assert listener.wait(0) is None
     assert Answered("secret-code").code not in repr(Answered("secret-code"))
+
+
+def test_a_page_that_holds_many_connections_takes_few_threads_and_keeps_no_one_out() -> None:
+    with Loopback("s" * 43, "https://idp.example", must_name_issuer=False) as listener:
+        host, port = listener.authority.split(":")
+        before = threading.active_count()
+        links = [socket.create_connection((host, int(port))) for _ in range(40)]
+        try:
+            # What is beyond the bound is closed at once.
+            closed = [each for each in links if select.select([each], [], [], 0.2)[0]]
+            assert len(closed) >= 24
+            assert threading.active_count() - before <= 16
+        finally:
+            for each in links:
+                each.close()
+
+        def is_answered() -> bool:
+            try:
+                url = f"{listener.redirect_uri}?code=c&state={'s' * 43}"
+                return httpx.get(url, trust_env=False).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait_until(is_answered, what="the answer is taken", timeout_seconds=30)
 
 
 @pytest.fixture(scope="module")

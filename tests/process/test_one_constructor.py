@@ -13,11 +13,12 @@ ALLOWED = SOURCES / "process" / "server.py"
 # What makes a server of its own, or the means to one.
 MAKERS = {"Config", "Server", "run", "serve", "HTTPServer", "ThreadingHTTPServer"}
 LISTENING = {"create_server", "start_server"}
-# Places with a reason: one listens, and gives the socket to a bounded server; the other serves two documents
-# to the person at the terminal, on loopback, while `watchword dev` runs.
+# Places with a reason: one listens, and gives the socket to a bounded server; the others serve the person at
+# the terminal on loopback: two documents while `watchword dev` runs, and a browser's one answer to a sign-in.
 LISTENERS = {
     SOURCES / "process" / "listening.py": {"create_server"},
     SOURCES / "cli" / "dev" / "issuer_server.py": {"ThreadingHTTPServer"},
+    SOURCES / "cli" / "desk" / "loopback.py": {"ThreadingHTTPServer"},
 }
 
 

@@ -20,6 +20,7 @@ PATH: Final = "/callback"
 _MAX_TARGET: Final = 8 * 1024
 _MAX_PARAMETERS: Final = 16
 _CONNECTION_SECONDS: Final = 5.0
+_MAX_CONNECTIONS: Final = 16
 _HEADERS: Final = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
@@ -150,6 +151,24 @@ class _Server(http.server.ThreadingHTTPServer):
     block_on_close = False
     # A browser opens connections ahead of need, and lets them wait.
     request_queue_size = 16
+
+    def __init__(self, *given: Any) -> None:
+        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection a thread, of which there are few; the rest are closed."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, and make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def server_bind(self) -> None:
         """Bind without asking DNS for a name of this machine, as the base class does."""
