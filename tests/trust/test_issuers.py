@@ -57,7 +57,7 @@ def test_what_was_fetched_and_is_no_set_of_keys_leaves_the_issuer_out(data: byte
 
 def test_problems_too_are_the_same_in_any_order_of_the_inputs() -> None:
     shared = Signer("key-x")
-    rivals = [
+    claimants = [
         workload("a"),
         workload("b"),
         workload("c"),
@@ -66,7 +66,7 @@ def test_problems_too_are_the_same_in_any_order_of_the_inputs() -> None:
     ]
     seen = {
         tuple(str(problem).partition(": ")[2] for problem in compiled(issuer(), service(), *order).problems)
-        for order in itertools.permutations(rivals)
+        for order in itertools.permutations(claimants)
     }
     assert len(seen) == 1
     assert len(seen.pop()) == 5

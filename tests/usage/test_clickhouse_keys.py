@@ -59,7 +59,7 @@ def of_log(asked: Asked) -> Asked:
 def test_new_events_are_looked_for_nowhere_in_the_log(store: UsageStore, asked: Asked) -> None:
     assert statuses(store, *(envelope(id=str(n)) for n in range(50))) == ["stored"] * 50
     assert of_log(asked) == []
-    assert [keys for name, keys in asked if name in ("others_of_keys", "rivals_of_keys")] == [50, 50]
+    assert [keys for name, keys in asked if name in ("others_of_keys", "conflicts_of_keys")] == [50, 50]
 
 
 def test_of_a_batch_only_the_keys_that_were_noted_are_looked_for(store: UsageStore, asked: Asked) -> None:
@@ -111,7 +111,7 @@ def test_the_second_look_reads_only_what_is_new(
     )
     note, _ = store._noted.note({b"k" * 20: 20000})
     assert note.since > 1
-    text = store._sessions._statements["rivals_of_keys"].partition("UNION ALL")[0]
+    text = store._sessions._statements["conflicts_of_keys"].partition("UNION ALL")[0]
     store._sessions._statements["plan"] = f"EXPLAIN ESTIMATE {text}"
     given = {"keys": [int.from_bytes(b"k" * 8, "big")], "token": 1}
     (new,) = store._sessions.rows("plan", since=note.since, **given)

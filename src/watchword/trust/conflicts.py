@@ -35,20 +35,22 @@ def losers(resources: Iterable[_R], claims_of: Callable[[_R], Iterable[Hashable]
         for claim in dict.fromkeys(claims_of(resource)):
             claimants.setdefault(claim, []).append(resource)
     found: dict[int, Loser] = {}
-    for rivals in claimants.values():
-        if len(rivals) < 2:
+    for conflicting in claimants.values():
+        if len(conflicting) < 2:
             continue
         # An object without a time was never stored in a cluster: nothing says that it was there first.
-        times = [parse_time(each.metadata.creation_timestamp or "") for each in rivals]
+        times = [parse_time(each.metadata.creation_timestamp or "") for each in conflicting]
         known = [time for time in times if time is not None]
         oldest = min(known) if len(known) == len(times) else None
         standing = [
-            each for each, time in zip(rivals, times, strict=True) if oldest is not None and time == oldest
+            each
+            for each, time in zip(conflicting, times, strict=True)
+            if oldest is not None and time == oldest
         ]
         winner = standing[0] if len(standing) == 1 else None
-        for resource in rivals:
+        for resource in conflicting:
             if resource is not winner:
-                other = winner or next(each for each in rivals if each is not resource)
+                other = winner or next(each for each in conflicting if each is not resource)
                 found.setdefault(id(resource), Loser(resource, other))
     return list(found.values())
 

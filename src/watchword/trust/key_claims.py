@@ -69,12 +69,12 @@ def disputes(claims: Iterable[Claim]) -> list[Dispute]:
         by_key.setdefault(claim.thumbprint, []).append(claim)
     found: dict[int, Dispute] = {}
     for place, claim in enumerate(given):
-        rivals = [
+        conflicting = [
             each
             for each in by_key[claim.thumbprint]
             if each.issuer != claim.issuer and not claim.urls.isdisjoint(each.urls)
         ]
-        unbeaten = [each for each in rivals if not _comes_before(claim, each)]
+        unbeaten = [each for each in conflicting if not _comes_before(claim, each)]
         if unbeaten and _gives(claim):
             winner = next((each for each in unbeaten if _comes_before(each, claim)), None)
             found[place] = Dispute(claim, (winner or unbeaten[0]).issuer, is_lost=winner is not None)

@@ -244,6 +244,6 @@ def _refusal(served: KeySet) -> KeyRefusal:
 
 
 def _next_at(rules: Rotation, held: tuple[HeldKey, ...], now: float, revoked: frozenset[str]) -> float | None:
-    moments = [approval_deadline(rules, key, revoked) for key in held]
-    moments += [retirement(rules, key) for key in held]
-    return min((moment for moment in moments if moment is not None and moment > now), default=None)
+    times = [approval_deadline(rules, key, revoked) for key in held]
+    times += [retirement(rules, key) for key in held]
+    return min((each for each in times if each is not None and each > now), default=None)

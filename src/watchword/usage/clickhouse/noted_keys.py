@@ -29,7 +29,7 @@ class Note(NamedTuple):
     since: int
 
 
-class Rivals(NamedTuple):
+class Conflicts(NamedTuple):
     """After an insert: the keys that others noted with or after this writer, and the number of its block (0
     when the event that it was asked by is gone again).
     """
@@ -60,15 +60,15 @@ class NotedKeys:
         since = min((since for _, since in found if since), default=0)
         return Note(token, since), _of_short([*keys, *also], (key for key, since in found if not since))
 
-    def rivals(self, note: Note, keys: Collection[bytes], batch: uuid.UUID) -> Rivals:
+    def conflicts(self, note: Note, keys: Collection[bytes], batch: uuid.UUID) -> Conflicts:
         """Give what came since a note, for keys whose events were inserted as a batch."""
         found: list[Row] = []
         one = next(iter(keys)).hex()
         for part in _parts(keys):
             found += self._sessions.rows(
-                "rivals_of_keys", keys=part, token=note.token, since=note.since, one=one, batch=batch
+                "conflicts_of_keys", keys=part, token=note.token, since=note.since, one=one, batch=batch
             )
-        return Rivals(
+        return Conflicts(
             _of_short(keys, (n for kind, n in found if kind == "key")),
             max(n for kind, n in found if kind == "block"),
         )

@@ -149,7 +149,7 @@ _TEXTS: Final = {
             WHERE key = {one:UInt64} AND token = {token:UInt64}""",
     # After the events are there: which keys came with or after this writer's own (parts say in their names up
     # to which number they go), and its own block.
-    "rivals_of_keys": """SELECT DISTINCT 'key' AS kind, key AS n FROM DB.noted_key
+    "conflicts_of_keys": """SELECT DISTINCT 'key' AS kind, key AS n FROM DB.noted_key
             WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64} AND $LAST_OF_PART >= {since:UInt64}
         UNION ALL SELECT 'block', max(_block_number) FROM DB.event_log
             WHERE key = unhex({one:String}) AND batch = {batch:UUID}""",

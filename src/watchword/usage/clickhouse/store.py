@@ -220,15 +220,15 @@ class ClickHouseStore:
         stored: set[int] = set()
         if new:
             token = self._log.append([(digest, events[place]) for digest, place in new.items()])
-            rivals = self._noted.rivals(note, new.keys(), token)
+            conflicts = self._noted.conflicts(note, new.keys(), token)
             # One key tells, unless its event was given up as too old at this moment.
-            block = rivals.block or self._log.block_of(token, new.keys())
+            block = conflicts.block or self._log.block_of(token, new.keys())
             if not block:
                 raise StoreUnavailableError(
                     "the events of the batch were given up as they came", "send the same events again"
                 )
             # Also what was noted before: its event may have come since.
-            beaten = self._log.settle(token, (rivals.keys | noted) & new.keys())
+            beaten = self._log.settle(token, (conflicts.keys | noted) & new.keys())
             stored = {place for digest, place in new.items() if digest not in beaten}
             # After the log, so that a process that changes the meters now sees these events: see `meter_log`.
             view = self._meters.look()
