@@ -237,7 +237,9 @@ project is there as it was sent. Each has `sequence`, `time`, `event`, and where
 `request_id` and `peer`."""
 _ERRORS = """The body has the RFC's `error` and `error_description`, and `reason`, `remedy` and
 `request_id`. A subject token that is not accepted is `invalid_request` with 400 (RFC 8693, section 2.2.2),
-whatever a gate would have answered, and its `reason` is one of [the gates' own](reasons.md)."""
+whatever a gate would have answered, and its `reason` is one of [the gates' own](reasons.md). To a request
+with `authorization_details`, `grant_not_covered` and `beyond_ceiling` are `invalid_authorization_details`
+(RFC 9396, section 5)."""
 
 
 def _names(query: Iterable[str]) -> str:
