@@ -20,6 +20,7 @@ from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
 from watchword.operator.keys.errors import FetchError
 from watchword.operator.keys.fetch import KeyFetcher
 from watchword.operator.keys.poller import FAILURES_UNTIL_SAID, first_fetch, next_poll, next_try
+from watchword.operator.keys.tasks import TaskForEach
 from watchword.process.logs import LOGGER
 from watchword.trust.agent_providers import keys_end_at
 from watchword.trust.api.v1alpha1 import AgentProvider, DiscoveryKeys
@@ -133,9 +134,8 @@ class ProviderKeySync:
         self._on_change, self._addresses = on_change, addresses
         self._interval, self._now = interval_seconds, now
         self._polled: dict[ObjectKey, _Polled] = {}
-        self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._tasks = TaskForEach[ObjectKey](lambda key: self._keep(self._polled[key]))
         self._free = asyncio.Semaphore(_AT_ONCE)
-        self._is_running = False
 
     def set_providers(self, wanted: Iterable[WantedProvider]) -> None:
         """Keep the keys of these providers, as their objects say now, and of no others."""
@@ -148,13 +148,12 @@ class ProviderKeySync:
             ):
                 # Another object, or another issuer: nothing is inherited.
                 del self._polled[key]
-                if (task := self._tasks.pop(key, None)) is not None:
-                    task.cancel()
+                self._tasks.end(key)
         for key, each in held.items():
             known, generation = self._polled.get(key), each.provider.metadata.generation
             if known is None:
                 self._polled[key] = _Polled(each, self._addresses, self._now())
-                self._start(key)
+                self._tasks.begin(key)
             elif known.generation != generation:
                 # Someone edited it, and looks: it is asked now.
                 known.generation, known.due = generation, 0.0
@@ -166,22 +165,7 @@ class ProviderKeySync:
 
     async def run(self) -> None:
         """Keep keys until cancelled."""
-        self._is_running = True
-        try:
-            for key in self._polled:
-                self._start(key)
-            await asyncio.Event().wait()
-        finally:
-            self._is_running = False
-            tasks = list(self._tasks.values())
-            self._tasks.clear()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _start(self, key: ObjectKey) -> None:
-        if self._is_running and key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._keep(self._polled[key]))
+        await self._tasks.run(self._polled)
 
     async def _keep(self, polled: _Polled) -> None:
         loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from watchword.operator.keys.addresses import NOT_THIS_MACHINE, AddressRules
 from watchword.operator.keys.fetch_lanes import FetchLanes, FetchOwnCluster, ReadSecret
 from watchword.operator.keys.held_issuer import HeldIssuer, IssuerKeys
 from watchword.operator.keys.poller import PolledIssuer, first_fetch
+from watchword.operator.keys.tasks import TaskForEach
 from watchword.process.logs import LOGGER
 from watchword.trust.api.v1alpha1 import ClusterTrustedIssuer
 from watchword.trust.api.v1alpha1.issuer import ConfigMapKeys
@@ -71,8 +72,7 @@ class KeySync:
         # What a watch read since the last issuer began to name the ConfigMap; nothing that was read before.
         self._config_maps: dict[NamespacedName, Mapping[str, str | None] | None] = {}
         self._unread: set[NamespacedName] = set()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._is_running = False
+        self._tasks = TaskForEach[str](lambda name: self._keep(name, self._polled[name]))
 
     def set_issuer(self, issuer: ClusterTrustedIssuer, held: tuple[HeldKey, ...]) -> None:
         """Keep the keys of an issuer as its object says now; `keys_of` is right as soon as this returns.
@@ -91,7 +91,7 @@ class KeySync:
         if polled is None:
             polled = PolledIssuer(HeldIssuer(issuer, held, self._now()))
             self._polled[name] = polled
-            self._start(name)
+            self._tasks.begin(name)
             changed = True
         else:
             changed = polled.edit(issuer, self._now())
@@ -106,8 +106,7 @@ class KeySync:
         """Keep the keys of an issuer no more."""
         self._polled.pop(name, None)
         self._forget_unwanted()
-        if (task := self._tasks.pop(name, None)) is not None:
-            task.cancel()
+        self._tasks.end(name)
 
     def set_config_map(self, namespace: str, name: str, data: Mapping[str, str | None] | None) -> None:
         """Take the content of a ConfigMap, as a watch read it that began when it was first wanted, or later.
@@ -171,22 +170,7 @@ class KeySync:
 
     async def run(self) -> None:
         """Keep keys until cancelled."""
-        self._is_running = True
-        try:
-            for name in self._polled:
-                self._start(name)
-            await asyncio.Event().wait()
-        finally:
-            self._is_running = False
-            tasks = list(self._tasks.values())
-            self._tasks.clear()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _start(self, name: str) -> None:
-        if self._is_running and name not in self._tasks:
-            self._tasks[name] = asyncio.create_task(self._keep(name, self._polled[name]))
+        await self._tasks.run(self._polled)
 
     def _say(self, name: str) -> None:
         try:
