@@ -19,7 +19,7 @@ from watchword.desk.admin.credentials import (
     mint_admin_token,
     refuse_grants,
 )
-from watchword.desk.admin.standing import AdminGrants, AdminStanding, StandingUnknownError
+from watchword.desk.admin.standing import AdminGrants, AdminStanding, read_standing
 from watchword.desk.agents import minting as agent_minting
 from watchword.desk.agents.assertions import read_assertion
 from watchword.desk.agents.confirmation import Confirmation
@@ -52,7 +52,7 @@ from watchword.desk.own_tokens import (
 )
 from watchword.desk.rate_limits import Buckets
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import RETRY_SECONDS, DeskRefusal, not_ready, refuse
 from watchword.desk.responses import Answer, json_answer
 from watchword.desk.state import DeskState
 from watchword.desk.store import (
@@ -73,7 +73,6 @@ from watchword.trust.desk_revocations import may_pass
 
 # Notes that may wait to be written: what comes beyond is counted with the strangers' refusals.
 MAX_NOTES: int = 512
-RETRY_SECONDS: int = 2
 # Looked up where there is no token to look up, so that both take their time.
 _NO_TOKEN = "0" * 32
 _INACTIVE = {"active": False}
@@ -159,7 +158,7 @@ class Desk:
             return refuse(DeskReason.UNSUPPORTED_GRANT_TYPE)
         state = self.state
         if state is None or state.signing is None:
-            return _not_ready()
+            return not_ready()
         request = read_exchange(form)
         if isinstance(request, DeskRefusal):
             return request
@@ -184,7 +183,7 @@ class Desk:
         """POST /oauth2/introspect."""
         state = self.state
         if state is None:
-            return _not_ready()
+            return not_ready()
         client = await self._client(form, authorization, state)
         if isinstance(client, DeskRefusal):
             return client
@@ -219,7 +218,7 @@ class Desk:
         """POST /oauth2/revoke. A 2xx means that it is durable; unknown tokens are answered alike."""
         state = self.state
         if state is None:
-            return _not_ready()
+            return not_ready()
         by = "holder"
         if presents_client(form, authorization):
             proven = self._workload(form, authorization, state, facts.at)
@@ -311,7 +310,7 @@ class Desk:
     async def _issue(self, exchange: Exchange, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
         claims, signing = exchange.claims, state.signing
         if signing is None:
-            return _not_ready()
+            return not_ready()
         token = signing.sign(claims)
         if token is None:
             return refuse(DeskReason.TOKEN_WOULD_BE_TOO_LARGE, subject=claims.subject)
@@ -344,7 +343,7 @@ class Desk:
         """A token for the admin API, to an admin client alone."""
         state = self.state
         if state is None or state.signing is None:
-            return _not_ready()
+            return not_ready()
         refused = refuse_grants(form)
         if refused is not None:
             return refused
@@ -355,11 +354,10 @@ class Desk:
             return refuse(DeskReason.RATE_LIMITED, "The client is over its rate.", retry_after=wait)
         standing = AdminStanding("the desk has no way to read it")
         if self._admins is not None:
-            try:
-                standing = await self._admins.standing(client.name)
-            except StandingUnknownError as error:
-                LOGGER.error("an admin client cannot be read", extra={"detail": str(error)})
-                return _not_ready()
+            found = await read_standing(self._admins, client.name)
+            if isinstance(found, DeskRefusal):
+                return found
+            standing = found
         made = mint_admin_token(
             client,
             standing,
@@ -375,8 +373,7 @@ class Desk:
         if isinstance(effects, DeskRefusal):
             return effects
         self.metrics.count(self.metrics.issued, "admin")
-        lifetime = max(0, int(made.claims.expires_at - self.clock()))
-        return json_answer({"access_token": made.token, "token_type": "Bearer", "expires_in": lifetime})
+        return json_answer(made.document(self.clock()))
 
     async def _agent_token(
         self, form: Form, authorization: Sequence[bytes], state: DeskState, facts: RequestFacts
@@ -526,10 +523,6 @@ class _Memory:
         self.subjects: Remembered[ProvenToken] = Remembered()
         self.clients: Remembered[Client] = Remembered()
         self.tokens: Remembered[GoodToken] = Remembered()
-
-
-def _not_ready() -> DeskRefusal:
-    return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
 
 
 def _is_its_own_assertion(form: Form, authorization: Sequence[bytes]) -> bool:

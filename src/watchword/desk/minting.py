@@ -16,7 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from watchword.identity import MAX_TOKEN_BYTES, Key, load_key
 from watchword.identity.encoding import encode_base64url
 from watchword.identity.jwk import jwk_of
-from watchword.trust.desk_tokens import DeskClaims, desk_kid, desk_token_header, encode_desk_claims
+from watchword.trust.desk_tokens import (
+    DESK_ALGORITHM,
+    DeskClaims,
+    desk_kid,
+    desk_token_header,
+    encode_desk_claims,
+)
 
 _ES256: Final = ec.ECDSA(hashes.SHA256())
 _COORDINATE_BYTES: Final = 32
@@ -92,8 +98,14 @@ class SigningKey:
         token = self._signed(self._header + b"." + encode_base64url(encode_desk_claims(claims)).encode())
         return token if len(token) <= MAX_TOKEN_BYTES else None
 
+    def sign_as(self, kind: str, payload: bytes) -> str:
+        """A compact JWS of another kind than a desk token: with this `typ`, from the JSON of its payload."""
+        return self.sign_bytes(
+            msgspec.json.encode({"alg": DESK_ALGORITHM, "typ": kind, "kid": self.kid}), payload
+        )
+
     def sign_bytes(self, header: bytes, payload: bytes) -> str:
-        """A compact JWS of another kind than a desk token, from the JSON of its header and its payload."""
+        """A compact JWS from the JSON of its header and its payload."""
         return self._signed(f"{encode_base64url(header)}.{encode_base64url(payload)}".encode())
 
     def _signed(self, signed: bytes) -> str:

@@ -10,14 +10,13 @@ import msgspec
 
 from watchword.desk.grant_request import GrantRequest
 from watchword.desk.narrowing import narrow
+from watchword.desk.own_signature import own_payload
 from watchword.desk.refusals import DeskRefusal
 from watchword.desk.state import DeskState, Target
 from watchword.identity import EncodingError, Identity, Refusal, parse_json_object, verify
 from watchword.identity.compact import parse_compact
-from watchword.identity.signature import signature_holds
 from watchword.trust import held_grants
 from watchword.trust.desk_tokens import (
-    DESK_ALGORITHM,
     DESK_TOKEN_TYPE,
     GRANT_TYPE,
     MAX_DETAILS,
@@ -36,19 +35,8 @@ def read_own_token(token: str, state: DeskState) -> DeskClaims | None:
         token: what the caller sent.
         state: what the desk runs.
     """
-    unverified = parse_compact(token.encode("utf-8", "replace"))
-    if isinstance(unverified, Refusal):
-        return None
-    header = unverified.header
-    kid = header.get("kid")
-    key = state.own_keys.get(kid) if isinstance(kid, str) else None
-    if key is None or header.keys() != {"alg", "typ", "kid"}:
-        return None
-    if header["alg"] != DESK_ALGORITHM or header["typ"] != DESK_TOKEN_TYPE:
-        return None
-    if not signature_holds(key, unverified.signed, unverified.signature):
-        return None
-    claims = read_desk_claims(unverified.payload)
+    payload = own_payload(token, DESK_TOKEN_TYPE, state)
+    claims = None if payload is None else read_desk_claims(payload)
     return claims if isinstance(claims, DeskClaims) and claims.issuer == state.issuer else None
 
 

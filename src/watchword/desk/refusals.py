@@ -17,6 +17,8 @@ from watchword.identity import Reason, Refusal
 # RFC 6749, section 5.2: what error_description may hold. The rest becomes an apostrophe or a question mark.
 _NOT_ALLOWED: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 _MAX_DESCRIPTION: Final = 400
+# How long to wait for a desk that lacks its configuration or its store, in seconds.
+RETRY_SECONDS: Final = 2
 
 
 class DeskRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,11 @@ def refuse(
         retry_after=retry_after,
         max_age=max_age,
     )
+
+
+def not_ready(*, internal: str = "", subject: str = "") -> DeskRefusal:
+    """The refusal of a desk that has not read, or cannot read, what it is to decide by."""
+    return refuse(DeskReason.NOT_READY, internal=internal, subject=subject, retry_after=RETRY_SECONDS)
 
 
 def refuse_subject_token(refusal: Refusal, subject: str = "") -> DeskRefusal:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from watchword.desk import audit_events
-from watchword.desk.admin.authentication import RETRY_SECONDS, AdminCaller, authenticate_admin
+from watchword.desk.admin.authentication import AdminCaller, authenticate_admin
 from watchword.desk.admin.openapi import openapi
 from watchword.desk.admin.operations import Call, Operations, Outcome
 from watchword.desk.admin.parameters import MAX_BODY_BYTES, malformed, read_query
@@ -26,7 +26,7 @@ from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.rate_limits import Buckets, address_key
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, body_of, refuse
+from watchword.desk.refusals import RETRY_SECONDS, DeskRefusal, body_of, not_ready, refuse
 from watchword.desk.request_body import DisconnectedError, read_body
 from watchword.desk.responses import Answer, json_answer, send_answer
 from watchword.desk.state import DeskState
@@ -132,7 +132,7 @@ class AdminApp:
             return label, self._strange(refusal, facts, allow.encode())
         state = self._desk.state
         if state is None:
-            return label, self._strange(refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS), facts)
+            return label, self._strange(not_ready(), facts)
         if route.is_open:
             opened = await self._open(route, scope, receive, state, facts)
             if isinstance(opened, DeskRefusal):
@@ -181,8 +181,7 @@ class AdminApp:
         except DeskStoreError as error:
             return self._failed(error)
         self._desk.metrics.count(self._desk.metrics.issued, "admin")
-        lifetime = max(0, int(claims.expires_at - self._desk.clock()))
-        return {"access_token": found.token.token, "token_type": "Bearer", "expires_in": lifetime}
+        return found.token.document(self._desk.clock())
 
     def _closed(self, label: str, refusal: DeskRefusal, facts: RequestFacts) -> Answer:
         """The answer to a sign-in that failed: noted where the person is proven, else counted and logged."""

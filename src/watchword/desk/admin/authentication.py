@@ -9,17 +9,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from watchword.desk.admin.standing import AdminGrants, StandingUnknownError
+from watchword.desk.admin.standing import AdminGrants, read_standing
 from watchword.desk.own_tokens import read_own_token
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import RETRY_SECONDS, DeskRefusal, refuse
 from watchword.desk.state import DeskState
 from watchword.desk.store import DeskStore, DeskStoreError
 from watchword.identity.desk_claims import DeskClaims
 from watchword.process.logs import LOGGER
 from watchword.trust.desk_tokens import CLIENT_PREFIX
-
-RETRY_SECONDS: int = 2
 
 
 class AdminCaller(msgspec.Struct, frozen=True):
@@ -85,11 +83,9 @@ async def authenticate_admin(
             DeskReason.INVALID_TOKEN, internal="it is revoked, or was not issued so", subject=subject
         )
     client = subject.removeprefix(CLIENT_PREFIX)
-    try:
-        standing = await grants.standing(client)
-    except StandingUnknownError as error:
-        LOGGER.error("an admin client cannot be read", extra={"client": client, "detail": str(error)})
-        return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
+    standing = await read_standing(grants, client)
+    if isinstance(standing, DeskRefusal):
+        return standing
     if standing.problem:
         return refuse(DeskReason.NOT_AN_ADMIN, internal=standing.problem, subject=subject)
     if standing.version != known.version:

@@ -5,7 +5,7 @@ The token says its kind, and the store keeps for which version of the client's o
 hold on each call. A name that is also a user's, a workload's or another client's therefore opens nothing.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,7 +17,7 @@ from watchword.desk.forms import Form
 from watchword.desk.lifetimes import lifetime_of
 from watchword.desk.minting import SigningKey
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import DeskRefusal, not_ready, refuse
 from watchword.desk.state import DeskState
 from watchword.desk.store import Issue
 from watchword.trust.api.v1alpha1 import ADMIN_TYPES
@@ -26,7 +26,6 @@ from watchword.trust.desk_tokens import CLIENT_PREFIX, DeskClaims, admin_claims
 CLIENT_CREDENTIALS: Final = "client_credentials"
 # What the store has in place of a service: the token is for the desk itself.
 NO_SERVICE: Final = ""
-RETRY_SECONDS: Final = 2
 _GRANTS: Final = ("scope", "account", "project", "authorization_details", "purpose", "subject_token")
 
 
@@ -36,6 +35,11 @@ class AdminToken(msgspec.Struct, frozen=True):
     token: str
     claims: DeskClaims
     operation: Issue
+
+    def document(self, now: float) -> dict[str, Any]:
+        """What its client is told (RFC 6749, section 5.1); `now` in seconds since the epoch."""
+        lifetime = max(0, int(self.claims.expires_at - now))
+        return {"access_token": self.token, "token_type": "Bearer", "expires_in": lifetime}
 
     def __repr__(self) -> str:
         return f"AdminToken(subject={self.claims.subject!r})"
@@ -85,7 +89,7 @@ def mint_admin_token(
     if not any(have_one_spec(standing.version, each) for each in known):
         # What it proved itself by is of an earlier version of the object: the new one may ask for another.
         internal = "the DeskClient was changed a moment ago"
-        return refuse(DeskReason.NOT_READY, internal=internal, subject=subject, retry_after=RETRY_SECONDS)
+        return not_ready(internal=internal, subject=subject)
     lifetime = lifetime_of(
         facts.at,
         subject_ends=credential_ends,

@@ -17,14 +17,14 @@ import msgspec
 
 from watchword.desk.admin.credentials import AdminToken, mint_admin_token
 from watchword.desk.admin.parameters import read_body
-from watchword.desk.admin.standing import AdminGrants, StandingUnknownError
+from watchword.desk.admin.standing import AdminGrants, read_standing
 from watchword.desk.admin.tickets import new_ticket, nonce_of, read_ticket
 from watchword.desk.agents.oidc_http import ProviderError, Providers
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.id_tokens import SignedIn, read_id_token
 from watchword.desk.minting import new_token_id
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import DeskRefusal, not_ready, refuse
 from watchword.desk.state import DeskState
 from watchword.desk.store import UseAssertion
 from watchword.identity import EncodingError, Key, Refusal, parse_json_object
@@ -42,7 +42,6 @@ _THREADS: Final = 4
 MAX_IN_FLIGHT: Final = 32
 # A provider that failed is not asked again at once: strangers choose when it is asked.
 _REST_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = 2
 _SKEW_SECONDS: Final = 60
 # In front of what the audit log calls a person who is no client.
 PERSON_PREFIX: Final = "person:"
@@ -92,7 +91,7 @@ class People:
     def begin(self, state: DeskState, facts: RequestFacts) -> dict[str, Any] | DeskRefusal:
         """The providers at which someone could sign in, and a ticket; names no person."""
         if state.signing is None:
-            return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
+            return not_ready()
         pairs = sorted({(each.issuer, each.client_id) for each in _people(state).values()})
         ticket = new_ticket(state, state.signing, new_token_id(facts.at), facts.at)
         providers = [{"issuer": issuer, "client_id": client_id} for issuer, client_id in pairs]
@@ -106,7 +105,7 @@ class People:
         if isinstance(given, DeskRefusal):
             return given
         if state.signing is None:
-            return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
+            return not_ready()
         ticket = read_ticket(given.ticket, state, facts.at)
         if ticket is None:
             return refuse(DeskReason.SIGN_IN_NOT_BEGUN)
@@ -118,11 +117,9 @@ class People:
         if isinstance(found, DeskRefusal):
             return found
         name, subject = found.metadata.name, CLIENT_PREFIX + found.metadata.name
-        try:
-            standing = await self._grants.standing(name)
-        except StandingUnknownError as error:
-            LOGGER.error("an admin client cannot be read", extra={"client": name, "detail": str(error)})
-            return refuse(DeskReason.NOT_READY, retry_after=RETRY_SECONDS)
+        standing = await read_standing(self._grants, name)
+        if isinstance(standing, DeskRefusal):
+            return standing
         if standing.problem:
             return refuse(DeskReason.NOT_AN_ADMIN_PERSON, internal=standing.problem, subject=subject)
         client = state.clients.by_name.get(name)

@@ -11,6 +11,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from watchword.desk.refusals import DeskRefusal, not_ready
+from watchword.process.logs import LOGGER
 from watchword.trust.admin_grants import account_of, accounts_of_several, is_flagged
 from watchword.trust.api.v1alpha1 import DeskClient
 
@@ -41,6 +43,15 @@ class AdminGrants(Protocol):
     async def standing(self, client: str) -> AdminStanding:
         """What is the case now, for the DeskClient of this name. Raises StandingUnknownError."""
         ...
+
+
+async def read_standing(grants: AdminGrants, client: str) -> AdminStanding | DeskRefusal:
+    """The standing of a DeskClient now, by its name; a refusal, and a line in the log, if it is unknown."""
+    try:
+        return await grants.standing(client)
+    except StandingUnknownError as error:
+        LOGGER.error("an admin client cannot be read", extra={"client": client, "detail": str(error)})
+        return not_ready()
 
 
 def standing_of(client: DeskClient | None, others: Iterable[DeskClient] = ()) -> AdminStanding:

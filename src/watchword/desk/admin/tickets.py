@@ -13,11 +13,9 @@ from typing import Final
 import msgspec
 
 from watchword.desk.minting import SigningKey
+from watchword.desk.own_signature import own_payload
 from watchword.desk.state import DeskState
-from watchword.identity import EncodingError, Refusal, parse_json_object
-from watchword.identity.compact import parse_compact
-from watchword.identity.signature import signature_holds
-from watchword.trust.desk_tokens import DESK_ALGORITHM
+from watchword.identity import EncodingError, parse_json_object
 
 TICKET_TYPE: Final = "watchword-desk-sign-in+jwt"
 # How long a person may take in the browser, in seconds.
@@ -47,9 +45,8 @@ class Ticket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def new_ticket(state: DeskState, signing: SigningKey, token_id: str, now: float) -> str:
     """A compact JWS that is good for ten minutes from `now`, in seconds since the epoch."""
-    header = _encode({"alg": DESK_ALGORITHM, "typ": TICKET_TYPE, "kid": signing.kid})
     claims = Ticket(state.issuer, state.audience, token_id, int(now), int(now) + TICKET_SECONDS)
-    return signing.sign_bytes(header, _encode(claims))
+    return signing.sign_as(TICKET_TYPE, _encode(claims))
 
 
 def read_ticket(text: str, state: DeskState, now: float) -> Ticket | None:
@@ -60,17 +57,11 @@ def read_ticket(text: str, state: DeskState, now: float) -> Ticket | None:
         state: what the desk runs.
         now: seconds since the epoch.
     """
-    unverified = parse_compact(text.encode("utf-8", "replace"))
-    if isinstance(unverified, Refusal):
-        return None
-    kid = unverified.header.get("kid")
-    key = state.own_keys.get(kid) if isinstance(kid, str) else None
-    if key is None or unverified.header != {"alg": DESK_ALGORITHM, "typ": TICKET_TYPE, "kid": kid}:
-        return None
-    if not signature_holds(key, unverified.signed, unverified.signature):
+    payload = own_payload(text, TICKET_TYPE, state)
+    if payload is None:
         return None
     try:
-        ticket = msgspec.convert(parse_json_object(unverified.payload), Ticket)
+        ticket = msgspec.convert(parse_json_object(payload), Ticket)
     except (EncodingError, msgspec.ValidationError):
         return None
     is_ours = (ticket.iss, ticket.aud) == (state.issuer, state.audience)

@@ -11,12 +11,10 @@ from typing import Final
 import msgspec
 
 from watchword.desk.minting import SigningKey
+from watchword.desk.own_signature import own_payload
 from watchword.desk.state import DeskState
-from watchword.identity import EncodingError, Refusal, parse_json_object
-from watchword.identity.compact import parse_compact
+from watchword.identity import EncodingError, parse_json_object
 from watchword.identity.desk_claims import AGENT_SUBJECT
-from watchword.identity.signature import signature_holds
-from watchword.trust.desk_tokens import DESK_ALGORITHM
 
 ASSERTION_TYPE: Final = "watchword-agent-identity+jwt"
 # How long one is good, in seconds: an agent that is still there gets another one.
@@ -58,8 +56,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def sign_assertion(signing: SigningKey, claims: AssertionClaims) -> str:
     """A compact JWS of these claims."""
-    header = _encode({"alg": DESK_ALGORITHM, "typ": ASSERTION_TYPE, "kid": signing.kid})
-    return signing.sign_bytes(header, _encode(claims))
+    return signing.sign_as(ASSERTION_TYPE, _encode(claims))
 
 
 def read_assertion(token: str, state: DeskState) -> AssertionClaims | None:
@@ -69,18 +66,11 @@ def read_assertion(token: str, state: DeskState) -> AssertionClaims | None:
         token: what the caller sent.
         state: what the desk runs.
     """
-    unverified = parse_compact(token.encode("utf-8", "replace"))
-    if isinstance(unverified, Refusal):
-        return None
-    header = unverified.header
-    kid = header.get("kid")
-    key = state.own_keys.get(kid) if isinstance(kid, str) else None
-    if key is None or header != {"alg": DESK_ALGORITHM, "typ": ASSERTION_TYPE, "kid": kid}:
-        return None
-    if not signature_holds(key, unverified.signed, unverified.signature):
+    payload = own_payload(token, ASSERTION_TYPE, state)
+    if payload is None:
         return None
     try:
-        claims = msgspec.convert(parse_json_object(unverified.payload), AssertionClaims)
+        claims = msgspec.convert(parse_json_object(payload), AssertionClaims)
     except (EncodingError, msgspec.ValidationError):
         return None
     is_ours = claims.iss == claims.aud == state.issuer and AGENT_SUBJECT.fullmatch(claims.sub) is not None

@@ -19,7 +19,7 @@ from watchword.desk.audit_events import RequestFacts
 from watchword.desk.minting import new_token_id
 from watchword.desk.rate_limits import Buckets, address_key
 from watchword.desk.reasons import DeskReason
-from watchword.desk.refusals import DeskRefusal, refuse
+from watchword.desk.refusals import DeskRefusal, not_ready, refuse
 from watchword.desk.state import DeskState
 
 # How long an attempt and its code live, in seconds.
@@ -29,7 +29,6 @@ HOUR_SECONDS: Final = 3600.0
 # Tokens that one unclaimed agent may ask for: each lives for minutes, and an agent calls few services.
 UNCLAIMED_PER_SECOND: Final = 0.2
 UNCLAIMED_BURST: Final = 20
-_RETRY_SECONDS: Final = 2
 
 
 class AgentRates(Protocol):
@@ -127,7 +126,7 @@ class AgentCore:
             scopes: what tokens for it may allow at most; None: what the registration may.
         """
         if state.signing is None:
-            return refuse(DeskReason.NOT_READY, retry_after=_RETRY_SECONDS)
+            return not_ready()
         now = int(facts.at)
         ends = min(now + ASSERTION_SECONDS, registration.expires_at)
         claims = AssertionClaims(
