@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One difference between two states of trust, as `watchword diff` shows it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
+
+from watchword.identity import Key, load_key_objects
 
 Kind = Literal["gains", "loses", "changes"]
 
@@ -22,3 +25,13 @@ class Change(msgspec.Struct, frozen=True):
     where: str
     who: str
     what: str
+
+
+def written_keys(jwks: Mapping[str, Any] | None) -> tuple[Key, ...]:
+    """The keys that an object itself holds and that can be used; None: it holds none."""
+    return () if jwks is None else load_key_objects(jwks.get("keys")).keys
+
+
+def key_name(key: Key) -> str:
+    """What a key is called in what is shown."""
+    return f"{key.thumbprint} (kid {key.kid})"

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from watchword.cli.agent_changes import agents_changes, ceiling_changes
-from watchword.cli.change import Change, Kind
-from watchword.identity import load_key_objects
+from watchword.cli.change import Change, Kind, key_name, written_keys
 from watchword.trust import Bundle
 from watchword.trust.api.v1alpha1 import DeskClient, TokenDesk
 from watchword.trust.bundle import BundleDesk
@@ -141,9 +140,7 @@ def _services(client: DeskClient) -> frozenset[str]:
 
 
 def _keys(client: DeskClient) -> frozenset[str]:
-    jwks = client.spec.authentication.jwks
-    written = () if jwks is None else load_key_objects(jwks.get("keys")).keys
-    return frozenset(f"{key.thumbprint} (kid {key.kid})" for key in written)
+    return frozenset(map(key_name, written_keys(client.spec.authentication.jwks)))
 
 
 def _authentication(client: DeskClient) -> str:

@@ -69,7 +69,7 @@ def take_desk_keys(
     """
     issuers = {each.metadata.name for each in resources.issuers}
     desks = {f"{each.metadata.namespace}/{each.metadata.name}" for each in resources.desks}
-    refuse_unused_keys(keys, {*issuers, *desks, *also})
+    _refuse_unused(keys, {*issuers, *desks, *also})
     found: dict[DeskName, DeskKeys] = {}
     for name in desks & keys.keys():
         namespace, _, desk = name.partition("/")
@@ -93,7 +93,7 @@ def _desk_keys(name: str, document: bytes) -> tuple[dict[str, Any], ...]:
     return tuple(each for each in listed if isinstance(each, dict))
 
 
-def refuse_unused_keys(keys: dict[str, bytes], names: set[str]) -> None:
+def _refuse_unused(keys: dict[str, bytes], names: set[str]) -> None:
     """Refuse keys for an issuer that the manifests do not have: they would be passed over.
 
     Raises:

@@ -6,8 +6,7 @@ Pure.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from watchword.cli.change import Change, Kind
-from watchword.identity import load_key_objects
+from watchword.cli.change import Change, Kind, key_name, written_keys
 from watchword.trust.api.v1alpha1 import AgentProvider
 
 Providers = Mapping[tuple[str, str], AgentProvider]
@@ -60,6 +59,4 @@ def _of_set(what: str, old: Iterable[str], new: Iterable[str]) -> Iterator[tuple
 
 
 def _keys(provider: AgentProvider) -> frozenset[str]:
-    inline = provider.spec.keys.inline
-    written = () if inline is None else load_key_objects(inline.get("keys")).keys
-    return frozenset(f"{key.thumbprint} (kid {key.kid})" for key in written)
+    return frozenset(map(key_name, written_keys(provider.spec.keys.inline)))

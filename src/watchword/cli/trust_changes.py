@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from watchword.cli.change import Change, Kind
+from watchword.cli.change import Change, Kind, key_name, written_keys
 from watchword.cli.desk_changes import Clients, client_changes, desk_changes, desk_of_service_changes
 from watchword.cli.provider_changes import Providers, provider_changes
 from watchword.cli.route_changes import route_changes
 from watchword.cli.timestamps import shown_timestamp
-from watchword.identity import load_key_objects
 from watchword.trust import EVERY, Bundle, ClusterTrustedIssuer, Compilation, Resources
 from watchword.trust.bundle import BundleGrant
 from watchword.trust.issuers import revoked_keys
@@ -328,11 +327,9 @@ def _of_issuer(
 
 def _pinned(issuer: ClusterTrustedIssuer) -> set[str]:
     """Thumbprints of the keys that the object itself names as trusted."""
-    inline = issuer.spec.keys.inline
-    written = () if inline is None else load_key_objects(inline.get("keys")).keys
-    revoked = revoked_keys(issuer.spec)
-    named = {f"{key.thumbprint} (kid {key.kid})" for key in written if key.thumbprint not in revoked}
-    return named | {f"{each} (approved)" for each in issuer.spec.rotation.approved}
+    written, revoked = written_keys(issuer.spec.keys.inline), revoked_keys(issuer.spec)
+    pinned = {key_name(key) for key in written if key.thumbprint not in revoked}
+    return pinned | {f"{each} (approved)" for each in issuer.spec.rotation.approved}
 
 
 def _source(issuer: ClusterTrustedIssuer) -> str:

@@ -8,6 +8,7 @@ they say of themselves comes from the TokenDesk.
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -148,23 +149,16 @@ class DeskApp:
         self, path: str, scope: Scope, receive: Receive, state: DeskState, facts: RequestFacts
     ) -> Answer:
         """An endpoint for agents, or a page for the people who claim them."""
-        is_secevent = is_event(path)
+        refused = partial(self._refused, name_of(path), facts=facts, is_agents=True, is_event=is_event(path))
         endpoints, method, allowed = self._desk.agent_endpoints, scope["method"], allowed_methods(path)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         query = bytes(scope.get(TARGET, b"")).partition(b"?")[2]
         decided: Answer | DeskRefusal
         authorization = [value for name, value in headers if name == b"authorization"]
-        if (refused := self._desk.refuse_admin(authorization)) is not None:
-            return self._refused(name_of(path), refused, facts, is_agents=True, is_event=is_secevent)
+        if (is_admins := self._desk.refuse_admin(authorization)) is not None:
+            return refused(is_admins)
         if method not in allowed.decode().split(", "):
-            return self._refused(
-                name_of(path),
-                refuse(DeskReason.METHOD_NOT_ALLOWED),
-                facts,
-                allow=allowed,
-                is_agents=True,
-                is_event=is_secevent,
-            )
+            return refused(refuse(DeskReason.METHOD_NOT_ALLOWED), allow=allowed)
         if method == "POST" and query:
             decided = refuse(DeskReason.MALFORMED_FORM, "Parameters are sent in the body, not in the URL.")
         elif method == "POST":
@@ -180,7 +174,7 @@ class DeskApp:
             decided = await endpoints.read(path, query, cookies, state, facts)
         if isinstance(decided, Answer):
             return decided
-        answer = self._refused(name_of(path), decided, facts, is_agents=True, is_event=is_secevent)
+        answer = refused(decided)
         if not is_page(path):
             return answer
         shown = pages.error_page(

@@ -85,26 +85,28 @@ class Registrations:
 
     async def export_person(self, call: Call) -> Outcome | DeskRefusal:
         """POST /admin/v1/people/export. Raises DeskStoreError."""
-        address = _address(call)
-        if isinstance(address, DeskRefusal):
-            return address
-        found = await asyncio.to_thread(person_view, self._store.look, address, call.facts.at)
-        if found is None:
-            return not_found()
+        found = await self._person(call)
+        if isinstance(found, DeskRefusal):
+            return found
         about = " ".join(each["pseudonym"] for each in found["people"])
         return Outcome(found, about[:_MAX_ABOUT])
 
     async def forget_person(self, call: Call) -> Outcome | DeskRefusal:
         """POST /admin/v1/people/forget: durable with the answer. Raises DeskStoreError."""
+        found = await self._person(call)
+        if isinstance(found, DeskRefusal):
+            return found
+        event = events.person_forgotten(call.facts)
+        step = ForgetPerson(address=found["address"], now=int(call.facts.at), event=event)
+        return Outcome({"forgotten": True}, operations=(step,))
+
+    async def _person(self, call: Call) -> dict[str, Any] | DeskRefusal:
+        """What is kept of the person whose address was posted. Raises DeskStoreError."""
         address = _address(call)
         if isinstance(address, DeskRefusal):
             return address
         found = await asyncio.to_thread(person_view, self._store.look, address, call.facts.at)
-        if found is None:
-            return not_found()
-        event = events.person_forgotten(call.facts)
-        step = ForgetPerson(address=address, now=int(call.facts.at), event=event)
-        return Outcome({"forgotten": True}, operations=(step,))
+        return not_found() if found is None else found
 
     def _registration(self, agent: str) -> Registration | None:
         return storage.registration_of(self._store.look(storage.BY_ID, (agent,)))

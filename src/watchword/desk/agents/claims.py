@@ -121,8 +121,7 @@ async def complete_claim(
     # Who comes by a provider comes back by it: so it can end what it said at any time.
     refresh, ends = "" if found.provider else new_secret(REFRESH), now + policy.claimed_seconds
     claimed = msgspec.structs.replace(found, epoch=found.epoch + 1, expires_at=ends)
-    scopes = tuple(found.scope.split(" ")) if found.scope else None
-    identity = core.identity(state, claimed, facts, scopes)
+    identity = core.identity(state, claimed, facts, found.scope or None)
     if isinstance(identity, DeskRefusal):
         return identity
     step = Complete(

@@ -187,14 +187,9 @@ class Confirmation:
         """The open attempt of a link, and what the provider is called that the agent came by; or empty."""
         if token is None or not looks_like(ATTEMPT, token):
             return refuse(AgentReason.LINK_ENDED)
-        rows = await self._core.look(storage.ATTEMPT_BY_DIGEST, digest_of(token))
-        if isinstance(rows, DeskRefusal):
-            return rows
-        attempt = storage.attempt_of(rows)
-        if attempt is None or attempt.expires_at <= facts.at:
-            return refuse(AgentReason.LINK_ENDED)
-        if attempt.state != "open":
-            return refuse(AgentReason.ALREADY_CONFIRMED)
+        attempt = await self._open(storage.ATTEMPT_BY_DIGEST, token, facts)
+        if isinstance(attempt, DeskRefusal):
+            return attempt
         found = await self._core.look(storage.BY_ID, attempt.agent)
         if isinstance(found, DeskRefusal):
             return found
@@ -208,14 +203,9 @@ class Confirmation:
         """The open attempt that a secret may confirm, with the agent, and what it is to get."""
         if secret is None or not looks_like(MAILED, secret):
             return refuse(AgentReason.LINK_ENDED)
-        rows = await self._core.look(storage.ATTEMPT_BY_SECRET, digest_of(secret))
-        if isinstance(rows, DeskRefusal):
-            return rows
-        attempt = storage.attempt_of(rows)
-        if attempt is None or attempt.expires_at <= facts.at:
-            return refuse(AgentReason.LINK_ENDED)
-        if attempt.state != "open":
-            return refuse(AgentReason.ALREADY_CONFIRMED)
+        attempt = await self._open(storage.ATTEMPT_BY_SECRET, secret, facts)
+        if isinstance(attempt, DeskRefusal):
+            return attempt
         found = await self._core.look(storage.BY_ID, attempt.agent)
         if isinstance(found, DeskRefusal):
             return found
@@ -226,6 +216,16 @@ class Confirmation:
         if granted is None:
             return refuse(AgentReason.LINK_ENDED, internal="the proof no longer counts")
         return attempt, registration, granted
+
+    async def _open(self, statement: str, secret: str, facts: RequestFacts) -> Attempt | DeskRefusal:
+        """The attempt that a look finds by a secret's digest, if it is still to be answered."""
+        rows = await self._core.look(statement, digest_of(secret))
+        if isinstance(rows, DeskRefusal):
+            return rows
+        attempt = storage.attempt_of(rows)
+        if attempt is None or attempt.expires_at <= facts.at:
+            return refuse(AgentReason.LINK_ENDED)
+        return attempt if attempt.state == "open" else refuse(AgentReason.ALREADY_CONFIRMED)
 
 
 def _granted(policy: AgentPolicy, attempt: Attempt, registration: Registration) -> Grant | None:

@@ -115,7 +115,7 @@ class AgentCore:
         state: DeskState,
         registration: Registration,
         facts: RequestFacts,
-        scopes: tuple[str, ...] | None = None,
+        scope: str | None = None,
     ) -> dict[str, Any] | DeskRefusal:
         """A new assertion of a registration, as answers have it.
 
@@ -123,7 +123,7 @@ class AgentCore:
             state: what the desk runs.
             registration: whose.
             facts: of the request.
-            scopes: what tokens for it may allow at most; None: what the registration may.
+            scope: what tokens for it may allow at most, with spaces; None: what the registration may.
         """
         if state.signing is None:
             return not_ready()
@@ -137,7 +137,7 @@ class AgentCore:
             iat=now,
             exp=ends,
             epoch=registration.epoch,
-            scope_limit=msgspec.UNSET if scopes is None else " ".join(scopes),
+            scope_limit=msgspec.UNSET if scope is None else scope,
         )
         return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
 

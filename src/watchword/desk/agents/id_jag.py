@@ -42,7 +42,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
         token_id: its `jti`.
         expires_at: when it ends, in seconds since the epoch.
         address: the person's verified address; empty: it says none.
-        scopes: what the agent may do at most; None: it does not say.
+        scope: what the agent may do at most, with single spaces; None: it does not say.
     """
 
     provider: IdentityProvider
@@ -51,7 +51,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str
     expires_at: float
     address: str = ""
-    scopes: tuple[str, ...] | None = None
+    scope: str | None = None
 
     def __repr__(self) -> str:
         return f"IdJag({self.provider!r})"
@@ -115,7 +115,7 @@ def read_id_jag(token: str, policy: AgentPolicy, issuer: str, now: float) -> IdJ
         token_id=claims.jti,
         expires_at=float(claims.exp),
         address=address,
-        scopes=None if scope is _UNSET else tuple(sorted(set(str(scope).split(" ")) - {""})),
+        scope=None if scope is _UNSET else " ".join(sorted(set(str(scope).split(" ")) - {""})),
     )
 
 

@@ -112,7 +112,7 @@ async def _again(
 ) -> dict[str, Any] | DeskRefusal:
     found, person, held = linked
     ends = int(facts.at) + policy_of(state).claimed_seconds
-    identity = core.identity(state, msgspec.structs.replace(found, expires_at=ends), facts, said.scopes)
+    identity = core.identity(state, msgspec.structs.replace(found, expires_at=ends), facts, said.scope)
     if isinstance(identity, DeskRefusal):
         return identity
     event = events.asserted(
@@ -126,7 +126,7 @@ async def _again(
     if not kept[0]:
         # Revoked while this was decided.
         return refuse(AgentReason.AGENT_ENDED, subject=found.subject)
-    granted = bounded(held, None if said.scopes is None else " ".join(said.scopes))
+    granted = bounded(held, said.scope)
     return {
         "id": found.id,
         "type": _KIND,
@@ -149,7 +149,7 @@ async def _ask_person(
         expires_at=now + policy.unclaimed_seconds,
         provider=said.provider.id,
         origin=said.origin,
-        scope="" if said.scopes is None else " ".join(said.scopes) or "-",
+        scope="" if said.scope is None else said.scope or "-",
     )
     attempt = new_attempt(made.id, said.address, token, facts)
     kept = await core.step(
@@ -167,13 +167,12 @@ async def _ask_person(
     if not all(kept):
         return refuse(AgentReason.REGISTRATIONS_FULL, retry_after=60)
     refusal = refuse(AgentReason.INTERACTION_REQUIRED)
-    scopes = policy.claimed_scopes if said.scopes is None else said.scopes
     return refusal_with(
         refusal_answer(refusal, facts.request_id, is_agents=True),
         {
             "id": made.id,
             "type": _KIND,
-            "scopes": {"post_claim": [each for each in policy.claimed_scopes if each in scopes]},
+            "scopes": {"post_claim": list(bounded(Grant(policy.claimed_scopes), said.scope).scopes)},
             "claim": claim_answer(made, claim, state) | {"attempt": attempt_answer(attempt, token, state)},
         },
     )
