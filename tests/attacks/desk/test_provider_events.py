@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -57,17 +58,17 @@ EVENTS: list[tuple[str, Err, Make]] = [
     ("an unknown iss", _NOT_VERIFIED, lambda: event(iss="https://unknown.example")),
     ("a changed signature", _NOT_VERIFIED, lambda: flipped(event())),
     ("an ID-JAG", _NOT_VERIFIED, id_jag),
-    *((f"typ {kind!r}", _NOT_VERIFIED, lambda kind=kind: event(header={"typ": kind}))  # type: ignore[misc]
+    *((f"typ {kind!r}", _NOT_VERIFIED, partial(event, header={"typ": kind}))
       for kind in (..., "JWT", "logout+jwt", "application/secevent+jwt", JAG_TYPE, "SECEVENT+JWT")),
     ("no kid where there are several keys", _NOT_VERIFIED, lambda: event(header={"kid": ...})),
     ("events twice", _NOT_VERIFIED,
      lambda: signed(b'{"events":{},' + compact(event_claims())[1:], EVENT_TYPE)),
-    *((f"aud {audience!r}", _EVENT_AUDIENCE, lambda audience=audience: event(aud=audience))  # type: ignore[misc]
+    *((f"aud {audience!r}", _EVENT_AUDIENCE, partial(event, aud=audience))
       for audience in ("", f"{ISSUER}/", [ISSUER, "https://other.example"], [], PROVIDER, DESK_AUDIENCE,
                        f"{ISSUER}/agent/event/notify")),
-    *((f"without {name}", _BAD_EVENT, lambda name=name: event(**{name: ...}))  # type: ignore[misc]
+    *((f"without {name}", _BAD_EVENT, partial(event, **{name: ...}))
       for name in ("aud", "jti", "iat", "events", "sub")),
-    *((f"{name} {value!r}"[:60], _BAD_EVENT, lambda name=name, value=value: event(**{name: value}))  # type: ignore[misc]
+    *((f"{name} {value!r}"[:60], _BAD_EVENT, partial(event, **{name: value}))
       for name, value in (
           ("events", {}), ("events", []), ("events", [REVOKED]), ("events", REVOKED), ("events", None),
           ("events", {REVOKED: None}), ("events", {REVOKED: []}),
