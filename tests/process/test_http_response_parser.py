@@ -171,6 +171,69 @@ def test_a_head_that_was_read_before_means_the_same(answers: list[tuple[bytes, b
         )
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.tuples(st.deferred(lambda: ANSWERS), st.booleans()), min_size=1, max_size=6))
+def test_an_answer_that_is_read_in_one_piece_is_the_one_that_its_parts_are(
+    answers: list[tuple[bytes, bool]],
+) -> None:
+    known, times = ResponseHeads(), 0
+    for data, is_head in answers * 2:
+        reader, expected = Reader(is_head, known), Reader(is_head, known)
+        body_at = reader.parser.read_whole(data)
+        expected.read(data)
+        if not body_at:
+            assert (reader.heads, reader.parser.held, reader.parser.is_paused) == ([], b"", False)
+            continue
+        times += 1
+        reader.on_head()
+        assert (reader.heads, data[body_at:], expected.error) == (expected.heads, expected.body, "")
+        assert expected.is_whole
+        ours, theirs = reader.parser, expected.parser
+        assert (ours.keeps_alive, ours.is_paused) == (theirs.keeps_alive, theirs.is_paused) == (True, True)
+        assert (
+            (ours.has_begun, ours.has_body)
+            == (theirs.has_begun, bool(expected.body))
+            == (False, bool(data[body_at:]))
+        )
+    # So that it cannot hold for want of any: what is plain was known the second time.
+    plain = OK + b"Content-Length: 4\r\n\r\nbody"
+    assert Reader(False, known).read(plain).is_whole
+    assert Reader(False, known).parser.read_whole(plain) == len(plain) - 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK + b"Content-Length: 4\r\n\r\nbod",
+        OK + b"Content-Length: 4\r\n\r\nbodyx",
+        OK + b"Content-Length: 4\r\n\r\nbody" + OK + b"Content-Length: 4\r\n\r\nbody",
+        OK + b"Content-Length: 4\r\nConnection: close\r\n\r\nbody",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        OK + b"\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_whatever_is_not_one_plain_answer_is_left_to_the_parser(data: bytes) -> None:
+    known = ResponseHeads()
+    Reader(False, known).read(data, ends=True)
+    assert Reader(False, known).parser.read_whole(data) == 0
+
+
+def test_an_answer_to_head_and_one_behind_a_part_are_left_to_the_parser() -> None:
+    known, data = ResponseHeads(), OK + b"Content-Length: 0\r\n\r\n"
+    Reader(False, known).read(data)
+    assert Reader(True, known).parser.read_whole(data) == 0
+    assert Reader(False, known).read(b"HTTP").parser.read_whole(data) == 0
+    assert Reader(False, known).read(data).parser.read_whole(data) == 0
+    stopped = Reader(False, known).parser
+    stopped.stop()
+    assert stopped.read_whole(data) == 0
+
+
 def test_few_heads_are_remembered_and_only_short_ones() -> None:
     known = ResponseHeads()
     for number in range(1000):

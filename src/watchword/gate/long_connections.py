@@ -117,9 +117,13 @@ class LongConnections:
     def discard(self, connection: LongConnection) -> None:
         """Forget a request that is over."""
         self._connections.pop(connection, None)
-        self._strangers.discard(connection)
-        self._reported.discard(connection)
-        self._waiting.pop(connection, None)
+        # Most often there are none of these.
+        if self._strangers:
+            self._strangers.discard(connection)
+        if self._reported:
+            self._reported.discard(connection)
+        if self._waiting:
+            self._waiting.pop(connection, None)
 
     def decide_again(self) -> None:
         """Decide on all of them under the ruleset that is in use now; none in use ends them all."""

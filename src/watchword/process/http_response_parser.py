@@ -30,15 +30,27 @@ class ResponseHead:
         length: its Content-Length; None: there is none.
         is_chunked: its body comes in chunks.
         keeps_alive: another response may follow on the connection.
+        plain_length: its length, where it is final, keeps its connection and ends with that length, unless it
+            answers HEAD; else -1.
         derived: what a reader has made of it, kept with it.
     """
 
-    __slots__ = ("derived", "headers", "http_minor", "is_chunked", "keeps_alive", "length", "status")
+    __slots__ = (
+        "derived",
+        "headers",
+        "http_minor",
+        "is_chunked",
+        "keeps_alive",
+        "length",
+        "plain_length",
+        "status",
+    )
 
     def __init__(self, status: int, http_minor: int, headers: Fields) -> None:
         """Say what follows from no header."""
         self.status, self.http_minor, self.headers = status, http_minor, headers
         self.length: int | None = None
+        self.plain_length = -1
         self.is_chunked, self.keeps_alive = False, http_minor == 1
         self.derived: Any = None
 
@@ -99,6 +111,23 @@ class ResponseParser(MessageParser):
         """Read the response to the next request."""
         self._is_head_request, self.is_paused = is_head_request, False
 
+    def read_whole(self, data: bytes) -> int:
+        """Read a final response with a known head, if that is all of this data.
+
+        Returns:
+            Where its body begins; `head` and `has_body` are set as for a receiver's `on_head`, and the parser
+            stands behind it. 0: it is something else, for `feed_data`, and nothing was done.
+        """
+        if self.held or self.is_paused or self._is_head_request or not self.is_in_head or self._is_stopped:
+            return 0
+        end = data.find(b"\r\n\r\n") + 2
+        head = self._heads.get(data[:end])
+        if head is None or head.plain_length < 0 or len(data) != end + 2 + head.plain_length:
+            return 0
+        self.head, self.has_body = head, head.plain_length > 0
+        self.keeps_alive = self.is_paused = True
+        return end + 2
+
     def end_of_stream(self) -> bool:
         """The connection ended; whether the response that was read is whole now."""
         if not self.ends_with_connection or self.is_in_head:
@@ -154,6 +183,9 @@ class ResponseParser(MessageParser):
         if coding is not None:
             self._check_coding(coding, lengths)
             head.is_chunked = True
+        is_final = head.status >= _FIRST_FINAL and head.status not in _WITHOUT_BODY
+        if head.length is not None and is_final and head.keeps_alive:
+            head.plain_length = head.length
         return head
 
     def _expect_body(self, head: ResponseHead) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gate.fast_path.test_same_bytes import request as request_in_process
-from tests.gate.fast_path.ways import VirtualLoop
+from tests.gate.fast_path.ways import VirtualLoop, come_to_rest
 from tests.gate.proxy.in_process import Gates, in_process, quiet
 from tests.gate.proxy.scripted import WAIT_SECONDS, Heard, Scene, Script, read_all, read_until, request, scene
 from tests.gate.proxy.test_passing_on import body_of, status_of
@@ -125,19 +125,6 @@ def test_a_connection_that_the_app_announces_to_close_is_not_used_again(tmp_path
         for _ in range(2):
             head = exchange(link, request(GET), b"\r\n\r\nok")
             assert b"connection:" not in head.lower()
-        assert numbers(place) == [(0, 0), (1, 0)]
-
-
-def test_a_connection_rests_for_two_seconds_at_most(tmp_path: Path) -> None:
-    with on_a_kept_connection(tmp_path, lambda _: OK) as (place, link):
-        exchange(link, request(GET), b"\r\n\r\nok")
-        [kept] = place.app.used
-        # The app sees its end, without having asked for it.
-        deadline = time.monotonic() + WAIT_SECONDS
-        while kept.fileno() >= 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        exchange(link, request(GET), b"\r\n\r\nok")
         assert numbers(place) == [(0, 0), (1, 0)]
 
 
@@ -351,9 +338,20 @@ def test_a_caller_who_takes_nothing_holds_little_of_a_large_answer(tmp_path: Pat
             got += len(link.recv(2**20))
 
 
-@pytest.mark.parametrize(("idle_seconds", "is_kept"), [(0.5, True), (0.99, True), (1.0, False), (1.9, False)])
-def test_a_connection_to_the_app_is_used_again_only_well_before_an_app_may_close_it(
-    idle_seconds: float, is_kept: bool
+@pytest.mark.parametrize(
+    ("method", "idle_seconds", "is_used"),
+    [
+        (b"GET", 29.9, True),
+        (b"GET", 30.0, False),
+        (b"HEAD", 29.9, True),
+        (b"POST", 0.5, True),
+        (b"POST", 0.99, True),
+        (b"POST", 1.0, False),
+        (b"POST", 29.9, False),
+    ],
+)
+def test_a_request_that_is_not_sent_again_uses_a_connection_only_well_before_an_app_may_close_it(
+    method: bytes, idle_seconds: float, is_used: bool
 ) -> None:
     # gunicorn closes an idle connection after 2 s by default; a request that meets that moment is lost.
     async def work(gate: Gates) -> None:
@@ -364,10 +362,53 @@ def test_a_connection_to_the_app_is_used_again_only_well_before_an_app_may_close
         before = set(gate.links)
         # At once: no timer of the gate has had its turn since.
         loop.now += idle_seconds
-        transport.arrive(request_in_process(b"/app/acme"))
+        transport.arrive(request_in_process(b"/app/acme", method=method))
         await quiet(transport)
         assert bytes(transport.written).count(b"HTTP/1.1 200 ") == 2
-        assert (set(gate.links) == before) == is_kept
+        assert (set(gate.links) == before) == is_used
+
+    with in_process() as run:
+        run(work)
+
+
+def test_a_connection_to_the_app_rests_for_half_a_minute() -> None:
+    async def work(gate: Gates) -> None:
+        transport, loop = gate(True).another(), asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        transport.arrive(request_in_process(b"/app/acme"))
+        await quiet(transport)
+        for _ in range(59):
+            loop.now += 0.5
+            await come_to_rest()
+        assert len(gate.links) == 1
+        for _ in range(2):
+            loop.now += 0.5
+            await come_to_rest()
+        assert gate.links == []
+
+    with in_process() as run:
+        run(work)
+
+
+def test_of_too_many_connections_that_rest_the_one_that_rested_longest_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("watchword.gate.proxy.upstream.MAX_IDLE", 1)
+
+    async def work(gate: Gates) -> None:
+        connection = gate(True)
+        first, second = connection.another(), connection.another()
+        # Two at once need two connections to the app.
+        for transport in (first, second):
+            transport.arrive(request_in_process(b"/app/acme"))
+        for transport in (first, second):
+            await quiet(transport)
+        await come_to_rest()
+        assert len(gate.links) == 1
+        first.arrive(request_in_process(b"/app/acme"))
+        await quiet(first)
+        assert bytes(first.written).count(b"HTTP/1.1 200 ") == 2
+        assert len(gate.links) == 1
 
     with in_process() as run:
         run(work)

@@ -77,9 +77,10 @@ def test_strangers_who_sign_connections_to_the_app_in_keep_no_more_of_them() -> 
     rules = load(compiled(issuer(), service(**spec), workload()).bundles[0])
 
     async def work(gates: Gates) -> None:
-        gate, before = gates(True, given=rules), len(gates.links)
+        gate, before, transports = gates(True, given=rules), len(gates.links), []
         for number in range(MAX_IDLE_OF_STRANGERS + 8):
             transport = gate.another()
+            transports.append(transport)
             sign_in = b"Authorization: Negotiate %d" % number
             transport.arrive(b"GET /healthz HTTP/1.1\r\nHost: gate\r\n%b\r\n\r\n" % sign_in)
             await quiet(transport)
@@ -87,6 +88,11 @@ def test_strangers_who_sign_connections_to_the_app_in_keep_no_more_of_them() -> 
             # What was closed is seen by the app in a turn of its own.
             await come_to_rest()
             assert len(gates.links) - before <= MAX_IDLE_OF_STRANGERS
+        # Who has left can use none of them any more.
+        for transport in transports:
+            transport.close()
+        await come_to_rest()
+        assert len(gates.links) == before
 
     with in_process() as run:
         run(work)

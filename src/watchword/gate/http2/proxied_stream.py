@@ -231,7 +231,8 @@ class ProxiedStream(PassedStream):
             self.pool += sha256(value).digest()
         self._given_at = self._since = self.host.now()
         upstream.active[self] = None
-        connection = upstream.take(self.pool, self._since)
+        may_repeat = request.method in _SAFE and not self._has_body
+        connection = upstream.take(self.pool, self._since, may_repeat=may_repeat)
         if connection is None:
             upstream.connect(self)
         else:

@@ -228,7 +228,8 @@ class ProxiedExchange:
         if self._answer is not None:
             self._say(self._answer)
             return
-        connection = self._upstream.take(self.pool, self._caller.loop.time())
+        may_repeat = self._method in _SAFE and not self.has_body
+        connection = self._upstream.take(self.pool, self._caller.loop.time(), may_repeat=may_repeat)
         if connection is None:
             self._upstream.connect(self)
         else:
@@ -249,7 +250,7 @@ class ProxiedExchange:
             connection.write(self._head)
         if self._is_held_up:
             connection.pause_reading()
-        elif not self._is_app_full:
+        elif self._caller.flow.is_full and not self._is_app_full:
             self._let_caller_go_on()
         if self._awaits_continue and not self._is_whole:
             self._awaits_continue = False

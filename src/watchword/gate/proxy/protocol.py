@@ -98,12 +98,19 @@ class ProxyingProtocol(FastPathProtocol):
         # Once the caller has signed in for all of a connection to the app: the name of those that it has for
         # itself, also for the rounds of the sign-in and for what follows it.
         self._own_pool = b""
+        self._signed_in: set[bytes] = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Note where the connection comes from, for the app."""
         super().connection_made(transport)
         if self.client is not None:
             self._forwarded = b"x-forwarded-for: %b\r\n" % self.client[0].encode()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Keep no connection to the app that only this caller could use."""
+        for pool in self._signed_in:
+            self._upstream.close_idle(pool)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Answer or pass on; remember what was passed on as often as it comes again."""
@@ -113,7 +120,8 @@ class ProxyingProtocol(FastPathProtocol):
         # It is all of this read if nothing was there before it, no other request is in it, nothing waits, and
         # nothing was refused.
         if (
-            rests
+            self._passed is not None
+            and rests
             and self._heads == 1
             and not (self.parser.held or self._is_over)
             and len(data) <= MAX_READ_BYTES
@@ -152,7 +160,9 @@ class ProxyingProtocol(FastPathProtocol):
                 passed, token, pool = passes.passed, passes.token, passes.pool
                 if AUTHORIZATION in passed and not self._own_pool and sign_in(headers):
                     self._own_pool = b"%d" % next(_NUMBERS)
-                pool += self._own_pool
+                if self._own_pool:
+                    pool += self._own_pool
+                    self._signed_in.add(pool)
                 scheme = self.scheme or "http"
                 lines = request_lines(parser, self._upstream, scheme, passed, token, replaced=replaced)
             except UnfitHeaderError as why:
@@ -217,7 +227,7 @@ class ProxyingProtocol(FastPathProtocol):
         self._rests, self._is_whole, self._has_cycle = False, True, True
         self._kept_read = None
         # It stands behind this request, as it would if it had read it.
-        self.parser.pause()
+        self.parser.is_paused = True
         exchange = ProxiedExchange(self, self._upstream, template.method)
         self.cycle = exchange
         # One that is reported has a token that a known key signed: Authorization stays here, as was learned.

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from watchword.gate.proxy.upstream_exchange import UpstreamExchange
 
 CONNECT_SECONDS: Final = 5.0
-# How long a connection may have been idle when a request is sent on it. Half of the shortest time that a
-# server in wide use has by default: gunicorn closes after 2 s (uvicorn and Node.js after 5). A request that
-# meets that moment is lost, and only GET and HEAD are sent again; a loaded app may be a second late to read.
+# How long a connection may have been idle when a request is sent on it that cannot be sent again. Half of the
+# shortest time that a server in wide use has by default: gunicorn closes after 2 s (uvicorn and Node.js after
+# 5). A request that meets that moment is lost; a loaded app may be a second late to read.
 REUSE_SECONDS: Final = 1.0
+# How long it is kept for one that is sent again in that case. Making a connection costs more than a request.
+KEEP_SECONDS: Final = 30.0
 # How long a caller may send nothing of a body that it began.
 UPLOAD_SECONDS: Final = 60.0
 # Kept between two requests, of all workloads together.
@@ -54,27 +56,37 @@ class Upstream:
         self.authority = address.authority.encode()
         self.heads = ResponseHeads()
         self.active: dict[UpstreamExchange, None] = {}
-        # By workload, the one that rested last at the end.
+        # By workload, the one that rested last at the end; and all of them, in the order in which they came.
         self._idle: dict[bytes, list[UpstreamConnection]] = {}
-        self._idle_number = 0
+        self._resting: dict[UpstreamConnection, None] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def take(self, pool: bytes, now: float) -> UpstreamConnection | None:
-        """A connection of a pool that has rested for less than REUSE_SECONDS by now; None: there is none."""
+    def take(self, pool: bytes, now: float, *, may_repeat: bool = False) -> UpstreamConnection | None:
+        """A connection of a pool that has rested by now; None: there is none, or none that is fresh enough.
+
+        Args:
+            pool: names the workload's connections.
+            now: of the loop's clock, in seconds.
+            may_repeat: the request is sent again if the app closes the connection before it answers.
+        """
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
         idle = self._idle.get(pool)
         if idle is None:
             return None
-        connection = idle.pop()
-        self._idle_number -= 1
+        connection = idle[-1]
+        if now - connection.idle_since >= (KEEP_SECONDS if may_repeat else REUSE_SECONDS):
+            # It stays for a request that may be sent again.
+            return None
+        idle.pop()
+        del self._resting[connection]
         if not idle:
             del self._idle[pool]
-        if connection.is_open() and now - connection.idle_since < REUSE_SECONDS:
+        if connection.is_open():
             return connection
         connection.close()
-        return self.take(pool, now)
+        return self.take(pool, now, may_repeat=may_repeat)
 
     def connect(self, exchange: "UpstreamExchange") -> None:
         """Make a connection for a request."""
@@ -84,19 +96,22 @@ class Upstream:
 
     def release(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection whose request was answered by now, if nothing is left on it."""
-        idle = self._idle.get(connection.pool)
-        is_full = self._idle_number >= MAX_IDLE or (
-            connection.pool.startswith(NO_IDENTITY_LINES)
-            and self._idle_of_strangers() >= MAX_IDLE_OF_STRANGERS
-        )
-        if not connection.rest(now) or is_full:
+        pool = connection.pool
+        if not connection.rest(now) or (
+            pool.startswith(NO_IDENTITY_LINES) and self._idle_of_strangers() >= MAX_IDLE_OF_STRANGERS
+        ):
             connection.close()
             return
+        if len(self._resting) >= MAX_IDLE:
+            oldest = next(iter(self._resting))
+            self.forget(oldest)
+            oldest.close()
+        idle = self._idle.get(pool)
         if idle is None:
-            self._idle[connection.pool] = [connection]
+            self._idle[pool] = [connection]
         else:
             idle.append(connection)
-        self._idle_number += 1
+        self._resting[connection] = None
 
     def _idle_of_strangers(self) -> int:
         # Next to the pool of all, there may be one for each that has signed a connection in.
@@ -104,12 +119,19 @@ class Upstream:
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Keep a connection no longer, which ended."""
-        idle = self._idle.get(connection.pool)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-            self._idle_number -= 1
-            if not idle:
-                del self._idle[connection.pool]
+        if connection not in self._resting:
+            return
+        del self._resting[connection]
+        idle = self._idle[connection.pool]
+        idle.remove(connection)
+        if not idle:
+            del self._idle[connection.pool]
+
+    def close_idle(self, pool: bytes) -> None:
+        """Close the connections of a pool that serve no request."""
+        for connection in self._idle.get(pool, ())[:]:
+            self.forget(connection)
+            connection.close()
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -118,7 +140,7 @@ class Upstream:
             self._timer = None
         for task in self._connecting:
             task.cancel()
-        for connection in [each for idle in self._idle.values() for each in idle]:
+        for connection in list(self._resting):
             connection.close()
 
     def explain(self, what: str) -> Answer:
@@ -143,14 +165,10 @@ class Upstream:
         now = loop.time()
         for exchange in list(self.active):
             exchange.look(now)
-        for pool, idle in list(self._idle.items()):
-            old = [each for each in idle if now - each.idle_since >= REUSE_SECONDS]
-            if old:
-                self._idle_number -= len(old)
-                self._idle[pool] = [each for each in idle if each not in old]
-                if not self._idle[pool]:
-                    del self._idle[pool]
-                for connection in old:
-                    connection.close()
-        if self.active or self._idle:
+        for connection in list(self._resting):
+            if now - connection.idle_since < KEEP_SECONDS:
+                break
+            self.forget(connection)
+            connection.close()
+        if self.active or self._resting:
             self._timer = loop.call_later(_LOOK_SECONDS, self._look)

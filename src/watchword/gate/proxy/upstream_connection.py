@@ -68,12 +68,22 @@ class UpstreamConnection(asyncio.Protocol):
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of an answer."""
-        if self._exchange is None:
+        """Take a part of an answer, or all of it."""
+        exchange, parser = self._exchange, self._parser
+        if exchange is None:
             self.close()
             return
         self._has_answered = True
-        self._read(data)
+        body_at = parser.read_whole(data)
+        if not body_at:
+            self._read(data)
+            return
+        # In one piece, with a head that came before: most answers of most apps.
+        exchange.take_answer_head(parser)
+        if body_at < len(data):
+            exchange.take_answer_body(data[body_at:])
+        self._is_answered = True
+        exchange.finish()
 
     def eof_received(self) -> None:
         """End an answer that has no other end; the connection ends with it."""
@@ -169,7 +179,8 @@ class UpstreamConnection(asyncio.Protocol):
             or transport.get_write_buffer_size()
         ):
             return False
-        self.resume_reading()
+        if not self._is_reading:
+            self.resume_reading()
         return True
 
     def is_open(self) -> bool:
