@@ -99,7 +99,7 @@ def test_the_table_says_what_is_taken_from_an_app() -> None:
         f"an answer's head, and its headers | {size(MAX_HEAD_BYTES)}, {MAX_HEADERS} |",
         f"which do not pass on | {size(MAX_TRAILER_BYTES)}, {MAX_TRAILERS} |",
         f"for a connection to be made | {CONNECT_SECONDS:.0f} |",
-        f"| {MAX_IDLE} ({MAX_IDLE_OF_STRANGERS} of public routes), {KEEP_SECONDS:.0f} ({REUSE_SECONDS:.0f} for",
+        f"{MAX_IDLE} ({MAX_IDLE_OF_STRANGERS} of public routes), {KEEP_SECONDS:.0f} ({REUSE_SECONDS:.0f} for",
         f"passed on at a time | {MAX_CONNECTIONS}, of them {MAX_STRANGERS} on public routes;",
         f"`--upstream` {UPLOAD_SECONDS:.0f} without a byte (`--upload-timeout-seconds`)",
     ):
