@@ -115,13 +115,12 @@ class ProxyingProtocol(FastPathProtocol):
     def data_received(self, data: bytes) -> None:
         """Answer or pass on; remember what was passed on as often as it comes again."""
         # What was begun by bytes that had waited is not of this read.
-        rests, self._passed, self._completed = self._rests, None, 0
+        rests, self._passed, self._completed, self._heads = self._rests, None, 0, 0
         super().data_received(data)
         # It is all of this read if nothing was there before it, no other request is in it, nothing waits, and
         # nothing was refused.
         if (
-            self._passed is not None
-            and rests
+            rests
             and self._heads == 1
             and not (self.parser.held or self._is_over)
             and len(data) <= MAX_READ_BYTES
