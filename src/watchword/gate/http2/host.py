@@ -18,6 +18,7 @@ from h2.connection import AllowedStreamIDs
 from h2.stream import H2Stream
 from hyperframe.frame import GoAwayFrame
 
+from watchword.gate.http2.field_compression import RememberingDecoder, TablelessEncoder
 from watchword.gate.http2.frames import GOAWAY, Frame, FrameFaultError, FrameReader, bounded_settings
 from watchword.gate.http2.limits import FRAMES_A_TURN, MAX_BLOCK_BYTES, MAX_CLOSED_STREAMS
 
@@ -33,6 +34,14 @@ class _Connection(h2.connection.H2Connection):
     """The library's state, with less of what is over: a connection may live for a million requests."""
 
     MAX_CLOSED_STREAMS = MAX_CLOSED_STREAMS
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        most = self.decoder.max_header_list_size
+        self.decoder = RememberingDecoder()
+        self.decoder.max_header_list_size = most
+        if config.client_side:
+            self.encoder = TablelessEncoder()
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         stream = super()._begin_new_stream(stream_id, allowed_ids)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HPACK (RFC 7541) at less cost than the library's own classes, whose tables and Huffman codes these use.
+
+A call repeats its caller's token, for many clients without the table: expanding its Huffman code, symbol by
+symbol, is a third of the work for a call. And towards an app, which is next door, searching a table of what
+was sent costs more than the bytes that it saves.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from hpack.exceptions import HPACKDecodingError, OversizedHeaderListError
+from hpack.hpack import Decoder, Encoder, decode_integer, encode_integer
+from hpack.huffman_table import decode_huffman
+from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
+from hpack.table import HeaderTable
+
+# What one connection remembers of the texts that it expanded, in bytes: two tokens with their codes. Shorter
+# ones are not worth it.
+REMEMBERED_BYTES: Final = 4096
+_WORTH_REMEMBERING: Final = 16
+# What an entry of a table takes next to its name and value (RFC 7541, section 4.1).
+_ENTRY_BYTES: Final = 32
+_INDEXED, _WITH_INDEXING, _TABLE_SIZE, _NEVER_INDEXED, _HUFFMAN = 0x80, 0x40, 0x20, 0x10, 0x80
+
+
+class RememberingDecoder(Decoder):
+    """Reads field blocks as the library does, and expands a text that it expanded just before only once."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        super().__init__()
+        self._expanded: dict[bytes, bytes] = {}
+        self._remembered_bytes = 0
+
+    def decode(self, data: bytes, raw: bool = True) -> list[HeaderTuple]:
+        """Give the fields of a block, names and values as bytes, in order.
+
+        Raises:
+            HPACKDecodingError: it cannot be read, and neither can what follows on the connection.
+            OversizedHeaderListError: its fields come to more than `max_header_list_size`.
+        """
+        del raw
+        table, fields, size, at, end = self.header_table, list[HeaderTuple](), 0, 0, len(data)
+        while at < end:
+            first = data[at]
+            if first & _INDEXED:
+                index, at = _integer(data, at, 7)
+                field = HeaderTuple(*table.get_by_index(index))
+            elif first & (_WITH_INDEXING | _TABLE_SIZE) == _TABLE_SIZE:
+                if fields:
+                    raise HPACKDecodingError("a table's size changes behind the first field")
+                at += self._update_encoding_context(data[at:])
+                continue
+            else:
+                index, at = _integer(data, at, 6 if first & _WITH_INDEXING else 4)
+                if index:
+                    name = table.get_by_index(index)[0]
+                else:
+                    name, at = self._text(data, at)
+                value, at = self._text(data, at)
+                if first & _WITH_INDEXING:
+                    table.add(name, value)
+                    field = HeaderTuple(name, value)
+                else:
+                    field = (NeverIndexedHeaderTuple if first & _NEVER_INDEXED else HeaderTuple)(name, value)
+            fields.append(field)
+            size += _ENTRY_BYTES + len(field[0]) + len(field[1])
+            if size > self.max_header_list_size:
+                raise OversizedHeaderListError(
+                    f"the fields come to more than {self.max_header_list_size} bytes"
+                )
+        self._assert_valid_table_size()
+        return fields
+
+    def _text(self, data: bytes, at: int) -> tuple[bytes, int]:
+        if at >= len(data):
+            raise HPACKDecodingError("the block ends before a text")
+        is_huffman = data[at] & _HUFFMAN
+        length, at = _integer(data, at, 7)
+        text = data[at : at + length]
+        if len(text) != length:
+            raise HPACKDecodingError("the block ends within a text")
+        return self._expand(text) if is_huffman else text, at + length
+
+    def _expand(self, code: bytes) -> bytes:
+        if len(code) < _WORTH_REMEMBERING:
+            return decode_huffman(code)
+        known = self._expanded.get(code)
+        if known is not None:
+            return known
+        text = decode_huffman(code)
+        size = len(code) + len(text)
+        if size <= REMEMBERED_BYTES:
+            if self._remembered_bytes + size > REMEMBERED_BYTES:
+                self._expanded.clear()
+                self._remembered_bytes = 0
+            self._expanded[code] = text
+            self._remembered_bytes += size
+        return text
+
+
+class TablelessEncoder(Encoder):
+    """Writes each field by itself: what the static table has by its number, all else as it is.
+
+    Nothing enters a table, here or at the other side, and no one on the way may put it into one either
+    (section 7.1.3): there are tokens and identities among the fields.
+    """
+
+    def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = False) -> bytes:  # type: ignore[override]  # ours are bytes
+        """Give the block of these fields."""
+        del huffman
+        block = []
+        if self.header_table.resized:
+            block.append(self._encode_table_size_change())
+            self.header_table.resized = False
+        static = HeaderTable.STATIC_TABLE_MAPPING
+        for name, value in headers:
+            found = static.get(name)
+            if found is None:
+                block += (b"\x10", _length(name), name, _length(value), value)
+            elif (index := found[1].get(value)) is not None:
+                block.append(bytes((_INDEXED | index,)))
+            else:
+                prefix = encode_integer(found[0], 4)
+                prefix[0] |= _NEVER_INDEXED
+                block += (bytes(prefix), _length(value), value)
+        return b"".join(block)
+
+
+def _integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
+    """A number (section 5.1) and where it ends."""
+    most = (1 << bits) - 1
+    number = data[at] & most
+    if number < most:
+        return number, at + 1
+    number, length = decode_integer(data[at:], bits)
+    return number, at + length
+
+
+def _length(text: bytes) -> bytes:
+    number = len(text)
+    return bytes((number,)) if number < 0x7F else bytes(encode_integer(number, 7))
