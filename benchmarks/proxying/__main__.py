@@ -3,7 +3,7 @@
 
 DIR holds kube-rbac-proxy and oauth2-proxy; who is not there does not take part. Needs two cores, the
 control plane of `make control-plane`, a C compiler for the load program, and nginx as the app; for gRPC, Go
-for the app, and h2load, without which that column is left out. Six minutes.
+for the app, and h2load, without which that column is left out. Seven minutes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.proxying", description=__doc__)
     parser.add_argument("--bin", type=Path, required=True, metavar="DIR", help="folder with the others")
     parser.add_argument("--rounds", type=int, default=7, help="turns at full speed (7)")
-    parser.add_argument("--latency-rounds", type=int, default=3, help="turns at a fixed rate (3)")
+    parser.add_argument("--latency-rounds", type=int, default=9, help="turns at a fixed rate (9)")
     parser.add_argument(
         "--other",
         metavar="PYTHON",
