@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from testing import manifests
-from tests.operator.objects import take
+from tests.operator.objects import remove, take
 from tests.operator.test_desk_controller import NOW, Guard, Server
 from tests.operator.test_desk_controller import desk as token_desk
 from watchword.kube.names import NamespacedName
@@ -32,8 +36,11 @@ from watchword.trust.bundle import decode_bundle
 from watchword.trust.bundle_forms import newest
 from watchword.trust.desks import Desks, ready_desks
 from watchword.trust.issuers import Issuers, ready_issuers
+from watchword.trust.report_only import ALLOWED, REPORT_ONLY_LABEL
 
 NAME = NamespacedName("tuist", "tuist-server")
+OTHER = "other"
+ALLOWING = {REPORT_ONLY_LABEL: ALLOWED}
 DESK_URL = "https://desk.example.com"
 RULES = AudienceRules(cluster_id="cluster-uid")
 
@@ -46,19 +53,26 @@ class Judged:
 
 
 class World:
-    """A service that was published by an operator that understood it, and one that does not."""
+    """A service that was published by an operator that understood it, and one that does not: it is `now`."""
 
-    def __init__(self, **spec: Any) -> None:
+    def __init__(self, now: Mapping[str, Any] = MappingProxyType({"ofTomorrow": True}), **spec: Any) -> None:
         made = manifests.service(audiences=["https://api.example.com", DESK_URL], **spec)
-        published = manifests.parsed(manifests.issuer(), made, manifests.workload()).resources
+        workloads = [manifests.workload(), manifests.workload(OTHER, "other")]
+        namespace = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": "tuist", "labels": ALLOWING},
+        }
+        published = manifests.parsed(namespace, manifests.issuer(), made, *workloads).resources
         self.server, self.cache = Server(), Cache()
         self.judged = Judged(ready_issuers(published, {}), Desks())
-        self._publish(compile_resources(published, audiences=RULES).bundles[0])
+        self._publish(compile_resources(published, audiences=RULES, now=NOW).bundles[0])
         self.cache.take_namespace("kube-system", "cluster-uid", {})
-        self.cache.take_namespace("tuist", "uid-tuist", {})
+        self.cache.take_namespace("tuist", "uid-tuist", ALLOWING)
         status = {"bundle": {"configMap": bundle_name(NAME.name), "generation": 1, "digest": "-"}}
-        take(self.cache, made | {"spec": made["spec"] | {"ofTomorrow": True}}, uid="uid-1", status=status)
-        take(self.cache, manifests.workload())
+        take(self.cache, made | {"spec": {**made["spec"], **now}}, uid="uid-1", status=status)
+        for each in workloads:
+            take(self.cache, each)
         counter = Counter("requests", "Requests.", ["verb", "resource", "code"], registry=CollectorRegistry())
         client = ObjectClient(
             self.server,  # type: ignore[arg-type]  # of a client, requests alone are made
@@ -133,3 +147,42 @@ def test_the_rules_are_made_once_for_all_services_until_desks_change(world: Worl
     assert (rules.is_reserved(DESK_URL), now.is_reserved(DESK_URL)) == (False, True)
     # A desk is judged against what belongs to others, and its own URL is not among that.
     assert not world.controller.audience_rules.is_reserved(DESK_URL)
+
+
+# As an operator finds them that is newer than the CRDs, or refuses what the release before took.
+WRONG: list[dict[str, Any]] = [
+    {"routes": [{"path": "no slash", "methods": ["GET"], "scope": "a:b"}]},
+    {"audiences": []},
+    {"audiences": None, "port": "eighty", "selector": 7, "upstreamPort": -1},
+    {"port": 0, "ofTomorrow": True},
+    {"limits": {"requestsPerSecond": -1}, "tokenDeskRef": [], "token": "x"},
+]
+
+
+@pytest.mark.parametrize("now", WRONG)
+def test_trust_can_be_taken_back_from_a_service_that_was_wrong_when_the_operator_started(
+    now: dict[str, Any],
+) -> None:
+    world = World(now)
+    before = world.published()
+    assert {row.name for row in before.workloads} == {"atlas", "other"}
+    remove(world.cache, manifests.workload(OTHER, "other"))
+    found = world.published()
+    assert {row.name for row in found.workloads} == {"atlas"}
+    assert (found.audiences, found.routes, found.limits) == (before.audiences, before.routes, before.limits)
+    take(world.cache, manifests.workload(suspend=True))
+    assert not [row for row in world.published().workloads if not row.suspended]
+
+
+def test_no_one_new_comes_in_to_a_service_that_is_wrong() -> None:
+    world = World({"port": 0})
+    take(world.cache, manifests.workload("late", "late"))
+    assert {row.name for row in world.published().workloads} == {"atlas", "other"}
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_report_only_of_a_service_that_is_wrong_ends_with_the_label(is_allowed: bool) -> None:
+    until = datetime.fromtimestamp(NOW + 86400, UTC).isoformat().replace("+00:00", "Z")
+    world = World({"port": 0}, reportOnlyUntil=until)
+    world.cache.take_namespace("tuist", "uid-tuist", ALLOWING if is_allowed else {}, 2)
+    assert (world.published().report_only_until is not msgspec.UNSET) == is_allowed

@@ -269,7 +269,9 @@ class Entry:
         created: its metadata.creationTimestamp.
         resource: the version that counts: the newest, or the last that was understood; None: none.
         problems: what is wrong with the newest version.
-        remainder: the newest version without the fields that this release does not know; None: it has none.
+        remainder: the newest version without the fields that this release does not know; of a service that
+            is wrong, without what is wrong. None: nothing of the kind is in it.
+        is_newer: the newest version has fields that this release does not know, and is right otherwise.
         status: what its status says, in conditions of ours.
         held: of an issuer, `status.keys` as it stands there, whatever it is.
         names_service: of a TrustedWorkload whose spec is not read, the service that it names.
@@ -283,19 +285,15 @@ class Entry:
     resource: Resource | None
     problems: tuple[Problem, ...] = ()
     remainder: Resource | None = None
+    is_newer: bool = False
     status: Status = field(default_factory=WorkloadStatus)
     held: object = None
     names_service: str = ""
     is_over_budget: bool = False
 
     @property
-    def is_newer(self) -> bool:
-        """Whether the newest version has fields that this release does not know."""
-        return self.remainder is not None
-
-    @property
     def is_unread(self) -> bool:
-        """Whether it has such fields, and no version of it was ever understood."""
+        """Whether the newest version is not understood, but a part of it, and no version of it ever was."""
         return self.remainder is not None and self.resource is None
 
     @property
@@ -346,6 +344,7 @@ def read_entry(kind: str, document: Mapping[str, Any], before: Entry | None) -> 
         resource=resource,
         problems=reading.problems,
         remainder=reading.remainder,
+        is_newer=reading.is_newer,
         status=read_status(kind, status),
         # Also what cannot be read: an issuer with a past must not pass for a new one.
         held=status.get("keys") if kind == ISSUER and isinstance(status, dict) else None,
@@ -527,7 +526,7 @@ class Cache:
 
     def services_not_understood(self) -> set[NamespacedName]:
         """The services that say more than this release knows: of these, what was published may stand."""
-        return {name for name, entry in self._entries[SERVICE].items() if entry.is_newer}
+        return {name for name, entry in self._entries[SERVICE].items() if entry.remainder is not None}
 
     def shares_audience(self, service: NamespacedName) -> bool:
         """Whether a service of another namespace declares an audience that this one declares."""
@@ -709,7 +708,7 @@ class Cache:
                 continue
             service = entry.service
             self._unlink(entry)
-            entry.resource, entry.remainder = None, None
+            entry.resource, entry.remainder, entry.is_newer = None, None, False
             entry.problems, entry.is_over_budget = (_problem_of_budget(entry.key.namespaced),), True
             entry.names_service = service.name if service is not None else ""
             self._link(entry)

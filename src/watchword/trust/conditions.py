@@ -349,9 +349,9 @@ class Verdict(Enum):
         _PUBLISHED,
         "False",
         "Frozen",
-        "An object that this bundle depends on is newer than this operator, which started after it was "
-        "written: the published bundle stays as it is.",
-        "Upgrade the operator to the release of the CRDs.",
+        "An object that this bundle depends on is newer than this operator, or has a wrong field, and this "
+        "operator started after it was written: the published bundle stays, without what was taken back.",
+        "Upgrade the operator to the release of the CRDs, or fix the field that Ready of the object names.",
     )
     # PolicyApplied.
     ENFORCED = _Facts((SERVICE,), _POLICY, "True", "Enforced", "The NetworkPolicy is in place.", "")

@@ -19,6 +19,7 @@ from watchword.trust.api.v1alpha1 import (
     ClusterTrustedIssuer,
     ProtectedService,
     Resource,
+    ServiceSpec,
     TokenDesk,
     TrustedWorkload,
 )
@@ -27,6 +28,14 @@ from watchword.trust.objects import read_object
 from watchword.trust.problems import Problem
 
 UNKNOWN_FIELD: Final = "the field is unknown"
+# As short as a ProtectedService can be. No service has this audience, and no pod this label.
+_STAND_IN: Final = {
+    "audiences": ["nothing.watchword.invalid"],
+    "selector": {"matchLabels": {"nothing.watchword.invalid": "nothing"}},
+    "port": 1,
+    "upstreamPort": 2,
+}
+_MEMBERS: Final = frozenset(each.encode_name for each in msgspec.structs.fields(ServiceSpec))
 _STEP: Final = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 # More than any release adds; a hostile object costs this many conversions at most.
 _MAX_FIELDS: Final = 64
@@ -40,19 +49,24 @@ class Reading(msgspec.Struct, frozen=True):
     Attributes:
         resource: the resource, when all of it is understood.
         problems: what is wrong with it otherwise.
-        remainder: the resource without its unknown fields, when nothing else is wrong with it.
+        remainder: the resource without its unknown fields, when nothing else is wrong with it; of a
+            ProtectedService that is wrong, what is left of it without that (`readable_part`).
+        is_newer: it has unknown fields, and nothing else is wrong with it.
     """
 
     resource: Resource | None
     problems: tuple[Problem, ...]
     remainder: Resource | None = None
+    is_newer: bool = False
 
 
 def read_any_release(document: Mapping[str, Any]) -> Reading:
     """Read an object that may be of a newer release. Never raises for a bad one."""
     read = read_object(document)
-    if read.resource is not None or not _are_unknown(read.problems):
+    if read.resource is not None:
         return Reading(read.resource, read.problems)
+    if not _are_unknown(read.problems):
+        return Reading(None, read.problems, readable_part(document))
     reduced = copy.deepcopy(dict(document))
     problems = first = read.problems
     for _ in range(_MAX_FIELDS):
@@ -61,11 +75,33 @@ def read_any_release(document: Mapping[str, Any]) -> Reading:
         read = read_object(reduced)
         problems = read.problems
         if read.resource is not None:
-            return Reading(None, first, read.resource)
+            return Reading(None, first, read.resource, is_newer=True)
         if not _are_unknown(problems):
             # What is wrong with the rest is said first: that is what its writer can fix.
-            return Reading(None, problems)
-    return Reading(None, first)
+            return Reading(None, problems, readable_part(document))
+    return Reading(None, first, readable_part(document))
+
+
+def readable_part(document: Mapping[str, Any]) -> ProtectedService | None:
+    """What can be read of a ProtectedService that is wrong: each member of its spec that is right by itself.
+
+    Where a member has to be there and is not right, another one stands in for it. So it serves to take trust
+    away from what such a service had published, and never to publish it. None: it is no ProtectedService, or
+    not even its name can be read.
+    """
+    spec = document.get("spec")
+    read = read_object({**document, "spec": _STAND_IN})
+    if not isinstance(read.resource, ProtectedService):
+        return None
+    kept: dict[str, Any] = dict(_STAND_IN)
+    for name, member in spec.items() if isinstance(spec, dict) else ():
+        if (
+            name in _MEMBERS
+            and read_object({**document, "spec": {**kept, name: member}}).resource is not None
+        ):
+            kept[name] = member
+    found = read_object({**document, "spec": kept}).resource
+    return found if isinstance(found, ProtectedService) else None
 
 
 def narrowed(standing: _R, remainder: Resource) -> _R:
