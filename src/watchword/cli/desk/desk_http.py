@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from watchword.cli.deadline import DeadlineError, within
 from watchword.cli.desk.answers import Document, Refused, not_a_desk, read_refusal
 from watchword.cli.desk.urls import checked_url, is_here
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say
@@ -54,11 +53,14 @@ class DeskHttp:
         self.url, self._seconds = checked_url(flag, url), timeout_seconds
         try:
             import httpx
+
+            from watchword.client import deadline
         except ImportError:
             raise UnusableInput(
                 "The HTTP client is not installed.", "Install it: pip install 'watchword[client]'."
             ) from None
-        self.received, self._error, self._timeout = 0, httpx.HTTPError, httpx.TimeoutException
+        self.received, self._error = 0, httpx.HTTPError
+        self._within, self._timeouts = deadline.within, (deadline.DeadlineError, httpx.TimeoutException)
         self._http = _client(self.url, ca_file, timeout_seconds)
         click.get_current_context().call_on_close(self._http.close)
         if token:
@@ -76,8 +78,8 @@ class DeskHttp:
         """The status and the document of an answer. Raises UnusableInput where no desk answers."""
         url = f"{self.url}{path}"
         try:
-            status, body = within(self._seconds, lambda: self._exchange(method, url, request))
-        except (DeadlineError, self._timeout):
+            status, body = self._within(self._seconds, lambda: self._exchange(method, url, request))
+        except self._timeouts:
             raise UnusableInput(
                 f"{url} has not answered whole after {self._seconds:g} s.",
                 "Check the URL and the port-forward; --timeout-seconds gives more time.",

@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 
 import click
 
-from watchword.cli.deadline import DeadlineError, within
 from watchword.cli.desk import session
 from watchword.cli.desk.admin_api import admin_url_option, desk_timeout_option
 from watchword.cli.desk.answers import AdminToken, Begun, not_a_desk, read_answer, read_issued
@@ -206,6 +205,8 @@ def _signed_in(provider: str, client: str, ticket: str, browser: _Browser, secon
 
 def _of_provider(provider: str, seconds: float, ask: Callable[[], _T]) -> _T:
     """What a provider answers, within so many seconds in all. Raises UnusableInput."""
+    from watchword.client.deadline import DeadlineError, within
+
     try:
         return within(seconds, ask)
     except DeadlineError:
