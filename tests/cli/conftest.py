@@ -2,6 +2,7 @@
 """A folder with manifests and tokens for them, and the command line as a function."""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from testing.tokens import NOW, claims, compact, signer, token
+from tests.cli.sign_in_run import Terminal
 from watchword.cli.main import watchword
 
 ROOT = Path(__file__).parents[2]
@@ -59,3 +61,18 @@ def work(tmp_path: Path) -> Work:
 
 
 AT = str(int(NOW))
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    made: list[Terminal] = []
+
+    def start(*flags: str, **environment: str) -> Terminal:
+        made.append(Terminal(tmp_path, *flags, **environment))
+        return made[-1]
+
+    yield start
+    for each in made:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.communicate()

@@ -9,14 +9,10 @@ import os
 import re
 import select
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -25,93 +21,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testing.controlplane.process import wait_until
-from testing.environment import child_environment
 from testing.openid import CAROL, Issuer, openid_issuer
-from testing.running_desk import Object, RunningDesk, Source, person_object, running_desk
+from testing.running_desk import person_object
 from tests.cli.conftest import Work
+from tests.cli.sign_in_run import Terminal, World, as_person, kept, started
 from tests.desk.admin.world import objects
 from watchword.cli.desk.loopback import Answered, Loopback
-from watchword.cli.desk.session import Session, path_of
+from watchword.cli.desk.session import Session
 from watchword.desk.agents.oidc_http import Providers
-
-
-class World(NamedTuple):
-    """A desk, and the provider of its people."""
-
-    desk: RunningDesk
-    provider: str
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with openid_issuer() as idp, started(person_object("carol", idp.url, CAROL)) as desk:
         yield World(desk, idp.url)
-
-
-@contextmanager
-def started(*people: Object) -> Iterator[RunningDesk]:
-    source = Source()
-    source.objects = [*objects(), *people]
-    with running_desk(source, admin_listen="127.0.0.1:0", admin_calls_per_second=0) as desk:
-        yield desk
-
-
-class Terminal:
-    """One run of the command, in a process of its own; `url` is what it asks the person to open."""
-
-    def __init__(self, home: Path, *flags: str) -> None:
-        self.home = home
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "watchword.cli.main", "desk", "sign-in", "--no-browser", *flags],
-            env=child_environment(NO_PROXY="*", HOME=str(home)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        if self.url:
-            self.query = {name: value for name, [value] in parse_qs(urlsplit(self.url).query).items()}
-            self.back = urlsplit(self.query["redirect_uri"])
-
-    def ends(self) -> tuple[int, str]:
-        """Its exit code, and what it says."""
-        _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said
-
-    def ask(self, target: str, host: str | None = None, method: str = "GET") -> int:
-        """The status that its loopback port answers a request with."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.back.port or 0, timeout=30)
-        connection.putrequest(method, target, skip_host=True)
-        if host != "":
-            connection.putheader("Host", host or self.back.netloc)
-        connection.endheaders()
-        status = connection.getresponse().status
-        connection.close()
-        return status
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
-    made: list[Terminal] = []
-
-    def start(*flags: str) -> Terminal:
-        made.append(Terminal(tmp_path, *flags))
-        return made[-1]
-
-    yield start
-    for each in made:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate()
-
-
-def as_person(url: str, sub: str) -> str:
-    """Sign in at the provider; where its answer leads."""
-    answer = httpx.get(f"{url}&as={sub}", trust_env=False)
-    assert answer.status_code == 302, answer.text
-    found: str = answer.headers["location"]
-    return found
 
 
 def test_a_person_signs_in_asks_and_signs_out(
@@ -360,22 +283,6 @@ def test_a_desk_without_people_and_one_with_several_providers_say_what_to_do(wor
             "desk", "sign-in", "--no-browser", "--admin-url", desk.admin_url, "--issuer", "https://x.example"
         )
         assert (unknown.exit_code, "No provider of the desk fits" in unknown.stderr) == (2, True)
-
-
-def kept(home: Path, url: str, /, **changes: Any) -> Path:
-    """A sign-in as the command keeps it."""
-    file = home / "watchword/desk" / path_of(url).name
-    file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    document = {
-        "url": url,
-        "access_token": "a.b.c",
-        "token_id": "0" * 32,
-        "subject": "client:carol",
-        "expires_at": int(time.time()) + 600,
-    }
-    file.write_text(json.dumps(document | changes))
-    file.chmod(0o600)
-    return file
 
 
 def readable(file: Path) -> None:

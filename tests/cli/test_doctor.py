@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from testing.environment import child_environment
+from testing.hostile_desk import hostile_desk
 from watchword.cli.doctor import findings_of_object
 from watchword.cli.main import watchword
 
@@ -128,3 +132,17 @@ def test_counts_are_said_in_the_form_that_they_take() -> None:
         alone = CliRunner().invoke(watchword, ["doctor", "--ops-url", one])
     assert both.stdout.splitlines()[-1] == "Asked 2 processes: 1 thing is not well."
     assert alone.stdout.splitlines()[-1] == "Asked 1 process: all is well."
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_no_proxy_is_asked_about_a_process_of_this_machine(name: str) -> None:
+    with hostile_desk() as process, hostile_desk() as proxy:
+        process.answers["GET", "/readyz"] = 200, {"ready": True}
+        command = [sys.executable, "-m", "watchword.cli.main", "doctor", "--ops-url", process.url]
+        # A process of its own: urllib reads the environment once.
+        done = subprocess.run(
+            command, env=child_environment(**{name: proxy.url}), capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert proxy.asked == []
+        assert ("GET", "/readyz", "") in process.asked

@@ -8,13 +8,14 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from testing.hostile_desk import dripping, dripping_headers, hanging, hostile_desk
 from testing.running_desk import (
     DESK_AUDIENCE,
     TARGET,
@@ -35,6 +36,7 @@ from watchword.client import (
     TokenFileMissing,
     WatchwordAuth,
     WatchwordRefused,
+    exchanged_token,
 )
 
 CACHED: dict[str, Any] = {"account": "acme", "project": "ios", "scope": "cache:read"}
@@ -407,3 +409,31 @@ def test_a_desk_token_file_that_is_missing_says_which_label_mounts_it(
     with pytest.raises(TokenFileMissing) as missing:
         ExchangedToken(None, TARGET, **CACHED).token()
     assert "watchword.dev/exchange" in str(missing.value)
+
+
+@pytest.mark.parametrize("slow", [dripping, dripping_headers, hanging])
+def test_a_desk_that_trickles_is_left_like_one_that_is_silent(
+    subject: TokenFile, monkeypatch: pytest.MonkeyPatch, slow: Callable[[Any], None]
+) -> None:
+    monkeypatch.setattr(exchanged_token, "TIMEOUT_SECONDS", 1.0)
+    late = r"does not answer \((DeadlineError|TimeoutError|ReadTimeout)\)"
+    with hostile_desk() as desk:
+        desk.answers["POST", "/oauth2/token"] = desk.answers["POST", "/oauth2/revoke"] = slow
+        asked = ExchangedToken(desk.url, TARGET, subject=subject, **CACHED)
+        with pytest.raises(DeskUnreachable, match=late):
+            asked.token()
+        with pytest.raises(DeskUnreachable, match=late):
+            asyncio.run(asked.token_async())
+        with pytest.raises(DeskUnreachable, match=late):
+            exchanged_token.revoke_token(desk.url, "a.b.c")
+
+
+def test_a_desk_that_sends_without_end_is_left(subject: TokenFile) -> None:
+    with hostile_desk() as desk:
+        desk.answers["POST", "/oauth2/token"] = desk.endless
+        asked = ExchangedToken(desk.url, TARGET, subject=subject, **CACHED)
+        with pytest.raises(DeskUnreachable):
+            asked.token()
+        with pytest.raises(DeskUnreachable):
+            asyncio.run(asked.token_async())
+        assert desk.sent < 64 * 2**20

@@ -7,7 +7,6 @@ It asks the cluster what the operator says in the status of each object, and the
 
 import json
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +21,7 @@ from watchword.cli.doctor_policies import findings_of_policies
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput
 from watchword.cli.findings import Finding, Object, where_of
 from watchword.cli.kubectl import run_kubectl
+from watchword.cli.ops_metrics import open_directly
 from watchword.cli.options import option, output_option
 
 # Someone wanted it so, or it is worth knowing and no fault of the object.
@@ -182,7 +182,7 @@ def _ask(url: str) -> Iterator[Finding]:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UnusableInput(f"--ops-url {url!a} is not a URL.", "Say for example http://127.0.0.1:9090.")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=10) as answer:  # noqa: S310 - checked above
+        with open_directly(f"{url.rstrip('/')}/readyz", 10) as answer:
             document = json.loads(answer.read(65536))
     except urllib.error.HTTPError as error:
         document = _json(error.read(65536)) | {"ready": False}

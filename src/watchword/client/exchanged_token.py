@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import httpx
 
+from watchword.client.deadline import DeadlineError, within
 from watchword.client.errors import DeskRefused, DeskUnreachable
 from watchword.client.origin import Origin
 from watchword.client.refusals import presentable
@@ -29,6 +30,7 @@ GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TYPE: Final = "urn:ietf:params:oauth:token-type:jwt"
 # Under so many seconds of life left, a token is minted again: a request takes a while, and clocks differ.
 MIN_LIFE_SECONDS: Final = 30.0
+# Of an answer whole: who sends a byte a second is no desk.
 TIMEOUT_SECONDS: Final = 10.0
 # An answer of a desk has a few KiB; whatever else answers there may send more.
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -138,14 +140,7 @@ class ExchangedToken:
             if kept is not None:
                 return kept
             subject = self._subject.token()
-            with httpx.Client(verify=self._verify, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-                try:
-                    with client.stream(
-                        "POST", self._endpoint, data=self._form(subject), headers=_PLAIN
-                    ) as response:
-                        content = _bounded(response.iter_raw())
-                except httpx.HTTPError as error:
-                    raise _unreachable(self._desk, error) from None
+            response, content = _post(self._desk, self._endpoint, self._form(subject), self._verify)
             return self._take(response, content, subject)
 
     async def token_async(self) -> str:
@@ -200,13 +195,18 @@ class ExchangedToken:
         subject = self._subject.token()
         async with httpx.AsyncClient(verify=self._verify, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
             try:
-                async with client.stream(
-                    "POST", self._endpoint, data=self._form(subject), headers=_PLAIN
-                ) as response:
+                async with (
+                    asyncio.timeout(TIMEOUT_SECONDS),
+                    client.stream(
+                        "POST", self._endpoint, data=self._form(subject), headers=_PLAIN
+                    ) as response,
+                ):
                     content = b""
                     async for part in response.aiter_raw():
                         content = _bounded((content, part))
-            except httpx.HTTPError as error:
+                        if len(content) > _MAX_ANSWER_BYTES:
+                            break
+            except (httpx.HTTPError, TimeoutError) as error:
                 raise _unreachable(self._desk, error) from None
         return await self._off_the_loop(lambda: self._take(response, content, subject))
 
@@ -277,12 +277,7 @@ def revoke_token(desk: str, token: str, *, verify: Any = True) -> None:
         DeskUnreachable: the desk does not answer.
     """
     url = f"{desk.rstrip('/')}/oauth2/revoke"
-    with httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        try:
-            with client.stream("POST", url, data={"token": token}, headers=_PLAIN) as response:
-                content = _bounded(response.iter_raw())
-        except httpx.HTTPError as error:
-            raise _unreachable(desk, error) from None
+    response, content = _post(desk, url, {"token": token}, verify)
     if response.status_code != 200:
         raise _refused(desk, response, content, token)
 
@@ -356,7 +351,23 @@ def _refused(
     )
 
 
-def _unreachable(desk: str, error: httpx.HTTPError) -> DeskUnreachable:
+def _post(desk: str, url: str, form: dict[str, str], verify: Any) -> tuple[httpx.Response, bytes]:
+    """What a desk answers to a form, within a time for all of it. Raises DeskUnreachable."""
+
+    def ask() -> tuple[httpx.Response, bytes]:
+        with (
+            httpx.Client(verify=verify, timeout=TIMEOUT_SECONDS, trust_env=False) as client,
+            client.stream("POST", url, data=form, headers=_PLAIN) as response,
+        ):
+            return response, _bounded(response.iter_raw())
+
+    try:
+        return within(TIMEOUT_SECONDS, ask)
+    except (httpx.HTTPError, DeadlineError) as error:
+        raise _unreachable(desk, error) from None
+
+
+def _unreachable(desk: str, error: Exception) -> DeskUnreachable:
     # Without its cause: the error holds the request, and that the token.
     return DeskUnreachable(desk, f"It does not answer ({type(error).__name__}).")
 

@@ -8,6 +8,7 @@ import msgspec
 
 from watchword.cli.audit.log import opened, rows_of, store_option
 from watchword.cli.options import option, output_option
+from watchword.cli.plain_text import plain
 
 _FIRST = (
     *("time", "event", "subject", "service", "operation", "about", "reason", "token_id", "by"),
@@ -45,18 +46,14 @@ def command(*, store: str | None, last: int, event: str | None, subject: str | N
 
 def line_of(entry: dict[str, Any]) -> str:
     """One line for people: what everyone wants to know first, then what else is special."""
-    parts = [f"{entry.get('sequence')}"]
-    parts += [_plain(entry[name]) for name in _FIRST[:2] if name in entry]
-    parts += [f"{name}={_plain(entry[name])}" for name in _FIRST[2:] if name in entry]
-    if "refusals" in entry:
+    parts = [plain(entry.get("sequence"))]
+    parts += [plain(entry[name]) for name in _FIRST[:2] if name in entry]
+    parts += [f"{name}={plain(entry[name])}" for name in _FIRST[2:] if name in entry]
+    refusals = entry.get("refusals")
+    if isinstance(refusals, list):
         parts += [
-            f"{each.get('endpoint')}/{each.get('reason')}={each.get('count')}"
-            for each in entry["refusals"]
+            plain(f"{each.get('endpoint')}/{each.get('reason')}={each.get('count')}")
+            for each in refusals
             if isinstance(each, dict)
         ]
     return " ".join(parts)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() else ascii(text)

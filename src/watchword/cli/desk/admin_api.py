@@ -6,24 +6,35 @@ the desk says no with is printed in its own words, with what helps and the id by
 request.
 """
 
-import ssl
-import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import click
 
 from watchword.cli.desk import session
-from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say
+from watchword.cli.desk.answers import Document, Page, not_a_desk, read_answer, read_issued
+from watchword.cli.desk.desk_http import API, DeskHttp
+from watchword.cli.failures import UnusableInput, os_reason
 from watchword.cli.options import desk_ca_option, option
+from watchword.cli.plain_text import plain
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_TIMEOUT_SECONDS: Final = 30.0
+_Shape = TypeVar("_Shape")
 _MAX_TOKEN: Final = 16 * 1024
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_EXCHANGE: Final = "/oauth2/token"
 _PAGE: Final = 200
+# Of a whole list: 100,000 entries of some 600 bytes fit, and a desk that goes on for ever is left.
+_LIST_BYTES: Final = 96 * 2**20
+_LIST_SECONDS: Final = 600.0
 
-Document = dict[str, Any]
+
+class Found(NamedTuple, Generic[_Shape]):
+    """A document as it came, and what the command line reads in it."""
+
+    document: Document
+    view: _Shape
 
 
 admin_url_option: Final = option(
@@ -32,6 +43,19 @@ admin_url_option: Final = option(
     metavar="URL",
     help="The admin API, such as http://127.0.0.1:8445 behind `kubectl port-forward`.",
 )
+
+
+def desk_timeout_option(command: _Command) -> _Command:
+    """How long a desk may take to answer."""
+    decorate = option(
+        "--timeout-seconds",
+        type=click.IntRange(1, 600),
+        default=30,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one answer may take, from its first to its last byte.",
+    )
+    return decorate(command)
 
 
 def admin_options(command: _Command) -> _Command:
@@ -66,61 +90,11 @@ def _credential_options(command: _Command) -> _Command:
                 help="An admin token that was got before, instead of --desk and --assertion-file.",
             ),
             desk_ca_option,
+            desk_timeout_option,
         )
     ):
         command = decorate(command)
     return command
-
-
-class DeskHttp:
-    """An admin API as one command asks it. Without a repr of its own, so that none shows the token."""
-
-    def __init__(self, admin_url: str, ca_file: str | None, token: str = "") -> None:
-        """Ask with a token, or without one.
-
-        Raises:
-            UnusableInput: the URL is none, or the HTTP client is not installed.
-        """
-        _require_url("--admin-url", admin_url)
-        try:
-            import httpx
-        except ImportError:
-            raise UnusableInput(
-                "The HTTP client is not installed.", "Install it: pip install 'watchword[client]'."
-            ) from None
-        self._url, self._errors = admin_url.rstrip("/"), httpx.HTTPError
-        verify = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
-        self._http = httpx.Client(timeout=_TIMEOUT_SECONDS, verify=verify, follow_redirects=False)
-        click.get_current_context().call_on_close(self._http.close)
-        if token:
-            self._http.headers["Authorization"] = f"Bearer {token}"
-
-    def asked(self, method: str, path: str, **request: Any) -> Document:
-        """The answer of an operation; SystemExit where the desk says no."""
-        return self._asked(method, f"{self._url}/admin/v1{path}", **request)
-
-    def _asked(self, method: str, url: str, **request: Any) -> Document:
-        try:
-            answer = self._http.request(method, url, **request)
-            document = answer.json()
-        except self._errors as error:
-            raise UnusableInput(
-                f"{url} does not answer ({type(error).__name__}).",
-                "Check the URL, the port-forward, and --ca-file.",
-            ) from None
-        except ValueError:
-            raise UnusableInput(
-                f"{url} does not answer as a desk does.", "Check the URL: the admin API has its own port."
-            ) from None
-        if not isinstance(document, dict):
-            raise UnusableInput(f"{url} does not answer as a desk does.", "Check the URL.")
-        if answer.status_code != 200:
-            said = {name: _plain(document.get(name)) for name in ("error_description", "reason", "remedy")}
-            say(f"{said['error_description']} ({said['reason']}, {answer.status_code})")
-            say(f"Remedy: {said['remedy']}")
-            say(f"Request id: {_plain(document.get('request_id'))}")
-            sys.exit(ANSWER_IS_NO)
-        return document
 
 
 class AdminApi(DeskHttp):
@@ -128,11 +102,13 @@ class AdminApi(DeskHttp):
 
     def __init__(
         self,
+        *,
         admin_url: str,
         desk: str | None,
         assertion_file: str | None,
         admin_token_file: str | None,
         ca_file: str | None,
+        timeout_seconds: int,
     ) -> None:
         """Get a token.
 
@@ -140,54 +116,78 @@ class AdminApi(DeskHttp):
             UnusableInput: a flag is missing, a file cannot be read, or the desk does not answer.
             SystemExit: the desk says no.
         """
-        super().__init__(admin_url, ca_file)
-        if desk is not None:
-            _require_url("--desk", desk)
+        super().__init__("--admin-url", admin_url, ca_file, timeout_seconds)
+        public = None if desk is None else DeskHttp("--desk", desk, ca_file, timeout_seconds)
         if admin_token_file is not None and assertion_file is not None:
             raise click.UsageError("Give --assertion-file with --desk, or --admin-token-file alone.")
         if admin_token_file is not None:
             token = _read("--admin-token-file", admin_token_file)
         elif assertion_file is None:
-            token = _token_of_sign_in(admin_url.rstrip("/"))
-        elif desk is None:
+            token = _token_of_sign_in(self.url)
+        elif public is None:
             raise click.UsageError("--desk is missing: an assertion is turned into a token there.")
         else:
-            token = self._token(desk.rstrip("/"), _read("--assertion-file", assertion_file))
+            token = _token_for(public, _read("--assertion-file", assertion_file))
         self._http.headers["Authorization"] = f"Bearer {token}"
 
-    def get(self, path: str, **query: str | None) -> Document:
-        """One document; SystemExit where the desk says no."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._asked("GET", f"{self._url}/admin/v1{path}", params=given)
+    def get(self, path: str, kind: type[_Shape], /, **query: str | None) -> Found[_Shape]:
+        """One document, and what it says; SystemExit where the desk says no."""
+        return self._found(self._page(path, query), kind, path)
 
-    def post(self, path: str, document: Mapping[str, Any] | None = None) -> Document:
-        """The answer to a document; SystemExit where the desk says no."""
-        body = {} if document is None else {"json": dict(document)}
-        return self._asked("POST", f"{self._url}/admin/v1{path}", **body)
+    def post(self, path: str, kind: type[_Shape], document: Document | None = None) -> Found[_Shape]:
+        """The answer to a document, and what it says; SystemExit where the desk says no."""
+        body = {} if document is None else {"json": document}
+        return self._found(self.asked("POST", f"{API}{path}", **body), kind, path)
 
-    def entries(self, path: str, member: str, at_most: int, **query: str | None) -> Iterator[Document]:
-        """The entries of a list, page by page."""
+    def entries(
+        self, path: str, member: str, kind: type[_Shape], at_most: int, /, **query: str | None
+    ) -> Iterator[Found[_Shape]]:
+        """The entries of a list, page by page.
+
+        Raises:
+            UnusableInput: what the desk sends is no list, or one that does not end.
+        """
+        url, ends = f"{self.url}{API}{path}", time.monotonic() + _LIST_SECONDS
         cursor: str | None = None
+        seen: set[str] = set()
         while at_most > 0:
-            page = self.get(path, limit=str(min(at_most, _PAGE)), cursor=cursor, **query)
-            yield from page[member]
-            at_most -= len(page[member])
-            cursor = page["next_cursor"]
+            size = min(at_most, _PAGE)
+            document = self._page(path, query | {"limit": str(size), "cursor": cursor})
+            listed = document.get(member)
+            if not isinstance(listed, list) or len(listed) > size:
+                raise not_a_desk(url, f"`{member}` is not a list of at most {size}")
+            for each in listed:
+                yield self._found(each, kind, path)
+            at_most -= len(listed)
+            cursor = read_answer(document, Page, url).next_cursor
             if cursor is None:
                 return
+            if cursor in seen:
+                raise not_a_desk(url, "`next_cursor` leads back to a page of before")
+            seen.add(cursor)
+            if self.received > _LIST_BYTES or time.monotonic() > ends:
+                raise UnusableInput(
+                    f"{url}: the list has more than {_LIST_BYTES >> 20} MiB, or takes longer than "
+                    f"{_LIST_SECONDS:g} s.",
+                    "Ask for fewer entries, or for those of one service, subject or event.",
+                )
 
-    def _token(self, desk: str, assertion: str) -> str:
-        form = {
-            "grant_type": "client_credentials",
-            "client_assertion": assertion,
-            "client_assertion_type": _ASSERTION,
-        }
-        return str(self._asked("POST", f"{desk}/oauth2/token", data=form).get("access_token", ""))
+    def _page(self, path: str, query: Mapping[str, str | None]) -> Document:
+        given = {name: value for name, value in query.items() if value is not None}
+        return self.asked("GET", f"{API}{path}", params=given)
+
+    def _found(self, document: Any, kind: type[_Shape], path: str) -> Found[_Shape]:
+        return Found(document, read_answer(document, kind, f"{self.url}{API}{path}"))
 
 
-def _require_url(flag: str, url: str) -> None:
-    if not url.startswith(("https://", "http://")):
-        raise UnusableInput(f"{flag} {url} is no URL.", "Begin it with https:// or http://.")
+def _token_for(desk: DeskHttp, assertion: str) -> str:
+    """The admin token that a desk gives for an assertion."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion": assertion,
+        "client_assertion_type": _ASSERTION,
+    }
+    return read_issued(desk.asked("POST", _EXCHANGE, data=form), f"{desk.url}{_EXCHANGE}")
 
 
 def _token_of_sign_in(url: str) -> str:
@@ -215,12 +215,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 
 def text_of(value: object) -> str:
     """A value of a document in one cell; `-` for nothing."""
-    return "-" if value is None or value == "" else _plain(value)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() else ascii(text)
+    return "-" if value is None or value == "" else plain(value)
 
 
 def _read(flag: str, path: str) -> str:
@@ -231,6 +226,6 @@ def _read(flag: str, path: str) -> str:
         raise UnusableInput(f"{flag} {path} cannot be read: {os_reason(error)}.", "Name a file.") from None
     except UnicodeDecodeError:
         text = ""
-    if not text or len(text) > _MAX_TOKEN or len(text.split()) != 1:
+    if not text or len(text) > _MAX_TOKEN or len(text.split()) != 1 or not text.isprintable():
         raise UnusableInput(f"{flag} {path} holds no token.", "Put one token into it, and nothing else.")
     return text

@@ -7,15 +7,16 @@ print is the same.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import click
 
 from watchword.cli.audit.log import opened
-from watchword.cli.desk.admin_api import AdminApi, optional_admin_options
+from watchword.cli.desk.admin_api import AdminApi, optional_admin_options, table, text_of
+from watchword.cli.desk.answers import Agent, Document
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say
-from watchword.cli.options import option
+from watchword.cli.options import option, output_option
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.overview import person_view, registration_view
 from watchword.desk.agents.policy import read_address
@@ -24,6 +25,7 @@ from watchword.desk.audit_events import RequestFacts
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _MAX_LISTED: Final = 100_000
+_COLUMNS: Final = ("id", "kind", "state", "made_at", "expires_at", "person")
 
 
 @click.group("agents", short_help="See, revoke and forget agents and the people who claimed them.")
@@ -60,8 +62,9 @@ def _source_options(function: _Command) -> _Command:
 @option(
     "--limit", type=click.IntRange(1, _MAX_LISTED), default=1000, show_default=True, help="At most so many."
 )
-def list_agents(*, store: str | None, limit: int, **admin: str | None) -> None:
-    """Print the agents of a desk as JSON lines.
+@output_option("json", "text")
+def list_agents(*, store: str | None, limit: int, output: str, **admin: str | None) -> None:
+    """Print the agents of a desk: as JSON, one a line, or as a table for people.
 
     From a store, those that registered first are at the top; through the admin API they are in the order of
     their ids.
@@ -70,14 +73,12 @@ def list_agents(*, store: str | None, limit: int, **admin: str | None) -> None:
     """
     api = _api(store, admin)
     if api is not None:
-        for each in api.entries("/agents", "agents", limit):
-            click.echo(json.dumps(each))
+        _print_list((each.document for each in api.entries("/agents", "agents", Agent, limit)), output)
         return
     with opened(store) as desk_store:
-        for row in desk_store.look(storage.ALL_REGISTRATIONS, (limit,)):
-            found = storage.registration_of([row])
-            if found is not None:
-                click.echo(json.dumps(registration_view(found, time.time())))
+        rows = desk_store.look(storage.ALL_REGISTRATIONS, (limit,))
+        held = (storage.registration_of([row]) for row in rows)
+        _print_list((registration_view(each, time.time()) for each in held if each is not None), output)
 
 
 @command.command("show")
@@ -90,7 +91,7 @@ def show(*, agent: str, store: str | None, **admin: str | None) -> None:
     """
     api = _api(store, admin)
     if api is not None:
-        click.echo(json.dumps(api.get(f"/agents/{_id(agent)}"), indent=2))
+        click.echo(json.dumps(api.get(f"/agents/{_id(agent)}", Agent).document, indent=2))
         return
     with opened(store) as desk_store:
         found = storage.registration_of(desk_store.look(storage.BY_ID, (agent,)))
@@ -113,7 +114,7 @@ def revoke(*, agent: str, store: str | None, **admin: str | None) -> None:
     """
     api = _api(store, admin)
     if api is not None:
-        api.post(f"/agents/{_id(agent)}/revoke")
+        api.post(f"/agents/{_id(agent)}/revoke", Document)
     else:
         facts = _facts()
         step = RevokeAgent(agent=agent, now=int(facts.at), event=events.revoked(facts, agent, "operator"))
@@ -136,7 +137,7 @@ def export_person(*, address: str, store: str | None, **admin: str | None) -> No
     """
     whole, api = _address(address), _api(store, admin)
     if api is not None:
-        click.echo(json.dumps(api.post("/people/export", {"address": whole}), indent=2))
+        click.echo(json.dumps(api.post("/people/export", Document, {"address": whole}).document, indent=2))
         return
     with opened(store) as desk_store:
         found = person_view(desk_store.look, whole, time.time())
@@ -159,7 +160,7 @@ def forget_person(*, address: str, store: str | None, **admin: str | None) -> No
     """
     whole, api = _address(address), _api(store, admin)
     if api is not None:
-        api.post("/people/forget", {"address": whole})
+        api.post("/people/forget", Document, {"address": whole})
         is_done = True
     else:
         facts = _facts()
@@ -169,6 +170,15 @@ def forget_person(*, address: str, store: str | None, **admin: str | None) -> No
     say("What was kept is deleted." if is_done else "Nothing was kept of this address.")
     if not is_done:
         raise SystemExit(ANSWER_IS_NO)
+
+
+def _print_list(agents: Iterable[Document], output: str) -> None:
+    if output == "json":
+        for each in agents:
+            click.echo(json.dumps(each))
+        return
+    rows = [tuple(name.upper().replace("_", " ") for name in _COLUMNS)]
+    click.echo(table(rows + [tuple(text_of(each[name]) for name in _COLUMNS) for each in agents]))
 
 
 def _api(store: str | None, admin: dict[str, Any]) -> AdminApi | None:

@@ -7,6 +7,7 @@ import click
 
 from watchword.cli.audit.show import line_of
 from watchword.cli.desk.admin_api import AdminApi, admin_options
+from watchword.cli.desk.answers import Entry, Head
 from watchword.cli.options import option, output_option
 
 
@@ -34,9 +35,9 @@ def command(
     """
     api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
     if head:
-        found = api.get("/audit/head")
-        click.echo(json.dumps(found) if output == "json" else found["head"])
+        found = api.get("/audit/head", Head)
+        click.echo(json.dumps(found.document) if output == "json" else found.view.head)
         return
-    entries = list(api.entries("/audit", "entries", last, event=event, subject=subject))
+    entries = list(api.entries("/audit", "entries", Entry, last, event=event, subject=subject))
     for each in reversed(entries):
-        click.echo(json.dumps(each) if output == "json" else line_of(each["entry"]))
+        click.echo(json.dumps(each.document) if output == "json" else line_of(each.view.entry))

@@ -2,10 +2,13 @@
 """`watchword desk clients`: who may use a desk other than as a workload, as the desk itself knows them."""
 
 import json
+from typing import Any
+from urllib.parse import quote
 
 import click
 
 from watchword.cli.desk.admin_api import AdminApi, admin_options, table, text_of
+from watchword.cli.desk.answers import Client
 from watchword.cli.options import output_option
 
 
@@ -29,47 +32,44 @@ def command(*, name: str | None, output: str, **admin: str | None) -> None:
     """
     api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
     if name is not None:
-        found = api.get(f"/clients/{name}")
-        click.echo(json.dumps(found, indent=2) if output == "json" else _shown(found))
+        found = api.get(f"/clients/{quote(name, safe='')}", Client)
+        click.echo(json.dumps(found.document, indent=2) if output == "json" else _shown(found.view))
         return
-    clients = list(api.entries("/clients", "clients", 100_000))
+    clients = list(api.entries("/clients", "clients", Client, 100_000))
     if output == "json":
-        click.echo(json.dumps(clients, indent=2))
+        click.echo(json.dumps([each.document for each in clients], indent=2))
         return
     rows = [("NAME", "TYPE", "USABLE", "ADMIN", "PROVES ITSELF BY")]
-    for each in clients:
-        admin_of = each.get("admin") or {}
+    for _, each in clients:
         rows.append(
             (
-                each["name"],
-                each["type"],
-                "yes" if each["usable"] else "no",
-                "-" if not admin_of else "asked for" if admin_of["requested"] else "no",
-                _way(each["authentication"]),
+                text_of(each.name),
+                text_of(each.type),
+                "yes" if each.usable else "no",
+                "-" if each.admin is None else "asked for" if each.admin.requested else "no",
+                _way(each.authentication),
             )
         )
     click.echo(table(rows))
 
 
-def _shown(client: dict[str, object]) -> str:
-    authentication = client["authentication"]
+def _shown(client: Client) -> str:
     rows = [
-        ("Name", text_of(client["name"])),
-        ("Type", text_of(client["type"])),
-        ("Proves itself by", _way(authentication if isinstance(authentication, dict) else {})),
-        ("Usable", "yes" if client["usable"] else "no"),
+        ("Name", text_of(client.name)),
+        ("Type", text_of(client.type)),
+        ("Proves itself by", _way(client.authentication)),
+        ("Usable", "yes" if client.usable else "no"),
     ]
-    services = client["services"]
-    if isinstance(services, list) and services:
-        rows.append(("Asks about", ", ".join(map(text_of, services))))
-    admin = client.get("admin")
-    if isinstance(admin, dict):
-        rows.append(("Granted by", text_of(admin["granted_by"])))
-        rows.append(("Is an admin", "yes" if admin["counts"] else f"no: {text_of(admin['problem'])}"))
+    if client.services:
+        rows.append(("Asks about", ", ".join(map(text_of, client.services))))
+    if client.admin is not None:
+        rows.append(("Granted by", text_of(client.admin.granted_by)))
+        problem = text_of(client.admin.problem)
+        rows.append(("Is an admin", "yes" if client.admin.counts else f"no: {problem}"))
     return table([(f"{name}:", value) for name, value in rows])
 
 
-def _way(authentication: dict[str, object]) -> str:
+def _way(authentication: dict[str, Any]) -> str:
     account = authentication.get("service_account")
     if isinstance(account, dict):
         names = (text_of(account.get(name)) for name in ("issuer", "namespace", "name"))

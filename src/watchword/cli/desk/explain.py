@@ -7,6 +7,7 @@ import sys
 import click
 
 from watchword.cli.desk.admin_api import AdminApi, admin_options, text_of
+from watchword.cli.desk.answers import Explanation
 from watchword.cli.failures import ANSWER_IS_NO
 from watchword.cli.options import NAMESPACED_NAME, option, output_option
 from watchword.kube.names import NamespacedName
@@ -57,18 +58,17 @@ def command(
         "project": project,
         "purpose": purpose,
     }
-    found = api.post("/explain", {name: value for name, value in question.items() if value is not None})
+    given = {name: value for name, value in question.items() if value is not None}
+    document, found = api.post("/explain", Explanation, given)
     if output == "json":
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(document, indent=2))
     else:
         marks = {True: "yes", False: "NO", None: "-"}
-        for each in found["conditions"]:
-            click.echo(f"{marks[each['holds']]:>4}  {each['name'].replace('_', ' ')}")
-            if each["holds"] is False:
-                click.echo(
-                    f"      {text_of(each.get('detail'))}\n      Remedy: {text_of(each.get('remedy'))}"
-                )
-        by = f", by {text_of(found['workload'])}" if found["workload"] else ""
-        click.echo(f"It would{'' if found['allowed'] else ' not'} get the token{by}.")
-    if not found["allowed"]:
+        for each in found.conditions:
+            click.echo(f"{marks[each.holds]:>4}  {text_of(each.name).replace('_', ' ')}")
+            if each.holds is False:
+                click.echo(f"      {text_of(each.detail)}\n      Remedy: {text_of(each.remedy)}")
+        by = f", by {text_of(found.workload)}" if found.workload else ""
+        click.echo(f"It would{'' if found.allowed else ' not'} get the token{by}.")
+    if not found.allowed:
         sys.exit(ANSWER_IS_NO)

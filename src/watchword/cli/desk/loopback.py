@@ -6,6 +6,8 @@ has the state of this very sign-in, at this very address. Whatever else comes ch
 nothing.
 """
 
+import collections
+import contextlib
 import hmac
 import http.server
 import socket
@@ -21,6 +23,11 @@ _MAX_TARGET: Final = 8 * 1024
 _MAX_PARAMETERS: Final = 16
 _CONNECTION_SECONDS: Final = 5.0
 _MAX_CONNECTIONS: Final = 16
+_EVICTION_SECONDS: Final = 0.2
+# How long the browser may take to read its page, before the process that serves it may end.
+_PAGE_SECONDS: Final = 2.0
+_TAKEN: Final = "Return to the terminal: it says who is signed in now. You can close this page."
+_FAILED: Final = "The sign-in failed. The terminal says why; you can close this page."
 _HEADERS: Final = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
@@ -62,18 +69,20 @@ class Loopback:
             OSError: the port is not to be had.
         """
         self._state, self._issuer, self._must_name_issuer = state, issuer, must_name_issuer
-        self._is_answered = threading.Event()
+        self._is_answered, self._is_told = threading.Event(), threading.Event()
         self._answer = Answered()
         self._lock = threading.Lock()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             timeout = _CONNECTION_SECONDS
+            _is_answer = False
             server_version, sys_version = "watchword", ""
 
             def do_GET(self) -> None:
                 hosts = self.headers.get_all("Host") or []
                 status, text = outer._take(hosts, self.path)
+                self._is_answer = text in (_TAKEN, _FAILED)
                 body = f"<!doctype html><title>Watchword</title><p>{text}</p>".encode()
                 self.send_response(status)
                 for name, value in _HEADERS:
@@ -82,6 +91,11 @@ class Loopback:
                 self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(body)
+
+            def finish(self) -> None:
+                super().finish()
+                if self._is_answer:
+                    outer._is_told.set()
 
             def log_message(self, *_: Any) -> None:
                 """Log nothing: the request line has the code in it."""
@@ -104,8 +118,11 @@ class Loopback:
         self._server.server_close()
 
     def wait(self, seconds: float) -> Answered | None:
-        """The answer; None: none came in time."""
-        return self._answer if self._is_answered.wait(seconds) else None
+        """The answer, once the browser has its page; None: none came in time."""
+        if not self._is_answered.wait(seconds):
+            return None
+        self._is_told.wait(_PAGE_SECONDS)
+        return self._answer
 
     def _take(self, hosts: list[str], target: str) -> tuple[int, str]:
         """Judge one request; returns the status and what its page says."""
@@ -131,8 +148,8 @@ class Loopback:
             self._answer = self._judge(given)
             self._is_answered.set()
         if self._answer.problem:
-            return 400, "The sign-in failed. The terminal says why; you can close this page."
-        return 200, "Return to the terminal: it says whether you are signed in. You can close this page."
+            return 400, _FAILED
+        return 200, _TAKEN
 
     def _judge(self, given: dict[str, str]) -> Answered:
         named = given.get("iss")
@@ -154,20 +171,31 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, *given: Any) -> None:
         self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._open: collections.deque[socket.socket] = collections.deque()
         super().__init__(*given)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection a thread, of which there are few; the rest are closed."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Give a connection a thread, of which there are few: the oldest connection makes room for a new one.
+
+        Any program of this machine can open connections and say nothing. The browser's is new, and has its
+        answer before so many others are newer.
+        """
+        is_free = self._free.acquire(blocking=False)
+        while not is_free:
+            # Its thread is woken by the end of what it reads, and closes it.
+            with contextlib.suppress(OSError, IndexError):
+                self._open[0].shutdown(socket.SHUT_RDWR)
+            is_free = self._free.acquire(timeout=_EVICTION_SECONDS)
+        self._open.append(request)
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection, and make room."""
         try:
             super().process_request_thread(request, client_address)
         finally:
+            with contextlib.suppress(ValueError):
+                self._open.remove(request)
             self._free.release()
 
     def server_bind(self) -> None:

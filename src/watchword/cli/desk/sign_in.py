@@ -9,26 +9,36 @@ import base64
 import hashlib
 import hmac
 import secrets
+import shlex
+import time
 import webbrowser
-from typing import Any, Final, NamedTuple, NoReturn
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable
+from typing import Final, NamedTuple, NoReturn, TypeVar
+from urllib.parse import urlencode
 
 import click
-import msgspec
 
 from watchword.cli.desk import session
-from watchword.cli.desk.admin_api import DeskHttp, admin_url_option
+from watchword.cli.desk.admin_api import admin_url_option, desk_timeout_option
+from watchword.cli.desk.answers import AdminToken, Begun, not_a_desk, read_answer, read_issued
+from watchword.cli.desk.desk_http import API, DeskHttp
 from watchword.cli.desk.loopback import Answered, Loopback
-from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say
+from watchword.cli.desk.sign_out import revoke
+from watchword.cli.desk.urls import checked_url, is_private
+from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, os_reason, say, warn
 from watchword.cli.options import desk_ca_option, option
+from watchword.cli.plain_text import plain
 from watchword.desk.admin.tickets import nonce_of
 from watchword.desk.agents.oidc_http import Endpoints, ProviderError, Providers
 from watchword.identity import EncodingError, Refusal, parse_json_object
 from watchword.identity.compact import parse_compact
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_KEPT: Final = (("token_id", "jti"), ("subject", "sub"), ("expires_at", "exp"))
-_AGAIN: Final = "Run watchword desk sign-in again."
+_T = TypeVar("_T")
+_PATH: Final = f"{API}/sign-in"
+# The longest life of an admin token, and how far the desk's clock may be from this machine's, in seconds.
+_LONGEST_SECONDS: Final = 900
+_SKEW_SECONDS: Final = 300
+_MOST_LISTED: Final = 20
 
 
 class _Secret(NamedTuple):
@@ -36,6 +46,15 @@ class _Secret(NamedTuple):
 
     nonce: str
     verifier: str
+
+
+class _Browser(NamedTuple):
+    """How the browser is asked, and what to say where no one comes back: how to run the command again."""
+
+    opens: bool
+    port: int
+    wait: int
+    again: str
 
 
 @click.command("sign-in")
@@ -63,6 +82,7 @@ class _Secret(NamedTuple):
     help="How long to wait for the browser.",
 )
 @desk_ca_option
+@desk_timeout_option
 def command(
     *,
     admin_url: str,
@@ -72,6 +92,7 @@ def command(
     port: int,
     wait: int,
     ca_file: str | None,
+    timeout_seconds: int,
 ) -> None:
     """Sign in to the admin API of a desk, as a person that a DeskClient of the type AdminPerson names.
 
@@ -85,28 +106,38 @@ def command(
 
     Exit codes: 0 signed in; 1 the desk or the provider says no; 2 wrong usage or unusable input.
     """
-    url = admin_url.rstrip("/")
-    _require_private(url)
-    desk = DeskHttp(url, ca_file)
-    begun = desk.asked("GET", "/sign-in")
-    ticket = str(begun.get("ticket", ""))
+    url = _checked(admin_url)
+    session.prepare(url)
+    desk = DeskHttp("--admin-url", url, ca_file, timeout_seconds)
+    begun = read_answer(desk.asked("GET", _PATH), Begun, f"{url}{_PATH}")
     provider, client = _chosen(begun, issuer, client_id)
-    say(f"Signing in to the desk {_plain(begun.get('issuer'))}, at {provider} as the client {client}.")
-    id_token = _signed_in(provider, client, ticket, opens_browser=not no_browser, port=port, wait=wait)
-    answer = desk.asked("POST", "/sign-in", json={"id_token": id_token, "ticket": ticket})
-    made = _session_of(url, str(answer.get("access_token", "")))
-    session.save(made)
-    say(f"Signed in as {_plain(made.subject)} until {made.ends}.")
+    say(f"Signing in to the desk {plain(begun.issuer)}, at {provider} as the client {plain(client)}.")
+    browser = _Browser(opens=not no_browser, port=port, wait=wait, again=_again(url))
+    id_token = _signed_in(provider, client, begun.ticket, browser, timeout_seconds)
+    answer = desk.asked("POST", _PATH, json={"id_token": id_token, "ticket": begun.ticket})
+    made = _session_of(url, read_issued(answer, f"{url}{_PATH}"))
+    try:
+        _require_clock(made)
+        earlier = session.save(made)
+    except UnusableInput:
+        _give_back(made, ca_file, timeout_seconds)
+        raise
+    say(f"Signed in as {made.subject} until {made.ends}.")
+    person = _claim_of(id_token, "email") or _claim_of(id_token, "sub")
+    out = f"watchword desk sign-out --admin-url {url}"
+    say(f"That is {plain(person, 256)} at {provider}.")
+    say(f"If that is not you, someone else finished this sign-in. End it: {out}")
+    if earlier is None or earlier.has_ended:
+        return
+    if earlier.subject != made.subject:
+        warn(f"{earlier.subject} was signed in here until now.")
+    say(f"The earlier token of {earlier.subject} is replaced here.")
+    _give_back(earlier, ca_file, timeout_seconds)
 
 
-def _chosen(begun: dict[str, Any], issuer: str | None, client_id: str | None) -> tuple[str, str]:
+def _chosen(begun: Begun, issuer: str | None, client_id: str | None) -> tuple[str, str]:
     """The provider and the client id there. Raises UnusableInput."""
-    listed = begun.get("providers")
-    pairs = [
-        (str(each.get("issuer", "")), str(each.get("client_id", "")))
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, dict)
-    ]
+    pairs = [(each.issuer, each.client_id) for each in begun.providers]
     if not pairs:
         raise UnusableInput(
             "No person can sign in to this desk.",
@@ -115,57 +146,79 @@ def _chosen(begun: dict[str, Any], issuer: str | None, client_id: str | None) ->
         )
     fitting = [pair for pair in pairs if issuer in (None, pair[0]) and client_id in (None, pair[1])]
     if len(fitting) != 1:
-        found = ", ".join(f"--issuer {_plain(one)} --client-id {_plain(other)}" for one, other in pairs)
+        # In quotes where a shell would read more than a word in it: this is there to be pasted.
+        found = ", ".join(
+            f"--issuer {shlex.quote(plain(one))} --client-id {shlex.quote(plain(other))}"
+            for one, other in pairs[:_MOST_LISTED]
+        )
         detail = "Several providers fit" if fitting else "No provider of the desk fits"
         raise UnusableInput(f"{detail}.", f"Choose one of these: {found}.")
     [(chosen, client)] = fitting
-    _require_private(chosen, "The desk's provider")
+    if "@" in chosen or not is_private(chosen):
+        shown = "" if "@" in chosen else f" {plain(chosen)}"
+        raise UnusableInput(
+            f"The desk's provider{shown} is neither https:// nor on this machine.",
+            "Have the issuer in the DeskClient begin with https://, as the provider's tokens say it.",
+        )
     return chosen, client
 
 
-def _signed_in(provider: str, client: str, ticket: str, *, opens_browser: bool, port: int, wait: int) -> str:
+def _signed_in(provider: str, client: str, ticket: str, browser: _Browser, seconds: float) -> str:
     """The ID token of a sign-in in the browser. Raises UnusableInput; SystemExit where the answer is no."""
     providers, state = Providers(), secrets.token_urlsafe(32)
     secret = _Secret(nonce_of(ticket), secrets.token_urlsafe(48))
+    endpoints = _of_provider(provider, seconds, lambda: providers.endpoints(provider))
     try:
-        endpoints = providers.endpoints(provider)
-        listener = Loopback(state, provider, must_name_issuer=endpoints.names_itself, port=port)
-    except ProviderError as error:
-        raise _provider_fails(provider, error) from None
+        listener = Loopback(state, provider, must_name_issuer=endpoints.names_itself, port=browser.port)
     except OSError as error:
         raise UnusableInput(
-            f"--port {port}: 127.0.0.1 cannot be listened on: {os_reason(error)}.", "Name another one."
+            f"--port {browser.port}: 127.0.0.1 cannot be listened on: {os_reason(error)}.",
+            "Name another one.",
         ) from None
     with listener:
         address = _address(endpoints, client, listener.redirect_uri, state, secret)
-        if not opens_browser:
+        if not browser.opens:
             click.echo(address)
             say("Open this address in a browser of this machine.")
         elif not webbrowser.open(address):
             say(f"No browser opens. Open this address yourself: {address}")
-        answered = listener.wait(wait)
+        answered = listener.wait(browser.wait)
         redirect_uri = listener.redirect_uri
-    code = _code(answered, wait)
     form = {
         "grant_type": "authorization_code",
-        "code": code,
+        "code": _code(answered, browser),
         "redirect_uri": redirect_uri,
         "client_id": client,
         "code_verifier": secret.verifier,
     }
-    try:
-        token = providers.exchange(provider, form)
-    except ProviderError as error:
-        raise _provider_fails(provider, error) from None
+    token = _of_provider(provider, seconds, lambda: providers.exchange(provider, form))
     if token is None:
         _say_no(
             "The provider gives no ID token for the code.",
-            f"{_AGAIN} If it lasts, see that {client} is a public client there, with PKCE.",
+            f"{browser.again}. If it lasts, see that {plain(client)} is a public client there, with PKCE.",
         )
     # The desk checks all of it. What is checked here is that this very sign-in was answered.
-    if not hmac.compare_digest(_nonce_in(token), secret.nonce):
-        _say_no("The ID token was not made for this sign-in.", _AGAIN)
+    if not hmac.compare_digest(_claim_of(token, "nonce").encode(), secret.nonce.encode()):
+        _say_no("The ID token was not made for this sign-in.", f"{browser.again}.")
     return token
+
+
+def _of_provider(provider: str, seconds: float, ask: Callable[[], _T]) -> _T:
+    """What a provider answers, within so many seconds in all. Raises UnusableInput."""
+    from watchword.client.deadline import DeadlineError, within
+
+    try:
+        return within(seconds, ask)
+    except DeadlineError:
+        why = f"it has not answered whole after {seconds:g} s"
+    except ProviderError as error:
+        why = str(error)
+    except ValueError:
+        why = "no host is called so"
+    raise UnusableInput(
+        f"The provider {provider} cannot be used: {plain(why)}.",
+        "Check the issuer in the DeskClient, and the network; SSL_CERT_FILE names a CA of your own.",
+    )
 
 
 def _address(endpoints: Endpoints, client: str, redirect_uri: str, state: str, secret: _Secret) -> str:
@@ -185,64 +238,79 @@ def _address(endpoints: Endpoints, client: str, redirect_uri: str, state: str, s
     return f"{endpoints.authorization}{'&' if '?' in endpoints.authorization else '?'}{query}"
 
 
-def _code(answered: Answered | None, wait: int) -> str:
+def _code(answered: Answered | None, browser: _Browser) -> str:
     if answered is None:
-        _say_no(f"No one signed in within {wait} s.", f"{_AGAIN} --wait gives more time.")
+        _say_no(f"No one signed in within {browser.wait} s.", f"{browser.again}. --wait gives more time.")
     if answered.problem:
-        _say_no(f"The sign-in failed: {answered.problem}.", _AGAIN)
+        _say_no(f"The sign-in failed: {answered.problem}.", f"{browser.again}.")
     return answered.code
 
 
-def _nonce_in(token: str) -> str:
+def _claim_of(token: str, name: str) -> str:
+    """A claim of a token that is text, not verified; empty: there is none."""
     unverified = parse_compact(token.encode("utf-8", "replace"))
     if isinstance(unverified, Refusal):
         return ""
     try:
-        found = parse_json_object(unverified.payload).get("nonce")
+        found = parse_json_object(unverified.payload).get(name)
     except EncodingError:
         return ""
-    return found if isinstance(found, str) and found.isascii() else ""
+    return found if isinstance(found, str) else ""
 
 
 def _session_of(url: str, token: str) -> session.Session:
+    """A sign-in by the token that a desk gave for it. Raises UnusableInput."""
     unverified = parse_compact(token.encode("utf-8", "replace"))
     try:
-        said = {} if isinstance(unverified, Refusal) else parse_json_object(unverified.payload)
-        kept = {name: said[claim] for name, claim in _KEPT}
-        return msgspec.convert({"url": url, "access_token": token} | kept, session.Session)
-    except (EncodingError, KeyError, msgspec.ValidationError):
-        raise UnusableInput(
-            f"{url} does not answer as a desk does.", "Check the URL: the admin API has its own port."
-        ) from None
+        document = {} if isinstance(unverified, Refusal) else parse_json_object(unverified.payload)
+    except EncodingError:
+        document = {}
+    said = read_answer(document, AdminToken, f"{url}{_PATH}")
+    if said.watchword.kind != "admin":
+        raise not_a_desk(f"{url}{_PATH}", f"its token is of the kind {said.watchword.kind!a} and not 'admin'")
+    if not 0 < said.exp - said.iat <= _LONGEST_SECONDS:
+        why = f"its token lives for {said.exp - said.iat} s, and not for at most {_LONGEST_SECONDS}"
+        raise not_a_desk(f"{url}{_PATH}", why)
+    return session.Session(url, token, said.jti, said.sub, said.exp)
 
 
-def _require_private(url: str, what: str = "--admin-url") -> None:
-    """Tokens and codes go there: over TLS, or not beyond this machine."""
-    try:
-        parts = urlsplit(url)
-        is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    except ValueError:
-        is_private = False
-    if not is_private or not url.isascii() or not url.isprintable():
+def _require_clock(made: session.Session) -> None:
+    """Refuse a token whose time does not fit this machine's: it would be used too long, or not at all."""
+    left = made.expires_at - int(time.time())
+    if not 0 < left <= _LONGEST_SECONDS + _SKEW_SECONDS:
         raise UnusableInput(
-            f"{what} {_plain(url)} is neither https:// nor on this machine.",
-            "Use its https:// URL, or http://127.0.0.1 behind kubectl port-forward.",
+            f"By the clock of this machine the new token ends in {left} s, and not in 1 to "
+            f"{_LONGEST_SECONDS}.",
+            "Set the clock of this machine, or of the desk; then sign in again.",
         )
 
 
-def _provider_fails(provider: str, error: ProviderError) -> UnusableInput:
-    return UnusableInput(
-        f"The provider {provider} cannot be used: {error}.",
-        "Check the issuer in the DeskClient, and the network; SSL_CERT_FILE names a CA of your own.",
-    )
+def _give_back(made: session.Session, ca_file: str | None, timeout_seconds: int) -> None:
+    """Revoke a token that is not kept, as far as the desk lets that be done."""
+    try:
+        revoke(made.url, ca_file, timeout_seconds, made)
+    except (UnusableInput, SystemExit):
+        warn(
+            f"The token {made.token_id} of {made.subject} was not revoked; it ends by itself at {made.ends}."
+        )
+
+
+def _checked(url: str) -> str:
+    """Tokens and codes go there: over TLS, or not beyond this machine. Raises UnusableInput."""
+    if not is_private(url):
+        shown = "" if "@" in url else f" {plain(url)}"
+        raise UnusableInput(
+            f"--admin-url{shown} is neither https:// nor on this machine.",
+            "Use its https:// URL, or http://127.0.0.1 behind kubectl port-forward.",
+        )
+    return checked_url("--admin-url", url)
+
+
+def _again(url: str) -> str:
+    return f"Run watchword desk sign-in --admin-url {url} again"
 
 
 def _say_no(sentence: str, remedy: str) -> NoReturn:
     say(sentence)
     say(f"Remedy: {remedy}")
     raise SystemExit(ANSWER_IS_NO)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return text if text.isprintable() else ascii(text)

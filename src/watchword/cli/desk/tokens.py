@@ -2,11 +2,11 @@
 """`watchword desk tokens`: what a desk issued, by the ids of tokens; never a token itself."""
 
 import json
-from typing import Any
 
 import click
 
-from watchword.cli.desk.admin_api import AdminApi, admin_options, table, text_of
+from watchword.cli.desk.admin_api import AdminApi, Found, admin_options, table, text_of
+from watchword.cli.desk.answers import Token
 from watchword.cli.failures import say
 from watchword.cli.options import option, output_option
 
@@ -60,12 +60,12 @@ def list_command(
     """
     api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
     query = {"subject": subject, "service": service, "kind": kind, "state": state}
-    tokens = list(api.entries("/tokens", "tokens", last, **query))
+    tokens = list(api.entries("/tokens", "tokens", Token, last, **query))
     if output == "json":
-        click.echo(json.dumps(tokens, indent=2))
+        click.echo(json.dumps([each.document for each in tokens], indent=2))
         return
     rows = [tuple(name.upper().replace("_", " ") for name in _COLUMNS)]
-    rows += [tuple(text_of(each[name]) for name in _COLUMNS) for each in tokens]
+    rows += [tuple(text_of(getattr(each.view, name)) for name in _COLUMNS) for each in tokens]
     click.echo(table(rows))
 
 
@@ -84,7 +84,7 @@ def show_command(*, token_id: str, output: str, **admin: str | None) -> None:
     Exit codes: 0 printed; 1 there is none, or the desk says no; 2 wrong usage or unusable input.
     """
     api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
-    _print(api.get(f"/tokens/{_checked(token_id)}"), output)
+    _print(api.get(f"/tokens/{_checked(token_id)}", Token), output)
 
 
 @command.command("revoke")
@@ -105,7 +105,7 @@ def revoke_command(*, token_id: str, output: str, **admin: str | None) -> None:
     Exit codes: 0 revoked; 1 there is none, or the desk says no; 2 wrong usage or unusable input.
     """
     api = AdminApi(**admin)  # type: ignore[arg-type]  # the names are those of the flags
-    found = api.post(f"/tokens/{_checked(token_id)}/revoke")
+    found = api.post(f"/tokens/{_checked(token_id)}/revoke", Token)
     _print(found, output)
     say("Revoked.")
 
@@ -116,8 +116,9 @@ def _checked(token_id: str) -> str:
     return token_id
 
 
-def _print(token: dict[str, Any], output: str) -> None:
+def _print(token: Found[Token], output: str) -> None:
     if output == "json":
-        click.echo(json.dumps(token, indent=2))
+        click.echo(json.dumps(token.document, indent=2))
         return
-    click.echo(table([(f"{name.replace('_', ' ')}:", text_of(value)) for name, value in token.items()]))
+    rows = [(f"{text_of(name).replace('_', ' ')}:", text_of(value)) for name, value in token.document.items()]
+    click.echo(table(rows))
