@@ -97,8 +97,7 @@ class PostgreSQLStore:
         spans = [span for place, span in enumerate(spans_of(query)) if not place or span[1] - span[0] > 1]
         parameters = {
             "accounts": columns([(account,) for account in accounts], 1)[0],
-            "start": spans[0][0],
-            "end": spans[0][1],
+            "days": columns([(day,) for day in range(*spans[0])], 1)[0],
             "firsts": [first for first, _ in spans],
             "lasts": [last for _, last in spans],
         }
