@@ -17,7 +17,8 @@ _TEXTS: Final = {
     "lock_shared": "SELECT pg_advisory_xact_lock_shared(%s)",
     "lock": "SELECT pg_advisory_xact_lock(%s)",
     "states": """SELECT name, value FROM {s}state
-        UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text""",
+        UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text
+        UNION ALL SELECT 'server', pg_postmaster_start_time()::text""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
     "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",
@@ -106,7 +107,11 @@ _OF_DAYS: Final = {
             (received, key, source, id, type, account, time, data, data_base64, extensions)
         SELECT {day}, * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
             %s::text[], %s::text[], %s::text[])
-        ON CONFLICT (key, account) DO NOTHING RETURNING key, account""",
+        ON CONFLICT (key, account) DO NOTHING""",
+    "not_mine": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
+        JOIN {s}event_{day} AS e USING (key, account) WHERE e.xmin <> pg_current_xact_id()::xid""",
+    "closed_keys": """SELECT string_agg(substr(key, 1, 4), '') FROM (SELECT key FROM {s}event
+        WHERE received >= {first} AND received < {day} LIMIT %s) AS _""",
     "earlier_keys": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
         JOIN {s}event USING (key, account) WHERE received >= {first} AND received < {day}""",
     "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
