@@ -8,7 +8,7 @@ all were new, which they nearly always are. When the server inserted fewer, they
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from watchword.usage.postgresql.rollups import DayTally, add, admission_of, admi
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 from watchword.usage.problems import EventProblem
-from watchword.usage.rollups import MeterSet
+from watchword.usage.rollups import Contribution, MeterSet
 from watchword.usage.store import Outcome
 from watchword.usage.times import MICROSECONDS_PER_DAY
 
@@ -46,35 +46,44 @@ class ArrivingBatch:
     def __init__(
         self,
         events: Sequence[Event],
-        measured: Sequence[list[Any] | EventProblem],
         meters: MeterSet,
         arrivals: Arrivals,
         cache: ServerCache,
         *,
         events_from: int,
     ) -> None:
-        self._cache = cache
-        self._events, self._measured, self._meters, self._arrivals = events, measured, meters, arrivals
-        problems: list[EventProblem | None] = [None] * len(events)
-        if events_from or EventProblem in set(map(type, measured)):
-            problems = [
-                past_keeping(event, events_from) or (one if isinstance(one, EventProblem) else None)
-                for event, one in zip(events, measured, strict=True)
-            ]
+        """Take a batch, the meters in force, and the first day whose events are kept."""
+        self._events, self._meters, self._arrivals, self._cache = events, meters, arrivals, cache
+        self._events_from = events_from
         self._digests = digests_of(events)
         self._keys: list[Key] = list(zip(self._digests, [event.account for event in events], strict=True))
-        self._batch = Batch(events, problems, self._keys)
-        self._earlier: dict[Key, int] = {}
+        self._contributions: list[list[Contribution]] = [[]] * len(events)
+        self._problems: list[EventProblem | None] = [None] * len(events)
+        self._is_measured = len(set(self._keys)) < len(events)
+        if self._is_measured:
+            # Who is first of a key depends on it.
+            for place in range(len(events)):
+                self._measure(place)
+        self._batch = Batch(events, self._problems, self._keys)
         self._accounts: set[str] = set()
         self._outcomes: list[Outcome] = []
+
+    def _measure(self, place: int) -> bool:
+        """Find out what an event contributes; whether it can be stored."""
+        found = self._meters.contributions(self._events[place])
+        problem = past_keeping(self._events[place], self._events_from) if self._events_from else None
+        if problem is not None or isinstance(found, EventProblem):
+            self._problems[place] = problem or found  # type: ignore[assignment]  # one of them is a problem
+            return False
+        self._contributions[place] = found
+        return True
 
     def store(self, connection: Connection, statements: Statements) -> None:
         """Store what is new of it. The caller holds the lock, commits, and calls `committed`."""
         with connection.pipeline() as pipeline:
             self._note_ahead(connection, statements)
             earlier = self._find_earlier(connection, statements)
-            places = [place for key, place in self._batch.first.items() if key not in earlier]
-            cursors = self._insert(connection, statements, places)
+            places, cursors = self._insert(connection, statements, earlier)
             tally = None
             if not self._meters.has_groups:
                 tally = self._tally(places, NO_GROUPS)
@@ -85,8 +94,8 @@ class ArrivingBatch:
             existing = self._find_existing(connection, statements, stored, earlier)
             admission = NO_GROUPS
             if tally is None:
-                counted = [(self._events[place], self._measured[place]) for place in places]
-                admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
+                counted = [(self._events[place], self._contributions[place]) for place in places]
+                admission = admission_of(connection, statements, counted)
                 tally = self._tally(places, admission)
             self._accounts = {self._keys[place][1] for place in places}
             if new := self._cache.new_accounts(self._accounts):
@@ -129,19 +138,30 @@ class ArrivingBatch:
         asked.sort(key=itemgetter(0), reverse=True)
         return {key: first for first, cursor in asked for key in cursor}
 
-    def _insert(self, connection: Connection, statements: Statements, places: list[int]) -> list[Cursor]:
-        """Send the events in the order of their keys: two batches that share some wait in turn."""
+    def _insert(
+        self, connection: Connection, statements: Statements, earlier: Container[Key]
+    ) -> tuple[list[int], list[Cursor]]:
+        """Send the events that were not there earlier, a part at a time; their places, and the answers.
+
+        In the order of their keys: two batches that share some wait in turn.
+        """
+        places = [place for key, place in self._batch.first.items() if key not in earlier]
         ordered = sorted(places, key=self._keys.__getitem__)
         statement = statements.of_days("insert_events", self._arrivals.received)
+        sent: list[int] = []
         cursors = []
         for begin in range(0, len(ordered), _EVENTS_AT_ONCE):
             part = ordered[begin : begin + _EVENTS_AT_ONCE]
+            if not self._is_measured:
+                part = [place for place in part if self._measure(place)]
+            sent += part
             events = [self._events[place] for place in part]
             columns = [array([self._digests[place] for place in part])]
             columns += [array(list(map(column, events))) for column in _COLUMNS]
             cursors.append(connection.execute(statement, columns))
             _send(connection)
-        return cursors
+        sent.sort()
+        return sent, cursors
 
     def _without_those_of_others(
         self, connection: Connection, statements: Statements, places: list[int]
@@ -174,7 +194,7 @@ class ArrivingBatch:
     def _tally(self, places: Sequence[int], admission: Admission) -> DayTally:
         tally = DayTally(admission)
         for place in places:
-            tally.add(self._events[place], self._measured[place])  # type: ignore[arg-type]  # problems are not stored
+            tally.add(self._events[place], self._contributions[place])
         return tally
 
     def _columns_of_keys(self, places: Sequence[int]) -> list[str]:

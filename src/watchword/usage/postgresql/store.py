@@ -62,7 +62,6 @@ class PostgreSQLStore:
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
         counted = meter_set(tuple(meters))
-        measured = [counted.contributions(event) for event in events]
         self._cache.read_window(self._sessions, self._statements)
         batch = None
         with self._sessions.transaction() as connection:
@@ -75,7 +74,7 @@ class PostgreSQLStore:
                 if arrivals.next is None:
                     first = int(state.get(EVENTS_FROM, 0))
                     cache = self._cache.of(state)
-                    batch = ArrivingBatch(events, measured, counted, arrivals, cache, events_from=first)
+                    batch = ArrivingBatch(events, counted, arrivals, cache, events_from=first)
                     batch.store(connection, self._statements)
         if batch is not None:
             return batch.committed()
