@@ -87,6 +87,7 @@ class ArrivingBatch:
             tally = None
             if not self._meters.has_groups:
                 tally = self._tally(places, NO_GROUPS)
+                tally.prepare()
             pipeline.sync()
             if sum(cursor.rowcount for cursor in cursors) < len(places):
                 places, tally = self._without_those_of_others(connection, statements, places), None

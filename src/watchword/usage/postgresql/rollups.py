@@ -80,6 +80,7 @@ class DayTally:
         self.added: _Amounts = {}
         self.raised: _Amounts = {}
         self.distinct: dict[Key, set[str]] = {}
+        self.columns: list[str] | None = None
         self._admission = admission
 
     def add(self, event: Event, contributions: Sequence[Contribution]) -> None:
@@ -98,6 +99,11 @@ class DayTally:
             before = mine.get(account)
             mine[account] = amount if before is None else combine(meter.aggregation, before, amount)
 
+    def prepare(self) -> None:
+        """Write what is added as columns now, rather than when the server waits for it."""
+        if not self.distinct:
+            self.columns = _columns_of(self.added)
+
 
 def add(connection: Connection, statement: Statement, tally: DayTally) -> None:
     """Add a tally to the tables of the statements."""
@@ -108,7 +114,7 @@ def add(connection: Connection, statement: Statement, tally: DayTally) -> None:
         for (account, day, name, group), count in Counter(new.fetchall()).items():
             added.setdefault((day, name, group), {})[account] = Decimal(count)
     if added:
-        connection.execute(statement("add_amounts"), _columns_of(added))
+        connection.execute(statement("add_amounts"), tally.columns or _columns_of(added))
     if raised:
         connection.execute(statement("raise_amounts"), _columns_of(raised))
 
