@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import sql
 
 from testing.postgres_server import PostgresServer
 from testing.usage_samples import METERS, envelope, unhurried
@@ -158,6 +159,25 @@ def test_what_was_rolled_back_is_not_remembered(at: At, asked: psycopg.Connectio
     asked.execute("ALTER TABLE away RENAME TO rollup")
     assert store.accounts_after("", 10) == ["acme"]
     assert statuses(store, envelope(id="2", subject="umbrella")) == ["stored"]
+    assert store.accounts_after("", 10) == ["acme", "umbrella"]
+    assert store.check(METERS) == []
+
+
+def test_nothing_is_remembered_over_a_schema_that_is_made_again(
+    at: At, postgres: PostgresServer, schema: str
+) -> None:
+    assert sent(at(TODAY)) == ("stored", ())
+    store = at(TODAY + 1)
+    for name in ("2", "3"):
+        assert sent(store, day=TODAY + 1, name=name) == ("stored", ())
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+    # As a restored copy: the day before has another event, and the account is not there yet.
+    other = at(TODAY)
+    assert statuses(other, envelope(id="4", subject="umbrella")) == ["stored"]
+    assert statuses(at(TODAY + 1), envelope(id="5", subject="umbrella")) == ["stored"]
+    assert statuses(store, envelope(id="4", subject="umbrella")) == ["duplicate"]
+    assert sent(store, name="6") == ("stored", ())
     assert store.accounts_after("", 10) == ["acme", "umbrella"]
     assert store.check(METERS) == []
 

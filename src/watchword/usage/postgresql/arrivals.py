@@ -26,7 +26,8 @@ ARRIVALS_FROM: Final = "arrivals_from"
 TODAY: Final = "today"
 SERVER: Final = "server"
 """In the store's state: the day of the newest partition, and the first day that has partitions of its own (0
-where all have). Asked with it: the day by the server's clock, and since when the server runs.
+where all have). Asked with it: the day by the server's clock, and which tables on which run of which server
+these are.
 """
 
 # Late events look back to a day that many batches share, so that the server plans few different statements.

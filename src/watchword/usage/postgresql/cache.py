@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a process remembers of a store between batches: known accounts, and the keys of the last days.
 
-Only what cannot become untrue is remembered, and only for one run of one server: after a start the server
-may hold a copy that was put back. An account goes only when everything is rebuilt, which changes
+Only what cannot become untrue is remembered, and only for one run of one server and one set of tables: others
+may be a copy that was put back. An account goes only when everything is rebuilt, which changes
 ACCOUNTS_SINCE in the state that every batch reads.
 """
 

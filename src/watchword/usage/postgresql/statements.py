@@ -18,7 +18,8 @@ _TEXTS: Final = {
     "lock": "SELECT pg_advisory_xact_lock(%s)",
     "states": """SELECT name, value FROM {s}state
         UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text
-        UNION ALL SELECT 'server', pg_postmaster_start_time()::text""",
+        UNION ALL SELECT 'server',
+            pg_postmaster_start_time()::text || ' ' || pg_relation_filenode('{s}account'::regclass)""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
     "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",
