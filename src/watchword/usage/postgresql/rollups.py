@@ -53,7 +53,8 @@ def array(values: Sequence[Any]) -> str:
     elif kinds in ({int}, {Decimal}):
         return "{" + ",".join(map(str, values)) + "}"
     elif kinds == {type(None)}:
-        return "{NULL" + ",NULL" * (len(values) - 1) + "}"
+        # What is shorter than the others, `unnest` fills up with NULL.
+        return "{}"
     elif kinds == {bytes}:
         return '{"\\\\x' + '","\\\\x'.join(map(bytes.hex, values)) + '"}'
     return "{" + ",".join(map(_element, values)) + "}"
