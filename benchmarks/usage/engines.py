@@ -12,8 +12,9 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR_DAYS
 from testing.clickhouse_server import ClickHouseServer
@@ -23,6 +24,10 @@ from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
 
+if TYPE_CHECKING:
+    import psycopg
+
+_FILLERS = 2  # connections that fill at once
 _STRIDE = 101  # days between two events of one account: a small fill is spread over the year too
 
 # What an operator sets for a server with a few GB of memory; everything else is PostgreSQL's default, and so
@@ -149,33 +154,35 @@ class PostgreSQL:
         self._server.start()
         self.store = open_store(self._server.dsn())
         self.store.use_meters(METERS)
-        self._connect()
+        self._bare = self._connect()
 
-    def _connect(self) -> None:
+    def _connect(self) -> psycopg.Connection:
         import psycopg
 
-        self._bare = psycopg.connect(self._server.conninfo(), autocommit=True)
-        self._bare.execute("SET search_path TO watchword_usage")
+        connection = psycopg.connect(self._server.conninfo(), autocommit=True)
+        connection.execute("SET search_path TO watchword_usage")
         # As the store does: planning takes as long as a read.
-        self._bare.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        return connection
 
-    def fill(self, events: int) -> None:
-        run = self._bare.execute
+    def _fill_days(self, first: int, step: int, events: int) -> None:
         # The days of an account's events are _STRIDE apart: day by day, as they came, the events of that day.
         last = -(-events // ACCOUNTS) - 1
-        for day in range(YEAR_DAYS):
+        connection = self._connect()
+        run = connection.execute
+        for day in range(first, YEAR_DAYS, step):
             name, number = f"event_{FIRST_DAY + day}", FIRST_DAY + day
-            first = day * pow(_STRIDE, -1, YEAR_DAYS) % YEAR_DAYS
+            block = day * pow(_STRIDE, -1, YEAR_DAYS) % YEAR_DAYS
             # What is made and filled in one transaction is written without the log, and its key after the
             # rows.
-            with self._bare.transaction():
+            with connection.transaction():
                 run(f"CREATE TABLE {name} (LIKE event)")
                 run(
                     f"""INSERT INTO {name} (received, key, source, id, type, account, time, data)
                     SELECT {number}, substring(sha256(int8send(i)), 1, 20), '/fill', 'f' || i, 'cache.hit',
                         'account-' || j, {number} * 86400000000 + i % 86400,
                         '{{"bytes":' || (i % 1000) || '}}'
-                    FROM generate_series({first}::bigint, {last}, {YEAR_DAYS}) AS b,
+                    FROM generate_series({block}::bigint, {last}, {YEAR_DAYS}) AS b,
                         generate_series(0, {ACCOUNTS - 1}) AS j,
                         LATERAL (SELECT b * {ACCOUNTS} + j AS i) AS _
                     WHERE i < {events}"""  # noqa: S608 - numbers of our own
@@ -194,6 +201,12 @@ class PostgreSQL:
                 [HITS.name, [HITS.name, BYTES.name]],
             )
             run(f"VACUUM (FREEZE, ANALYZE) {name}")
+        connection.close()
+
+    def fill(self, events: int) -> None:
+        with ThreadPoolExecutor(_FILLERS) as threads:
+            list(threads.map(lambda first: self._fill_days(first, _FILLERS, events), range(_FILLERS)))
+        run = self._bare.execute
         run("INSERT INTO state VALUES ('received', %s)", [str(FIRST_DAY + YEAR_DAYS - 1)])
         accounts = [f"account-{number}" for number in range(min(ACCOUNTS, events))]
         run("INSERT INTO account SELECT unnest(%s::text[])", [accounts])
@@ -203,7 +216,10 @@ class PostgreSQL:
         self._bare.close()
         self._server.restart(_POSTGRESQL)
         self.store = open_store(self._server.dsn())
-        self._connect()
+        self._bare = self._connect()
+        # The amounts of the last month, which are asked for all day, are in memory.
+        recent = [FIRST_DAY + YEAR_DAYS - 31]
+        self._bare.execute("SELECT sum(amount) FROM rollup WHERE day >= %s", recent)
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         rows = [(digest_of(event.source, event.id), *_row(event)) for event in events]
