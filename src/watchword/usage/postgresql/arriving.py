@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psycopg
 
-from watchword.usage.deduplication import AHEAD, Batch, Kept, digests_of, past_keeping
+from watchword.usage.deduplication import AHEAD, Batch, Kept, digests_of, most_ahead, past_keeping
 from watchword.usage.events import Event
 from watchword.usage.groups import Admission
 from watchword.usage.postgresql.arrivals import Arrivals
@@ -25,7 +25,6 @@ from watchword.usage.postgresql.statements import Statements
 from watchword.usage.problems import EventProblem
 from watchword.usage.rollups import Contribution, MeterSet
 from watchword.usage.store import Outcome
-from watchword.usage.times import MICROSECONDS_PER_DAY
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 Key = tuple[bytes, str]
@@ -112,8 +111,9 @@ class ArrivingBatch:
         return self._outcomes
 
     def _note_ahead(self, connection: Connection, statements: Statements) -> None:
-        times = [self._events[place].time for place in self._batch.first.values()]
-        ahead = max(times, default=0) // MICROSECONDS_PER_DAY - self._arrivals.received
+        first = [self._events[place] for place in self._batch.first.values()]
+        latest = [max(first, key=attrgetter("time"))] if first else []
+        ahead = most_ahead(latest, self._arrivals.received, self._arrivals.ahead)
         if ahead > self._arrivals.ahead:
             connection.execute(statements["raise_state"], [AHEAD, str(ahead)])
 
