@@ -24,7 +24,7 @@ from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 from watchword.usage.problems import EventProblem
 from watchword.usage.rollups import Contribution, MeterSet
-from watchword.usage.store import Outcome
+from watchword.usage.store import Outcome, StoreUnavailableError
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 Key = tuple[bytes, str]
@@ -88,8 +88,12 @@ class ArrivingBatch:
                 tally = self._tally(places, NO_GROUPS)
                 tally.prepare()
             pipeline.sync()
-            if sum(cursor.rowcount for cursor in cursors) < len(places):
+            inserted = sum(cursor.rowcount for cursor in cursors)
+            if inserted < len(places):
                 places, tally = self._without_those_of_others(connection, statements, places), None
+            if inserted != len(places):
+                # Someone deletes events by hand. What is not there must not be counted.
+                raise StoreUnavailableError("events went while others were stored", "send them again")
             stored = set(places)
             existing = self._find_existing(connection, statements, stored, earlier)
             admission = NO_GROUPS
