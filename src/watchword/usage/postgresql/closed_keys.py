@@ -24,8 +24,8 @@ ASKED_BEFORE: Final = 20_000
 than that would read more than it saves."""
 
 MAX_KEYS: Final = 2_500_000
-"""With more keys in the window (350,000 events a day) none is remembered, and the server is asked for each: with
-these, one in fourteen is there by chance, and a gate has other uses for its memory."""
+"""With more keys in the window (350,000 events a day) none is remembered, and the server is asked for each:
+with these, one in fourteen is there by chance, and a gate has other uses for its memory."""
 
 _TABLE_BITS: Final = 25  # 4 MiB
 _SHIFT: Final = 32 - _TABLE_BITS
