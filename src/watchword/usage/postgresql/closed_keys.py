@@ -65,7 +65,7 @@ class ClosedKeys:
             return places
         table = self._table
         words = memoryview(b"".join([digests[place] for place in places])).cast(_WORD)
-        hashes = words[:: DIGEST_BYTES // words.itemsize]
+        hashes = words[:: DIGEST_BYTES // words.itemsize].tolist()
         return [
             place
             for place, word in zip(places, hashes, strict=True)
