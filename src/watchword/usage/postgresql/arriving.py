@@ -129,16 +129,21 @@ class ArrivingBatch:
         day, window = self._arrivals.received, self._arrivals.window
         closed = self._cache.closed_keys(day)
         asked = []
+
+        def ask(first: int, end: int, places: Sequence[int]) -> None:
+            if places and first < end:
+                statement = statements.of_days("earlier_keys", end, first)
+                asked.append((first, connection.execute(statement, self._columns_of_keys(places))))
+
+        recent: list[int] = []
         for first, places in self._arrivals.look_back(self._events).items():
-            left: Sequence[int] = places
-            if first == window:
-                if closed is None:
-                    self._cache.ask(day, len(places))
-                else:
-                    left = closed.may_have(self._digests, places)
-            if left:
-                statement = statements.of_days("earlier_keys", day, first)
-                asked.append((first, connection.execute(statement, self._columns_of_keys(left))))
+            if closed is None:
+                self._cache.ask(day, len(places))
+                ask(first, day, places)
+            else:
+                recent += closed.may_have(self._digests, places)
+                ask(first, window, places)
+        ask(window, day, recent)
         # One that was sent twice, with two times, is looked for from the earlier day on.
         asked.sort(key=itemgetter(0), reverse=True)
         return {key: first for first, cursor in asked for key in cursor}

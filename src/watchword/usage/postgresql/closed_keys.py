@@ -3,8 +3,8 @@
 
 A batch's keys are nearly all new, and to find that out by seven indexes costs the server more than to insert
 them. A partition that is not the newest takes no new events any more (`arrivals`), so that what was once read
-of it stays true: here each key of those days has set one bit of a table. Whose bit is not set is in none of
-them; of the others a few are there by chance, and the server is asked for those.
+of it stays true: here each key of those days has set two bits of a table. Whose bits are not both set is in
+none of them; of the others a few are there by chance, and the server is asked for those.
 
 What was read holds for one run of one server: another one may be a copy that was put back.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from watchword.usage.deduplication import DIGEST_BYTES, WINDOW_DAYS
+from watchword.usage.deduplication import WINDOW_DAYS
 from watchword.usage.postgresql.arrivals import SERVER
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
@@ -25,12 +25,16 @@ than that would read more than it saves."""
 
 MAX_KEYS: Final = 2_500_000
 """With more keys in the window (350,000 events a day) none is remembered, and the server is asked for each:
-with these, one in fourteen is there by chance, and a gate has other uses for its memory."""
+with these, one in fifty is there by chance, and a gate has other uses for its memory."""
 
 _TABLE_BITS: Final = 25  # 4 MiB
-_SHIFT: Final = 32 - _TABLE_BITS
+# Two places for each key, of the first eight bytes of its digest.
+_HASH_BYTES: Final = 8
+_FIRST: Final = 64 - _TABLE_BITS
+_SECOND: Final = _FIRST - _TABLE_BITS
+_MASK: Final = (1 << _TABLE_BITS) - 1
 _BITS: Final = tuple(1 << bit for bit in range(8))
-_WORD: Final = "I"
+_WORD: Final = "Q"
 
 
 class ClosedKeys:
@@ -47,7 +51,7 @@ class ClosedKeys:
         return self._room
 
     def add(self, hashes: bytes) -> None:
-        """Add keys by the first four bytes of each, one after the other."""
+        """Add keys by the first eight bytes of each, one after the other."""
         words = memoryview(hashes).cast(_WORD)
         self._room -= len(words)
         if self._room < 0:
@@ -56,20 +60,21 @@ class ClosedKeys:
             return
         table = self._table
         for word in words:
-            place = word >> _SHIFT
-            table[place >> 3] |= _BITS[place & 7]
+            first, second = word >> _FIRST, word >> _SECOND & _MASK
+            table[first >> 3] |= _BITS[first & 7]
+            table[second >> 3] |= _BITS[second & 7]
 
     def may_have(self, digests: Sequence[bytes], places: Sequence[int]) -> Sequence[int]:
         """Give those of `places` whose digests may be there."""
         if self._table is None:
             return places
         table = self._table
-        words = memoryview(b"".join([digests[place] for place in places])).cast(_WORD)
-        hashes = words[:: DIGEST_BYTES // words.itemsize].tolist()
+        hashes = memoryview(b"".join([digests[place][:_HASH_BYTES] for place in places])).cast(_WORD)
         return [
             place
-            for place, word in zip(places, hashes, strict=True)
-            if table[word >> _SHIFT >> 3] & _BITS[word >> _SHIFT & 7]
+            for place, word in zip(places, hashes.tolist(), strict=True)
+            if table[word >> _FIRST >> 3] & _BITS[word >> _FIRST & 7]
+            and table[(word >> _SECOND & _MASK) >> 3] & _BITS[word >> _SECOND & 7]
         ]
 
 

@@ -111,7 +111,7 @@ _OF_DAYS: Final = {
         ON CONFLICT (key, account) DO NOTHING""",
     "not_mine": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
         JOIN {s}event_{day} AS e USING (key, account) WHERE e.xmin <> pg_current_xact_id()::xid""",
-    "closed_keys": """SELECT string_agg(substr(key, 1, 4), '') FROM (SELECT key FROM {s}event
+    "closed_keys": """SELECT string_agg(substr(key, 1, 8), '') FROM (SELECT key FROM {s}event
         WHERE received >= {first} AND received < {day} LIMIT %s) AS _""",
     "earlier_keys": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
         JOIN {s}event USING (key, account) WHERE received >= {first} AND received < {day}""",
