@@ -50,11 +50,8 @@ class PostgresServer:
         self.folder.chmod(0o755)
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        self._settings = {
-            "listen_addresses": "",
-            "unix_socket_directories": str(self.folder),
-            **(settings or {}),
-        }
+        self._own_settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder)}
+        self._settings = self._own_settings | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._run(
             "initdb", "-D", str(self.folder / "data"), "-U", "watchword", "-A", "trust", "-E", "UTF8", "-N"
@@ -107,12 +104,22 @@ class PostgresServer:
         self._process.kill()
         self._process.wait()
 
+    def restart(self, settings: Mapping[str, str]) -> None:
+        """End it, with all of its data on disk, and start it with other settings."""
+        self._end()
+        subprocess.run(["sync", "-f", self.folder], check=True)
+        self._settings = self._own_settings | settings
+        self.start()
+
     def stop(self) -> None:
         """End it and remove its data."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)  # fast: connections are closed, nothing is waited for
             self._process.wait(timeout=STARTS_WITHIN_SECONDS)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
         import psycopg

@@ -21,6 +21,7 @@ from watchword.usage import BATCHED, UsageQuery, parse_events
 from watchword.usage.times import day_number
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance-usage.md"
+WARM_EVENTS = 30_000
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -169,14 +170,16 @@ def writing(engine: Engine, size: int, count: int, reference: Reference | None) 
     """
     chance = random.Random(size)
     ours, bare, beside = [], [], []
-    for number in range(count + 2):
+    # The first ones open connections, fill caches, and are what a store learns from.
+    warm = max(2, -(-WARM_EVENTS // size))
+    for number in range(count + warm):
         mine, other, third = batch(chance, size), batch(chance, size), batch(chance, size)
         one = timed(lambda mine=mine: engine.store.ingest(mine, METERS))
         two = timed(lambda other=other: engine.bare_insert(other))
         three = 0.0
         if reference is not None:
             three = timed(lambda third=third: reference.engine.store.ingest(third, METERS))
-        if number >= 2:  # the first ones open connections and fill caches
+        if number >= warm:
             ours.append(one)
             bare.append(two)
             beside.append(three)

@@ -168,7 +168,7 @@ def test_the_day_changes_for_nobody_while_a_batch_is_under_way(
     with psycopg.connect(postgres.conninfo()) as under_way:
         under_way.execute("SELECT pg_advisory_xact_lock_shared(%s)", [lock])
         rows = [(digest_of(mine.source, mine.id), *row_of(mine))]
-        assert len(under_way.execute(statement, columns(rows, 9)).fetchall()) == 1
+        assert under_way.execute(statement, columns(rows, 9)).rowcount == 1
         next_day = threading.Thread(target=lambda: found.append(sent(at(TODAY + 1), day=TODAY + 1)))
         next_day.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

@@ -129,8 +129,10 @@ class OldPostgreSQL:
         with psycopg.connect(self._conninfo) as connection:
             if self._version == 1:
                 connection.execute("ALTER TABLE watchword_usage.event DROP CONSTRAINT event_pkey")
-            else:
+            elif self._version == 2:
                 connection.execute("ALTER TABLE watchword_usage.event RENAME TO event_0")
+            else:
+                connection.execute("ALTER TABLE watchword_usage.rollup DROP CONSTRAINT rollup_pkey")
             pid = connection.info.backend_pid
             with psycopg.connect(self._conninfo, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
@@ -175,7 +177,9 @@ class OldClickHouse:
         assert self._server.query("SELECT max(value) FROM watchword_usage.mark WHERE name = 'noted'") == "4\n"
 
 
-@pytest.fixture(params=["sqlite-2", "postgresql-1", "postgresql-2", "clickhouse-1", "clickhouse-2"])
+@pytest.fixture(
+    params=["sqlite-2", "postgresql-1", "postgresql-2", "postgresql-3", "clickhouse-1", "clickhouse-2"]
+)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
     """A store of an earlier schema, with twelve events."""
     engine, _, version = request.param.partition("-")
@@ -299,7 +303,28 @@ def test_a_writer_of_a_previous_postgresql_schema_stores_nothing_more(
                 "INSERT INTO watchword_usage.event (key, source, id, type, account, time) "  # type: ignore[arg-type]  # a constant of the table above  # noqa: S608 - names of our own
                 f"VALUES ('a', 'a', 'a', 'a', 'a', 1) ON CONFLICT {key} DO NOTHING"
             )
-    assert migrate.NAMES == ("0001-first", "0002-key-by-account", "0003-events-by-arrival")
+    assert migrate.NAMES == (
+        "0001-first",
+        "0002-key-by-account",
+        "0003-events-by-arrival",
+        "0004-amounts-by-day",
+    )
+
+
+def test_a_writer_of_the_previous_postgresql_schema_still_adds_to_the_same_amounts(
+    postgres: PostgresServer,
+) -> None:
+    old = OldPostgreSQL(postgres, 3)
+    with closing(open_store(old.dsn)) as store:
+        assert all_totals(store) == BEFORE
+        with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+            # Its own statement: what it names in ON CONFLICT is the key in another order.
+            connection.execute(
+                "INSERT INTO watchword_usage.rollup AS r (account, day, meter, grp, amount) "
+                "VALUES ('acme', 20760, 'remote_cache_hits', '', 1) "
+                "ON CONFLICT (account, day, meter, grp) DO UPDATE SET amount = r.amount + excluded.amount"
+            )
+        assert totals(store)["remote_cache_hits"] == "7"
 
 
 @pytest.mark.parametrize(("version", "table"), [(1, "event"), (2, "usage_event")])

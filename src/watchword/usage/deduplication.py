@@ -58,23 +58,31 @@ def duplicate(event: Event, kept: Kept) -> Outcome:
 class Batch:
     """A batch for a store that takes it all at once: who is first of a key in it, and what each one gets.
 
-    `first`: by key, the place of the first event that has no problem. `keys`: all that are in it.
+    `keys_of_events`: each event's key in the store's own form, where it has one. `first`: by key, the place
+    of the first event that has no problem. `keys`: all that are in it.
     """
 
-    def __init__(self, events: Sequence[Event], problems: Sequence[EventProblem | None]) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event],
+        problems: Sequence[EventProblem | None],
+        keys_of_events: Sequence[Any] | None = None,
+    ) -> None:
         self._events, self._problems = events, problems
-        self._keys = list(map(key_of, events))
-        self.first: dict[Key, int] = {}
+        self._keys: Sequence[Any] = list(map(key_of, events)) if keys_of_events is None else keys_of_events
+        self.first: dict[Any, int] = {}
         for place, (key, problem) in enumerate(zip(self._keys, problems, strict=True)):
             if problem is None:
                 self.first.setdefault(key, place)
         self.keys = set(self._keys)
 
-    def outcomes(self, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> list[Outcome]:
+    def outcomes(self, stored: AbstractSet[int], existing: Mapping[Any, Kept]) -> list[Outcome]:
         """Answer for each event, given the places that were stored and what stood for the other keys."""
+        if len(stored) == len(self._events):
+            return [Outcome(event.index, "stored") for event in self._events]
         return [self._outcome(place, stored, existing) for place in range(len(self._events))]
 
-    def _outcome(self, place: int, stored: AbstractSet[int], existing: Mapping[Key, Kept]) -> Outcome:
+    def _outcome(self, place: int, stored: AbstractSet[int], existing: Mapping[Any, Kept]) -> Outcome:
         event, problem = self._events[place], self._problems[place]
         key = self._keys[place]
         first = self.first.get(key)
@@ -114,6 +122,21 @@ def digest_of(*parts: str) -> bytes:
     raws = [part.encode() for part in parts]
     framed = b"".join([piece for raw in raws for piece in (len(raw).to_bytes(4, "big"), raw)])
     return hashlib.blake2b(framed, digest_size=DIGEST_BYTES).digest()
+
+
+def digests_of(events: Sequence[Event]) -> list[bytes]:
+    """Give `digest_of` the source and the id of each event; a batch has few sources and many ids."""
+    framed: dict[str, bytes] = {}
+    digests = []
+    for event in events:
+        before = framed.get(event.source)
+        if before is None:
+            raw = event.source.encode()
+            before = framed[event.source] = len(raw).to_bytes(4, "big") + raw
+        raw = event.id.encode()
+        text = before + len(raw).to_bytes(4, "big") + raw
+        digests.append(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest())
+    return digests
 
 
 def event_of_row(row: Sequence[Any]) -> Event:

@@ -32,6 +32,8 @@ DEFAULT_GROUPS: Final = 100
 # Inexact traps: a sum that would have to round is an error here, never a slightly different bill.
 EXACT: Final = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
 
+_ZERO, _ONE = Decimal(0), Decimal(1)
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -126,7 +128,7 @@ def measure(meter: Meter, event: Event) -> Decimal | str | EventProblem | None:
     if event.type != meter.event_type:
         return None
     if meter.value is None:
-        return Decimal(1)
+        return _ONE
     if event.data_base64 is not None:
         return _problem(
             meter,
@@ -176,10 +178,12 @@ def plain(number: Decimal) -> str:
 
 def exact(number: Decimal) -> Decimal | None:
     """Give a number that can be added up exactly, or None when it has too many digits."""
+    if number.same_quantum(_ONE) and number.adjusted() < MAX_INTEGER_DIGITS:
+        return number or _ZERO  # a plain whole number, which most are
     exponent = number.as_tuple().exponent if number.adjusted() < MAX_INTEGER_DIGITS else None
     if not isinstance(exponent, int) or exponent < -MAX_FRACTION_DIGITS:
         return None
-    return number if number else Decimal(0)
+    return number or _ZERO
 
 
 def _distinct(meter: Meter, event: Event, found: object) -> str | EventProblem:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from watchword.usage.events import Event
-from watchword.usage.groups import Admission, group_of
+from watchword.usage.groups import UNGROUPED, Admission, group_of
 from watchword.usage.meters import EXACT, Aggregation, Meter, measure
 from watchword.usage.problems import EventProblem
 
@@ -37,6 +37,13 @@ class MeterSet:
         for meter in meters:
             self._by_type.setdefault(meter.event_type, []).append(meter)
         self.definitions = {name: definition(meter) for name, meter in self.by_name.items()}
+        # What is one and the same for each event of the type.
+        self._each: dict[str, Contribution] = {
+            meter.name: (meter, Decimal(1), UNGROUPED)
+            for meter in meters
+            if meter.aggregation == "count" and not meter.group_by
+        }
+        self.has_groups = any(meter.group_by for meter in meters)
         ordered = sorted(self.definitions.items())
         self.digest = hashlib.sha256(msgspec.json.encode(ordered)).hexdigest()
 
@@ -48,7 +55,7 @@ class MeterSet:
         """Tell what an arriving event adds to each meter, or the first meter that cannot use it."""
         found: list[Contribution] = []
         for meter in self._by_type.get(event.type, ()):
-            one = contribution(meter, event)
+            one = self._each.get(meter.name) or contribution(meter, event)
             if isinstance(one, EventProblem):
                 return one
             if one is not None:
@@ -73,6 +80,8 @@ def contribution(meter: Meter, event: Event) -> Contribution | EventProblem | No
     amount = measure(meter, event)
     if amount is None or isinstance(amount, EventProblem):
         return amount
+    if not meter.group_by:
+        return (meter, amount, UNGROUPED)
     group = group_of(meter, event)
     return group if isinstance(group, EventProblem) else (meter, amount, group)
 

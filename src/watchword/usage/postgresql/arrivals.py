@@ -12,19 +12,22 @@ the last WINDOW_DAYS for a sender of an id with another time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, Key, first_arrival, key_of
+from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, first_arrival
 from watchword.usage.events import Event
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
+from watchword.usage.times import MICROSECONDS_PER_DAY
 
 RECEIVED: Final = "received"
 ARRIVALS_FROM: Final = "arrivals_from"
 TODAY: Final = "today"
+SERVER: Final = "server"
 """In the store's state: the day of the newest partition, and the first day that has partitions of its own (0
-where all have). Asked with it: the day by the server's clock.
+where all have). Asked with it: the day by the server's clock, and which tables on which run of which server
+these are.
 """
 
 # Late events look back to a day that many batches share, so that the server plans few different statements.
@@ -56,21 +59,28 @@ class Arrivals(NamedTuple):
         # A clock that was put back changes nothing: the newest partition stays the newest.
         return newest if newest > self.received else None
 
-    def look_back(self, events: Iterable[Event]) -> dict[int, set[Key]]:
-        """Give the keys of events by the first partition that may have them."""
-        window = self.received - WINDOW_DAYS
-        found: dict[Key, int] = {}
-        for event in events:
-            first = first_arrival(event, self.ahead)
-            if first < window:
-                first = first // _LOOK_BACK_STEP * _LOOK_BACK_STEP
-            # What came before there were partitions is in the one of day 0.
-            day = min(window, first) if min(window, first) >= self.first_partition else 0
-            key = key_of(event)
-            found[key] = min(day, found.get(key, day))
-        days: dict[int, set[Key]] = {}
-        for key, day in found.items():
-            days.setdefault(day, set()).add(key)
+    @property
+    def window(self) -> int:
+        """The first day of the window in which an id is known whatever time it is sent with."""
+        return self.received - WINDOW_DAYS
+
+    def look_back(self, events: Sequence[Event]) -> dict[int, list[int]]:
+        """Give the places of events by the first partition that may have them."""
+        window = self.window
+        days: dict[int, list[int]] = {}
+        # Events of a batch have few days, which few look back from.
+        known: dict[int | None, list[int]] = {}
+        for place, event in enumerate(events):
+            own = event.time // MICROSECONDS_PER_DAY if event.time_given else None
+            places = known.get(own)
+            if places is None:
+                first = first_arrival(event, self.ahead)
+                if first < window:
+                    first = first // _LOOK_BACK_STEP * _LOOK_BACK_STEP
+                # What came before there were partitions is in the one of day 0.
+                day = min(window, first) if min(window, first) >= self.first_partition else 0
+                places = known[own] = days.setdefault(day, [])
+            places.append(place)
         return days
 
 

@@ -11,6 +11,7 @@ import time
 
 from watchword.usage.deduplication import METERS
 from watchword.usage.groups import month_of
+from watchword.usage.postgresql.cache import ACCOUNTS_SINCE
 from watchword.usage.postgresql.rollups import recompute
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
@@ -44,6 +45,8 @@ def put_in_force(
     first_days = dict.fromkeys(changed.by_name, first_day)
     events, unusable = recompute(connection, statements, changed, first_days, expected=False)
     if everything:
+        # Before they go: no process is to remember one that does.
+        connection.execute(statements["set_state"], [ACCOUNTS_SINCE, str(now)])
         connection.execute(statements["delete_unfounded_accounts"])
         connection.execute(statements["insert_accounts_of_events"])
     dropped = tuple(sorted(stored.keys() - wanted.by_name.keys()))

@@ -17,7 +17,7 @@ from watchword.usage.events import Event
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
-from watchword.usage.rollups import Contribution, Key, MeterSet, Tally
+from watchword.usage.rollups import Contribution, Key, MeterSet, combine
 from watchword.usage.times import MICROSECONDS_PER_DAY
 
 _TALLY_CONTRIBUTIONS: Final = 50_000  # how much of a rebuild is kept in memory before it is written
@@ -26,6 +26,8 @@ _FETCH_ROWS: Final = 10_000
 _BETWEEN: Final = "\0"
 
 Statement = Callable[[str], bytes]
+_Amounts = dict[tuple[int, str, str], dict[str, Decimal]]
+"""By day, meter and group: of each account."""
 
 
 def columns(rows: Sequence[Sequence[Any]], width: int) -> list[str]:
@@ -33,11 +35,13 @@ def columns(rows: Sequence[Sequence[Any]], width: int) -> list[str]:
 
     The driver's own way costs more than the server's work on them. They are parameters all the same.
     """
-    return [_array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * width
+    return [array(column) for column in zip(*rows, strict=True)] if rows else ["{}"] * width
 
 
-def _array(values: Sequence[Any]) -> str:
+def array(values: Sequence[Any]) -> str:
     """Write an array (PostgreSQL, "Array Input and Output Syntax"), every element quoted: each is itself."""
+    if not values:
+        return "{}"
     kinds = set(map(type, values))
     if kinds == {str}:
         # All at once: no text of PostgreSQL's has the character that is between them here.
@@ -46,10 +50,11 @@ def _array(values: Sequence[Any]) -> str:
             if "\\" in joined or '"' in joined:
                 joined = joined.replace("\\", "\\\\").replace('"', '\\"')
             return '{"' + joined.replace(_BETWEEN, '","') + '"}'
-    elif kinds == {int}:
+    elif kinds in ({int}, {Decimal}):
         return "{" + ",".join(map(str, values)) + "}"
     elif kinds == {type(None)}:
-        return "{NULL" + ",NULL" * (len(values) - 1) + "}"
+        # What is shorter than the others, `unnest` fills up with NULL.
+        return "{}"
     elif kinds == {bytes}:
         return '{"\\\\x' + '","\\\\x'.join(map(bytes.hex, values)) + '"}'
     return "{" + ",".join(map(_element, values)) + "}"
@@ -66,25 +71,70 @@ def _element(value: Any) -> str:
     return f'"{text}"'
 
 
-def add(connection: Connection, statement: Statement, tally: Tally) -> None:
+class DayTally:
+    """The amounts of a number of events, as `Tally` has them, but by account within day, meter and group.
+
+    No object is made for each event: batches are large, and so is what garbage collection goes through.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self.added: _Amounts = {}
+        self.raised: _Amounts = {}
+        self.distinct: dict[Key, set[str]] = {}
+        self.columns: list[str] | None = None
+        self._admission = admission
+
+    def add(self, event: Event, contributions: Sequence[Contribution]) -> None:
+        """Add what one event contributes."""
+        account, day = event.account, event.day
+        for meter, amount, own_group in contributions:
+            group = self._admission.place(meter, account, day, own_group) if own_group else own_group
+            if isinstance(amount, str):
+                self.distinct.setdefault((account, day, meter.name, group), set()).add(amount)
+                continue
+            amounts = self.raised if meter.aggregation == "max" else self.added
+            place = (day, meter.name, group)
+            mine = amounts.get(place)
+            if mine is None:
+                mine = amounts[place] = {}
+            before = mine.get(account)
+            mine[account] = amount if before is None else combine(meter.aggregation, before, amount)
+
+    def prepare(self) -> None:
+        """Write what is added as columns now, rather than when the server waits for it."""
+        if not self.distinct:
+            self.columns = _columns_of(self.added)
+
+
+def add(connection: Connection, statement: Statement, tally: DayTally) -> None:
     """Add a tally to the tables of the statements."""
-    added: dict[Key, Decimal] = {}
-    raised: list[tuple[Any, ...]] = []
-    for key, (meter, amount) in tally.amounts.items():
-        if meter.aggregation == "max":
-            raised.append((*key, amount))
-        else:
-            added[key] = amount
+    added, raised = tally.added, tally.raised
     values = sorted((*key, digest_of(text), text) for key, texts in tally.distinct.items() for text in texts)
     if values:
         new = connection.execute(statement("insert_values"), columns(values, 6))
-        added |= {key: Decimal(count) for key, count in Counter(new.fetchall()).items()}
+        for (account, day, name, group), count in Counter(new.fetchall()).items():
+            added.setdefault((day, name, group), {})[account] = Decimal(count)
     if added:
-        connection.execute(
-            statement("add_amounts"), columns([(*key, n) for key, n in sorted(added.items())], 5)
-        )
+        connection.execute(statement("add_amounts"), tally.columns or _columns_of(added))
     if raised:
-        connection.execute(statement("raise_amounts"), columns(sorted(raised), 5))
+        connection.execute(statement("raise_amounts"), _columns_of(raised))
+
+
+def _columns_of(found: _Amounts) -> list[str]:
+    """Give amounts as `columns` would, in one order for everyone: by day, meter, group and account."""
+    accounts: list[str] = []
+    days: list[int] = []
+    meters: list[str] = []
+    groups: list[str] = []
+    amounts: list[Decimal] = []
+    for (day, meter, group), mine in sorted(found.items()):
+        names = sorted(mine)
+        accounts += names
+        days += [day] * len(names)
+        meters += [meter] * len(names)
+        groups += [group] * len(names)
+        amounts += [mine[name] for name in names]
+    return [array(accounts), array(days), array(meters), array(groups), array(amounts)]
 
 
 def admission_of(
@@ -152,7 +202,7 @@ def recompute(
 
     def write() -> None:
         admission = admission_of(connection, statements, batch)
-        tally = Tally(admission)
+        tally = DayTally(admission)
         for event, contributions in batch:
             tally.add(event, contributions)
         if not expected:

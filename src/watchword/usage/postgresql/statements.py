@@ -17,7 +17,9 @@ _TEXTS: Final = {
     "lock_shared": "SELECT pg_advisory_xact_lock_shared(%s)",
     "lock": "SELECT pg_advisory_xact_lock(%s)",
     "states": """SELECT name, value FROM {s}state
-        UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text""",
+        UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text
+        UNION ALL SELECT 'server',
+            pg_postmaster_start_time()::text || ' ' || pg_relation_filenode('{s}account'::regclass)""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
     "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",
@@ -106,7 +108,11 @@ _OF_DAYS: Final = {
             (received, key, source, id, type, account, time, data, data_base64, extensions)
         SELECT {day}, * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
             %s::text[], %s::text[], %s::text[])
-        ON CONFLICT (key, account) DO NOTHING RETURNING key, account""",
+        ON CONFLICT (key, account) DO NOTHING""",
+    "not_mine": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
+        JOIN {s}event_{day} AS e USING (key, account) WHERE e.xmin <> pg_current_xact_id()::xid""",
+    "closed_keys": """SELECT string_agg(substr(key, 1, 8), '') FROM (SELECT key FROM {s}event
+        WHERE received >= {first} AND received < {day} LIMIT %s) AS _""",
     "earlier_keys": """SELECT key, account FROM unnest(%s::bytea[], %s::text[]) AS asked (key, account)
         JOIN {s}event USING (key, account) WHERE received >= {first} AND received < {day}""",
     "events_by_key": """SELECT key, type, account, time, data, data_base64, extensions
@@ -133,7 +139,8 @@ _MAKE_PARTITION: Final = (
 )
 
 # One statement is one snapshot and one way there and back: the meters, which of the accounts are known, their
-# amounts; and, where meters count distinct values, those of each span.
+# amounts; and, where meters count distinct values, those of each span. Amounts are sorted by day, so each day
+# is a look at the index of its own.
 _READ: Final = {
     "amounts": """
         SELECT 'meter' AS kind, ''::text AS account, greatest(counted_from, kept_from) AS first, 0 AS last,
@@ -142,24 +149,24 @@ _READ: Final = {
         UNION ALL SELECT 'account', name, 0, 0, '', '', NULL, NULL
             FROM {s}account WHERE name = ANY(%(accounts)s::text[])
         UNION ALL SELECT 'row', account, day, 0, meter, grp, amount, NULL
-            FROM {s}rollup
-            WHERE account = ANY(%(accounts)s::text[]) AND day >= %(start)s AND day < %(end)s""",
+            FROM unnest(%(days)s::integer[]) AS asked (day) JOIN {s}rollup USING (day)
+            WHERE account = ANY(%(accounts)s::text[])""",
     "values": """
         UNION ALL SELECT 'span', d.account, s.first, s.last, d.meter, '', count(DISTINCT d.digest), NULL
             FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
-            JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s::text[]) AND d.day >= s.first AND d.day < s.last
+            JOIN unnest(%(days)s::integer[]) AS asked (day) ON asked.day >= s.first AND asked.day < s.last
+            JOIN {s}distinct_value d ON d.day = asked.day AND d.account = ANY(%(accounts)s::text[])
             GROUP BY d.account, s.first, s.last, d.meter""",
     "days": """
         UNION ALL SELECT 'day', d.account, d.day, 0, d.meter, '', count(DISTINCT d.digest), NULL
-            FROM {s}distinct_value d
-            WHERE d.account = ANY(%(accounts)s::text[]) AND d.day >= %(start)s AND d.day < %(end)s
+            FROM unnest(%(days)s::integer[]) AS asked (day) JOIN {s}distinct_value d USING (day)
+            WHERE d.account = ANY(%(accounts)s::text[])
             GROUP BY d.account, d.day, d.meter""",
     "groups": """
         UNION ALL SELECT 'group', d.account, s.first, s.last, d.meter, d.grp, count(DISTINCT d.digest), NULL
             FROM unnest(%(firsts)s::integer[], %(lasts)s::integer[]) AS s (first, last)
-            JOIN {s}distinct_value d
-                ON d.account = ANY(%(accounts)s::text[]) AND d.day >= s.first AND d.day < s.last
+            JOIN unnest(%(days)s::integer[]) AS asked (day) ON asked.day >= s.first AND asked.day < s.last
+            JOIN {s}distinct_value d ON d.day = asked.day AND d.account = ANY(%(accounts)s::text[])
             GROUP BY d.account, s.first, s.last, d.meter, d.grp""",
 }
 

@@ -14,37 +14,26 @@ from typing import Any, Final
 
 from watchword.usage.aggregation import DistinctSpan, Row, fold, spans_of
 from watchword.usage.deduplication import (
-    AHEAD,
     EVENTS_FROM,
     MAX_DIFFERENCES,
     METERS,
-    Batch,
-    Kept,
-    Key,
-    digest_of,
-    key_of,
-    most_ahead,
-    past_keeping,
     require_in_force,
-    row_of,
 )
 from watchword.usage.events import Event
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter, plain
 from watchword.usage.postgresql.arrivals import Arrivals, make_partition, partitions
+from watchword.usage.postgresql.arriving import ArrivingBatch
+from watchword.usage.postgresql.cache import IngestCache
 from watchword.usage.postgresql.meter_changes import put_in_force
 from watchword.usage.postgresql.rollups import (
-    add,
-    admission_of,
-    admit,
     columns,
     recompute,
 )
 from watchword.usage.postgresql.sessions import CONNECTIONS, Connection, Sessions
 from watchword.usage.postgresql.statements import Statements, read_name
-from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
-from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
+from watchword.usage.rollups import MeterSet, meter_of_definition, meter_set
 from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
 
@@ -66,13 +55,15 @@ class PostgreSQLStore:
         """
         self._sessions = Sessions(dsn)
         self._statements = Statements(self._sessions.schema)
+        self._cache = IngestCache()
         # Whether a meter counted distinct values when last looked; a wrong guess costs one more question.
         self._has_distinct = False
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
         counted = meter_set(tuple(meters))
-        measured = [counted.contributions(event) for event in events]
+        self._cache.read_window(self._sessions, self._statements)
+        batch = None
         with self._sessions.transaction() as connection:
             # Held by every batch, and alone by who changes the meters: within a batch they stay as they are.
             connection.execute(self._statements["lock_shared"], [self._sessions.lock_number])
@@ -81,7 +72,12 @@ class PostgreSQLStore:
                 require_in_force(state[METERS], counted)
                 arrivals = Arrivals.of(state)
                 if arrivals.next is None:
-                    return self._store(connection, events, measured, arrivals, int(state.get(EVENTS_FROM, 0)))
+                    first = int(state.get(EVENTS_FROM, 0))
+                    cache = self._cache.of(state)
+                    batch = ArrivingBatch(events, counted, arrivals, cache, events_from=first)
+                    batch.store(connection, self._statements)
+        if batch is not None:
+            return batch.committed()
         # The first meters of a new store, or the first batch of a day. Not in the transaction above: two that
         # both hold the lock shared and want it alone would wait for each other.
         self._change(counted, only_if_none=True)
@@ -97,8 +93,7 @@ class PostgreSQLStore:
         spans = [span for place, span in enumerate(spans_of(query)) if not place or span[1] - span[0] > 1]
         parameters = {
             "accounts": columns([(account,) for account in accounts], 1)[0],
-            "start": spans[0][0],
-            "end": spans[0][1],
+            "days": columns([(day,) for day in range(*spans[0])], 1)[0],
             "firsts": [first for first, _ in spans],
             "lasts": [last for _, last in spans],
         }
@@ -231,63 +226,6 @@ class PostgreSQLStore:
     def close(self) -> None:
         """Give up the connections."""
         self._sessions.close()
-
-    def _store(
-        self,
-        connection: Connection,
-        events: Sequence[Event],
-        measured: Sequence[list[Any] | EventProblem],
-        arrivals: Arrivals,
-        events_from: int,
-    ) -> list[Outcome]:
-        statements, day = self._statements, arrivals.received
-        problems = [
-            past_keeping(event, events_from) or (one if isinstance(one, EventProblem) else None)
-            for event, one in zip(events, measured, strict=True)
-        ]
-        batch = Batch(events, problems)
-        digests = {key: (digest_of(*key[1:]), key[0]) for key in batch.keys}
-        names = {digest: key for key, digest in digests.items()}
-        ahead = most_ahead([events[place] for place in batch.first.values()], day, arrivals.ahead)
-        if ahead > arrivals.ahead:
-            connection.execute(statements["raise_state"], [AHEAD, str(ahead)])
-        # No event comes into the earlier partitions any more: what is not there now never will be.
-        earlier: dict[Key, int] = {}
-        for first, keys in arrivals.look_back(events).items():
-            asked = columns([digests[key] for key in keys], 2)
-            for found in connection.execute(statements.of_days("earlier_keys", day, first), asked):
-                earlier[names[found]] = first
-        places = {digests[key]: place for key, place in batch.first.items() if key not in earlier}
-        rows = sorted((digest, *row_of(events[place])) for (digest, _), place in places.items())
-        new: list[Any] = []
-        if rows:
-            new = connection.execute(statements.of_days("insert_events", day), columns(rows, 9)).fetchall()
-        stored = sorted(places[found] for found in new)
-        # What was there before, or came between: asked for after it was waited for.
-        others = digests.keys() - {key_of(events[place]) for place in stored}
-        existing: dict[Key, Kept] = {}
-        times = {key: events[place].time for key, place in batch.first.items()}
-        for first in set(earlier.values()) | ({day} if others - earlier.keys() else set()):
-            keys = {key for key in others if earlier.get(key, day) == first}
-            asked = columns([digests[key] for key in keys], 2)
-            for digest, *kept in connection.execute(statements.of_days("events_by_key", day, first), asked):
-                key = names[digest, kept[1]]
-                # An id that came again after the window stands twice; a replay is one of the two.
-                if key not in existing or kept[2] == times.get(key):
-                    existing[key] = tuple(kept)
-        counted = [(events[place], measured[place]) for place in stored]
-        admission = admission_of(connection, statements, counted)  # type: ignore[arg-type]  # problems are not stored
-        tally = Tally(admission)
-        for event, contributions in counted:
-            tally.add(event, contributions)  # type: ignore[arg-type]  # as above
-        accounts = sorted({event.account for event, _ in counted})
-        if accounts:
-            connection.execute(
-                statements["insert_accounts"], columns([(account,) for account in accounts], 1)
-            )
-        admit(connection, statements, admission)
-        add(connection, statements.__getitem__, tally)
-        return batch.outcomes(set(stored), existing)
 
     def _begin_day(self) -> None:
         with self._sessions.transaction() as connection:
