@@ -144,7 +144,7 @@ _EVENTS = (
     ("agent_token_issued", "as `token_issued`, with `person` where one claimed the agent"),
     (
         "agent_revoked",
-        "`subject`, and `by`: `holder`, `refresh_token_reused`, `operator`, or which admin client",
+        "`subject`, and `by`: `holder`, `refresh_token_reused`, `operator`, an admin, or what took its place",
     ),
     ("person_forgotten", "what was kept of a person was deleted; of whom is not said"),
     ("store_renewed", "the store was restored, and got another id; all earlier keys are revoked"),
@@ -188,8 +188,11 @@ issuer alone (or `spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `
 desk's issuer are refused, since nothing here would honor them; `scope` bounds what the agent gets. Each is
 good once, whatever came of it. Where the person has not confirmed yet the answer is a 401
 `interaction_required` with `id`, `claim.token` and `claim.attempt`; after the claim, the next ID-JAG of the
-same `iss` and `sub` answers `identity.assertion`. There is no refresh token. A 401 `login_required` has
-`max_age`.
+same `iss`, `sub` and `client_id` answers `identity.assertion`. It allows at most the scopes that the person
+was shown; where the ID-JAG's `scope` has more, `pending` is a claim to make (`id`, `scopes`, `claim`), which
+shows the person both, and takes the registration's place once it is complete. There is no refresh token. A
+401 `login_required` has `max_age`. An assertion mints as long as the provider's key that signed its ID-JAG is
+taken, and the AgentProvider lists the client.
 
 `/agent/event/notify` takes a security event token (RFC 8417) as `application/secevent+jwt`, signed by an
 AgentProvider's key, a suspended one's too. The event

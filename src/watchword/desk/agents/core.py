@@ -116,6 +116,7 @@ class AgentCore:
         registration: Registration,
         facts: RequestFacts,
         scope: str | None = None,
+        signed_by: str = "",
     ) -> dict[str, Any] | DeskRefusal:
         """A new assertion of a registration, as answers have it.
 
@@ -124,6 +125,7 @@ class AgentCore:
             registration: whose.
             facts: of the request.
             scope: what tokens for it may allow at most, with spaces; None: what the registration may.
+            signed_by: the thumbprint of the provider's key that signed what it is given for; empty: none did.
         """
         if state.signing is None:
             return not_ready()
@@ -138,6 +140,7 @@ class AgentCore:
             exp=ends,
             epoch=registration.epoch,
             scope_limit=msgspec.UNSET if scope is None else scope,
+            signed_by=signed_by or msgspec.UNSET,
         )
         return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
 

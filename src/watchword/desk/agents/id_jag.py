@@ -38,6 +38,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         provider: who signed it.
         origin: the provider's subject, as the store has it.
+        signed_by: the thumbprint of the key that signed it.
         client_id: which agent it is for.
         token_id: its `jti`.
         expires_at: when it ends, in seconds since the epoch.
@@ -47,6 +48,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: IdentityProvider
     origin: str
+    signed_by: str
     client_id: str
     token_id: str
     expires_at: float
@@ -111,6 +113,7 @@ def read_id_jag(token: str, policy: AgentPolicy, issuer: str, now: float) -> IdJ
     return IdJag(
         provider=provider,
         origin=provider.origin_of(claims.sub),
+        signed_by=found.key.thumbprint,
         client_id=claims.client_id,
         token_id=claims.jti,
         expires_at=float(claims.exp),

@@ -5,6 +5,7 @@ Pure. The gate decides by the ceiling again; here the caller is told what is wro
 something else.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from watchword.identity import Grant
 from watchword.trust.desk_tokens import DeskClaims, agent_claims
 from watchword.trust.grants import common_grant
 
+# No scope is called so: what allows nothing is kept as this.
+NOTHING: Final = "-"
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -80,25 +83,32 @@ def held_by(registration: Registration, person: Person | None, policy: AgentPoli
         return policy.unclaimed
     if registration.state != "claimed":
         return refuse(AgentReason.AGENT_ENDED, subject=subject)
-    accounts = (
-        None if person is None else policy.accounts_by(registration.provider, person.address, person.issuer)
-    )
+    accounts = None if person is None else policy.accounts_by(registration, person.address, person.issuer)
+    if registration.provider and policy.provider_of(registration) is None:
+        detail = "The agent's provider, or this client of it, is no longer let in."
+        remedy = "The desk's operator decides by spec.suspended and spec.clientIDs of the AgentProvider."
+        return refuse(AgentReason.PERSON_NOT_ALLOWED, detail, remedy=remedy, subject=subject)
     if accounts is None or not policy.claimed_scopes:
         return refuse(AgentReason.PERSON_NOT_ALLOWED, subject=subject)
-    return Grant(policy.claimed_scopes, accounts)
+    return bounded(Grant(policy.claimed_scopes, accounts), registration.scope or None)
 
 
 def bounded(held: Grant, scope: str | None) -> Grant:
-    """What an agent holds, with no more in it than its provider said; no scope said means all.
+    """What an agent holds, with no more in it than a bound allows, such as its provider's word.
 
     Args:
         held: from `held_by`.
-        scope: what the provider said, with spaces; None: it did not say. The empty string allows nothing.
+        scope: the bound, with spaces; None: there is none. The empty string allows nothing.
     """
     if scope is None:
         return held
     said = scope.split(" ")
     return Grant(tuple(each for each in held.scopes if each in said), held.accounts)
+
+
+def scope_text(scopes: Iterable[str]) -> str:
+    """Scopes as a registration has them: with spaces, and never empty, which would mean all."""
+    return " ".join(scopes) or NOTHING
 
 
 def decide_agent_token(

@@ -27,6 +27,7 @@ class ProviderToken(msgspec.Struct, frozen=True):
     """A token whose signature is a provider's. Its repr shows whose, and nothing that it says."""
 
     provider: IdentityProvider
+    key: Key
     claims: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -67,7 +68,7 @@ def read_provider_token(token: str, kind: str, policy: AgentPolicy) -> ProviderT
         return Unverified("no AgentProvider has its iss")
     for key in _fitting(header, provider):
         if signature_holds(key, unverified.signed, unverified.signature):
-            return ProviderToken(provider, claims)
+            return ProviderToken(provider, key, claims)
     return Unverified(f"no key of the AgentProvider {provider.name} signed it")
 
 

@@ -138,6 +138,18 @@ class AgentReason(Enum):
         "The person who claimed the agent no longer has a right to.",
         "The desk's operator decides by spec.agents of the TokenDesk whose agents may act.",
     )
+    PROVIDER_KEY_WITHDRAWN = _Facts(
+        400,
+        "invalid_grant",
+        "The provider's key that signed for this agent is no longer taken.",
+        "Show a new ID-JAG by POST /agent/identity, signed with a key that the provider publishes now.",
+    )
+    SCOPE_ALLOWS_NOTHING = _Facts(
+        400,
+        "invalid_scope",
+        "The assertion's scope has nothing that agents may do here.",
+        "Ask the provider for an ID-JAG whose scope has some of what /auth.md lists, or that has none.",
+    )
     BEYOND_CEILING = _Facts(
         400,
         "invalid_scope",
@@ -234,7 +246,7 @@ class AgentReason(Enum):
     INTERACTION_REQUIRED = _Facts(
         401,
         "interaction_required",
-        "The person has not confirmed yet that agents of this provider may act for them.",
+        "The person has not confirmed yet that this agent of the provider may act for them.",
         "Have the person open claim.attempt.verification_uri, and complete the claim with the code.",
     )
     CLAIM_BY_ASSERTION = _Facts(
