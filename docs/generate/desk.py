@@ -13,6 +13,8 @@ from watchword.desk.admin.tickets import TICKET_SECONDS
 from watchword.desk.agents.claims import ATTEMPTS, GUESSES, GUESSES_OF_ADDRESS
 from watchword.desk.agents.confirmation import MAILS_OF_ADDRESS
 from watchword.desk.agents.core import ATTEMPT_SECONDS
+from watchword.desk.agents.oidc_http import DEADLINE_SECONDS
+from watchword.desk.agents.provider_fetches import AT_ONCE, MAX_WAITING, REST_SECONDS
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
 from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
@@ -174,6 +176,10 @@ _AGENT_BOUNDS = (
     (
         "tokens of all agents that no one claimed",
         "`--unclaimed-tokens-per-minute`; of one: 20, then one in 5 s",
+    ),
+    (
+        "asking an OpenID provider at which people sign in",
+        f"{DEADLINE_SECONDS:.0f} s; {AT_ONCE} at once; {MAX_WAITING} wait; then {REST_SECONDS:.0f} s of rest",
     ),
 )
 _AGENTS = """Served only where the TokenDesk has `spec.agents`; else these paths are 404 and the

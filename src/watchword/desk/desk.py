@@ -26,7 +26,7 @@ from watchword.desk.agents.confirmation import Confirmation
 from watchword.desk.agents.core import AgentCore
 from watchword.desk.agents.endpoints import AgentEndpoints
 from watchword.desk.agents.mail import Mailer
-from watchword.desk.agents.oidc_http import Providers
+from watchword.desk.agents.provider_fetches import ProviderFetches
 from watchword.desk.agents.sign_in import SignIn
 from watchword.desk.agents.tokens import agent_token, revoke_delegation
 from watchword.desk.audit_chain import AuditEvent
@@ -136,7 +136,7 @@ class Desk:
             on_revoked=self.is_changed.set,
         )
         self.mailer = Mailer(metrics.agent_mails)
-        confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))
+        confirmation = Confirmation(self._agents, self.mailer, SignIn(ProviderFetches()))
         self.agent_endpoints = AgentEndpoints(self._agents, confirmation)
 
     async def exchange(
