@@ -171,8 +171,14 @@ _AGENT_BOUNDS = (
     ("attempts of one registration", str(ATTEMPTS)),
     ("mails to one address in a day", str(MAILS_OF_ADDRESS)),
     ("life of an attempt, its links and its code", f"{ATTEMPT_SECONDS} s"),
-    ("registrations that wait, of each kind", "`spec.agents.unclaimed.maxRegistrations`, or 1000"),
-    ("registrations of one address, and of all", "`--agents-per-hour`, `--agents-per-minute`"),
+    (
+        "registrations that wait, of each kind and of each AgentProvider",
+        "`spec.agents.unclaimed.maxRegistrations`, or 1000",
+    ),
+    (
+        "registrations of one address, and of all; of each AgentProvider",
+        "`--agents-per-hour`, `--agents-per-minute`; the latter",
+    ),
     (
         "tokens of all agents that no one claimed",
         "`--unclaimed-tokens-per-minute`; of one: 20, then one in 5 s",

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from testing.agent_providers import CLIENT, ProviderDesk, event, id_jag, provider_desk, provider_object
+from testing.agent_providers import (
+    CLIENT,
+    OTHER_PROVIDER,
+    ProviderDesk,
+    event,
+    id_jag,
+    provider_desk,
+    provider_object,
+)
 from testing.agents import READ, code_in, hidden, said
 from testing.running_desk import Object
 from testing.tokens import Signer
@@ -209,3 +217,29 @@ def test_a_link_of_before_keeps_the_first_client_and_the_scopes_of_then(tmp_path
         desk.agents.change(claimed={"scopes": [READ, WRITE, "cache:read", "service:status:read"]})
         again = desk.agents.good(desk.show(id_jag(sub="old", email=address)))
         assert (again["id"], len(again["scopes"])) == (done["id"], 3)
+
+
+def test_a_provider_that_has_many_asked_keeps_no_one_elses_agents_out() -> None:
+    other = Signer("other-1", "ES256")
+    providers = (
+        provider_object(),
+        provider_object("other", other, issuer=OTHER_PROVIDER, emailDomains=["example.org"]),
+    )
+    with provider_desk(*providers, registrations_per_hour=0, registrations_per_minute=4) as desk:
+        desk.agents.change(unclaimed={"scopes": [READ], "accounts": ["trial"], "maxRegistrations": 3})
+
+        def flood(number: int) -> str:
+            said_of = {"iss": OTHER_PROVIDER, "sub": f"f{number}", "email": f"f{number}@example.org"}
+            found: str = desk.show(id_jag(other, **said_of)).json()["reason"]
+            return found
+
+        assert [flood(number) for number in range(6)] == [
+            *["interaction_required"] * 3,
+            "registrations_full",
+            *["agent_rate_limited"] * 2,
+        ]
+        desk.asked(sub="first", email="alice@example.com")
+        assert desk.agents.post("/agent/identity", {"type": "anonymous"}).status_code == 200
+        assert desk.agents.post(
+            "/agent/identity", {"type": "service_auth", "login_hint": "alice@example.com"}
+        ).is_success

@@ -81,7 +81,9 @@ async def assert_identity(
         return await _again(core, said, linked, state, facts)
     if not said.address:
         return refuse(AgentReason.MISSING_VERIFIED_EMAIL)
-    pending = core.over_rate(facts.peer) or await _ask_person(core, said, said.address, state, facts)
+    pending = core.over_rate(facts.peer, said.provider.id) or await _ask_person(
+        core, said, said.address, state, facts
+    )
     if isinstance(pending, DeskRefusal):
         return pending
     refusal = refuse(AgentReason.INTERACTION_REQUIRED)
@@ -152,7 +154,7 @@ async def _again(
         "accounts": list(granted.accounts),
     }
     asked = Grant(()) if said.scope is None else bounded(Grant(policy_of(state).claimed_scopes), said.scope)
-    if set(asked.scopes) <= set(held.scopes) or core.over_rate(facts.peer) is not None:
+    if set(asked.scopes) <= set(held.scopes) or core.over_rate(facts.peer, found.provider) is not None:
         return answer
     # More than the person confirmed: they are asked, and meanwhile it stays at that.
     pending = await _ask_person(core, said, person.address, state, facts)

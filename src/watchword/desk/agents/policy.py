@@ -46,7 +46,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         unclaimed: what an agent may do for which no one answers; None: nothing.
         unclaimed_seconds: how long a registration waits to be claimed.
-        max_unclaimed: how many may wait, of each kind.
+        max_unclaimed: how many may wait, of each kind and of each provider.
         claimed_scopes: what an agent may do that a person claimed; empty: none can be claimed.
         claimed_seconds: the life of a refresh token.
         people: accounts by whole address.

@@ -124,7 +124,7 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Register(_Step, frozen=True, kw_only=True):
-    """Keep a new registration, unless `at_most` of its kind wait already.
+    """Keep a new registration, unless `at_most` of its kind, and of its provider, wait already.
 
     It takes the place of one that waits for the same subject and client of a provider.
     """

@@ -185,8 +185,10 @@ def _register(rows: Rows, step: Register) -> bool:
             if waits is not None and waits.state == "unclaimed" and waits.client == made.client:
                 rows.run("DELETE FROM agent_attempt WHERE agent = ?", (row[0],))
                 rows.run("DELETE FROM agent WHERE id = ?", (row[0],))
-    waiting = "SELECT count(*) FROM agent WHERE state = 'unclaimed' AND kind = ? AND expires_at > ?"
-    [(count,)] = rows.rows(waiting, (made.kind, step.now))
+    # For each provider by itself: one that has many people asked leaves the others their places.
+    waiting = """SELECT count(*) FROM agent
+        WHERE state = 'unclaimed' AND kind = ? AND provider = ? AND expires_at > ?"""
+    [(count,)] = rows.rows(waiting, (made.kind, made.provider, step.now))
     if count >= step.at_most:
         return False
     insert = """INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest,
