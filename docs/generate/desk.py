@@ -193,8 +193,11 @@ metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim
 `auth.md` 0.7.
 
 `identity_assertion` takes an ID-JAG of an `AgentProvider` next to the desk, and is served only where there is
-one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`; `aud` is the desk's
-issuer alone (or `spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
+one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`, which may be left out
+where the provider has one key. A header with hints about keys (`x5t`, `x5c`, `jku`, `jwk` and their like),
+`crit` or `zip` is refused, also in events; ID tokens of people may have the hints, which common providers
+send there and which are ignored. `aud` is the desk's issuer alone (or `spec.audience`), `client_id` one of
+`spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
 `iat` at most) and `auth_time` are required, and an `email` counts only with `email_verified: true` and in
 `spec.emailDomains`. `cnf`, `tenant`, `aud_tenant`, `authorization_details`, and a `resource` other than the
 desk's issuer are refused, since nothing here would honor them; `scope` bounds what the agent gets. Each is
@@ -209,7 +212,8 @@ taken, and the AgentProvider lists the client.
 `/agent/event/notify` takes a security event token (RFC 8417) as `application/secevent+jwt`, signed by an
 AgentProvider's key, a suspended one's too. The event
 `https://schemas.workos.com/events/agent/auth/identity/assertion/revoked` with `sub`, or `sub_id` of the
-format `iss_sub`, ends all that came by that subject: registrations, tokens, assertions, claims, and the link.
+format `iss_sub`, ends all that came by that subject: registrations, tokens, assertions, claims, and the
+links, those that are newer than the event as well. An event is taken for a day after its `iat`.
 202 without a body; 400 with `err` and `description`. Other events are ignored, and one that comes again ends
 nothing new.
 

@@ -60,7 +60,9 @@ def test_an_assertion_without_scope_gets_no_more_than_the_person_was_shown(
     again = desk.agents.good(desk.show(id_jag(sub="narrow", email=address)))
     assert (again["id"], again["scopes"]) == (done["id"], ["cache:read"])
     assert "pending" not in again
-    assert said(desk.agents.token(again["identity"]["assertion"]))[2] == "beyond_ceiling"
+    refused = desk.agents.token(again["identity"]["assertion"])
+    assert said(refused)[2] == "beyond_ceiling"
+    assert "Show a new ID-JAG whose scope has it" in refused.json()["remedy"]
 
 
 def test_another_client_asks_the_person_by_its_name_and_gets_nothing_before(

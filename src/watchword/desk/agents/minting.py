@@ -117,6 +117,7 @@ def decide_agent_token(
     held: Grant,
     state: DeskState,
     *,
+    limit: str | None,
     ends: float,
     now: float,
     token_id: str,
@@ -128,6 +129,7 @@ def decide_agent_token(
         registration: of the agent.
         held: from `held_by`.
         state: what the desk runs.
+        limit: what the agent's provider said that it may do at most, with spaces; None: it did not say.
         ends: when the agent's assertion or its registration ends, in seconds since the epoch.
         now: seconds since the epoch.
         token_id: the `jti` that the token would have.
@@ -136,9 +138,17 @@ def decide_agent_token(
     target = state.target_of(request.audience)
     if target is None or target.agents is None:
         return refuse(AgentReason.AGENT_TARGET_UNAVAILABLE, subject=subject)
-    common = common_grant(held, target.agents)
-    refused = narrow(() if common is None else (common,), request.grant)
-    if isinstance(refused, DeskRefusal):
+    refused = _refused_grant(bounded(held, limit), target.agents, request)
+    if refused is not None:
+        claimed = Grant(() if state.agents is None else state.agents.claimed_scopes, held.accounts)
+        if registration.provider and _refused_grant(claimed, target.agents, request) is None:
+            detail = "The ID-JAG's scope, or what the person confirmed, does not have all of it."
+            remedy = (
+                "Show a new ID-JAG whose scope has it, by POST /agent/identity. What the person has not "
+                "confirmed yet, they are asked for: complete the claim that is pending."
+            )
+            error = request.grant.error
+            return refuse(AgentReason.BEYOND_CEILING, detail, error=error, remedy=remedy, subject=subject)
         detail = refused.detail.replace("The workload itself", "An agent of this kind", 1)
         return refuse(AgentReason.BEYOND_CEILING, detail, error=request.grant.error, subject=subject)
     lifetime = lifetime_of(
@@ -159,3 +169,9 @@ def decide_agent_token(
         expires_at=lifetime.expires_at,
     )
     return AgentToken(claims, target)
+
+
+def _refused_grant(held: Grant, ceiling: Grant, request: AgentTokenRequest) -> DeskRefusal | None:
+    common = common_grant(held, ceiling)
+    refused = narrow(() if common is None else (common,), request.grant)
+    return refused if isinstance(refused, DeskRefusal) else None

@@ -37,6 +37,12 @@ class AgentReason(Enum):
     MISSING_MEMBER = _Facts(
         400, "invalid_request", "A required member is missing, or not a text.", "Send it; see /auth.md."
     )
+    MEMBER_TOO_LARGE = _Facts(
+        400,
+        "invalid_request",
+        "A member is longer than this desk reads.",
+        "Send a shorter one; ask the provider for an assertion with fewer claims.",
+    )
     UNKNOWN_TYPE = _Facts(
         400,
         "invalid_request",
@@ -186,7 +192,7 @@ class AgentReason(Enum):
         400,
         "invalid_grant",
         "A claim of the assertion is missing, or of another type.",
-        "Send iss, sub, aud, client_id, jti, iat, exp and auth_time, each once.",
+        "Have the provider send iss, sub, aud, client_id, jti, iat, exp and auth_time, each once.",
     )
     WRONG_ASSERTION_AUDIENCE = _Facts(
         400,

@@ -6,7 +6,7 @@ import msgspec
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.assertions import AssertionClaims, read_assertion
 from watchword.desk.agents.core import AgentCore, policy_of
-from watchword.desk.agents.minting import bounded, decide_agent_token, held_by, read_agent_request
+from watchword.desk.agents.minting import decide_agent_token, held_by, read_agent_request
 from watchword.desk.agents.policy import AgentPolicy
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import IssueToAgent, Registration, RevokeAgent
@@ -51,8 +51,9 @@ async def agent_token(
     decided = decide_agent_token(
         request,
         found,
-        bounded(held, None if isinstance(claims.scope_limit, msgspec.UnsetType) else claims.scope_limit),
+        held,
         state,
+        limit=None if isinstance(claims.scope_limit, msgspec.UnsetType) else claims.scope_limit,
         ends=float(min(claims.exp, found.expires_at)),
         now=facts.at,
         token_id=new_token_id(facts.at),
