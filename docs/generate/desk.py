@@ -194,10 +194,10 @@ metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim
 
 `identity_assertion` takes an ID-JAG of an `AgentProvider` next to the desk, and is served only where there is
 one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`, which may be left out
-where the provider has one key; two keys with one `kid` are both tried. A header with hints about keys (`x5t`, `x5c`, `jku`, `jwk` and their like),
-`crit` or `zip` is refused, also in events; ID tokens of people may have the hints, which common providers
-send there and which are ignored. `aud` is the desk's issuer alone (or `spec.audience`), `client_id` one of
-`spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
+where the provider has one key; two keys with one `kid` are both tried. A header with hints about keys (`x5t`,
+`x5c`, `jku`, `jwk` and their like), `crit` or `zip` is refused, also in events; ID tokens of people may have
+the hints, which common providers send there and which are ignored. `aud` is the desk's issuer alone (or
+`spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
 `iat` at most) and `auth_time` are required, and an `email` counts only with `email_verified: true` and in
 `spec.emailDomains`. `cnf`, `tenant`, `aud_tenant`, `authorization_details`, and a `resource` other than the
 desk's issuer are refused, since nothing here would honor them; `scope` bounds what the agent gets. Each is

@@ -166,6 +166,8 @@ def test_a_link_that_another_person_takes_over_has_its_end_in_the_log(
 
 def test_a_client_that_is_no_longer_listed_gets_nothing_more(desk: ProviderDesk, address: str) -> None:
     done = desk.linked(sub="unlisted", email=address, client_id=OTHER)
+    out = desk.minted(done)
+    assert desk.running.introspect(out).json()["active"] is True
     waiting = desk.asked(sub="unlisted-2", email=address, client_id=OTHER)
     secret = desk.agents.secret_of(waiting["claim"]["attempt"]["verification_uri"])
     confirmed = desk.asked(sub="unlisted-3", email=address, client_id=OTHER)
@@ -175,6 +177,12 @@ def test_a_client_that_is_no_longer_listed_gets_nothing_more(desk: ProviderDesk,
     assert desk.http.get("/claim", params={"secret": secret}).status_code == 410
     assert desk.agents.decide(secret).status_code == 410
     assert said(desk.agents.complete(confirmed, code))[2] == "claim_denied"
+    # Resource servers that ask are told at once, of a token that is out as well.
+    assert desk.running.introspect(out).json() == {"active": False}
+    desk.agents.trust(BOTH)
+    assert desk.running.introspect(out).json()["active"] is True
+    desk.agents.trust(provider_object(clientIDs=[CLIENT, OTHER], suspended=True))
+    assert desk.running.introspect(out).json() == {"active": False}
     desk.agents.trust(BOTH)
     assert desk.minted(done)
 
