@@ -13,6 +13,8 @@ from watchword.desk.admin.tickets import TICKET_SECONDS
 from watchword.desk.agents.claims import ATTEMPTS, GUESSES, GUESSES_OF_ADDRESS
 from watchword.desk.agents.confirmation import MAILS_OF_ADDRESS
 from watchword.desk.agents.core import ATTEMPT_SECONDS
+from watchword.desk.agents.oidc_http import DEADLINE_SECONDS
+from watchword.desk.agents.provider_fetches import AT_ONCE, MAX_WAITING, REST_SECONDS
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.clients import ASSERTION_TYPE, MAX_ASSERTION_SECONDS
 from watchword.desk.exchange import ACCESS_TOKEN_TYPE, GRANT_TYPE, JWT_TYPE
@@ -144,7 +146,7 @@ _EVENTS = (
     ("agent_token_issued", "as `token_issued`, with `person` where one claimed the agent"),
     (
         "agent_revoked",
-        "`subject`, and `by`: `holder`, `refresh_token_reused`, `operator`, or which admin client",
+        "`subject`, and `by`: `holder`, `refresh_token_reused`, `operator`, an admin, or what took its place",
     ),
     ("person_forgotten", "what was kept of a person was deleted; of whom is not said"),
     ("store_renewed", "the store was restored, and got another id; all earlier keys are revoked"),
@@ -169,11 +171,21 @@ _AGENT_BOUNDS = (
     ("attempts of one registration", str(ATTEMPTS)),
     ("mails to one address in a day", str(MAILS_OF_ADDRESS)),
     ("life of an attempt, its links and its code", f"{ATTEMPT_SECONDS} s"),
-    ("registrations that wait, of each kind", "`spec.agents.unclaimed.maxRegistrations`, or 1000"),
-    ("registrations of one address, and of all", "`--agents-per-hour`, `--agents-per-minute`"),
+    (
+        "registrations that wait, of each kind and of each AgentProvider",
+        "`spec.agents.unclaimed.maxRegistrations`, or 1000",
+    ),
+    (
+        "registrations of one address, and of all; of each AgentProvider",
+        "`--agents-per-hour`, `--agents-per-minute`; the latter",
+    ),
     (
         "tokens of all agents that no one claimed",
         "`--unclaimed-tokens-per-minute`; of one: 20, then one in 5 s",
+    ),
+    (
+        "asking an OpenID provider at which people sign in",
+        f"{DEADLINE_SECONDS:.0f} s; {AT_ONCE} at once; {MAX_WAITING} wait; then {REST_SECONDS:.0f} s of rest",
     ),
 )
 _AGENTS = """Served only where the TokenDesk has `spec.agents`; else these paths are 404 and the
@@ -181,20 +193,27 @@ metadata says nothing of them. Bodies of `/agent/...` are JSON, those of `/claim
 `auth.md` 0.7.
 
 `identity_assertion` takes an ID-JAG of an `AgentProvider` next to the desk, and is served only where there is
-one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`; `aud` is the desk's
-issuer alone (or `spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
+one. Its header says `typ: oauth-id-jag+jwt` and names a key of the provider by `kid`, which may be left out
+where the provider has one key; two keys with one `kid` are both tried. A header with hints about keys (`x5t`,
+`x5c`, `jku`, `jwk` and their like), `crit` or `zip` is refused, also in events; ID tokens of people may have
+the hints, which common providers send there and which are ignored. `aud` is the desk's issuer alone (or
+`spec.audience`), `client_id` one of `spec.clientIDs`; `jti`, `iat`, `exp` (an hour after
 `iat` at most) and `auth_time` are required, and an `email` counts only with `email_verified: true` and in
 `spec.emailDomains`. `cnf`, `tenant`, `aud_tenant`, `authorization_details`, and a `resource` other than the
 desk's issuer are refused, since nothing here would honor them; `scope` bounds what the agent gets. Each is
 good once, whatever came of it. Where the person has not confirmed yet the answer is a 401
 `interaction_required` with `id`, `claim.token` and `claim.attempt`; after the claim, the next ID-JAG of the
-same `iss` and `sub` answers `identity.assertion`. There is no refresh token. A 401 `login_required` has
-`max_age`.
+same `iss`, `sub` and `client_id` answers `identity.assertion`. It allows at most the scopes that the person
+was shown; where the ID-JAG's `scope` has more, `pending` is a claim to make (`id`, `scopes`, `claim`), which
+shows the person both, and takes the registration's place once it is complete. There is no refresh token. A
+401 `login_required` has `max_age`. An assertion mints as long as the provider's key that signed its ID-JAG is
+taken, and the AgentProvider lists the client.
 
 `/agent/event/notify` takes a security event token (RFC 8417) as `application/secevent+jwt`, signed by an
 AgentProvider's key, a suspended one's too. The event
 `https://schemas.workos.com/events/agent/auth/identity/assertion/revoked` with `sub`, or `sub_id` of the
-format `iss_sub`, ends all that came by that subject: registrations, tokens, assertions, claims, and the link.
+format `iss_sub`, ends all that came by that subject: registrations, tokens, assertions, claims, and the
+links, those that are newer than the event as well. An event is taken for a day after its `iat`.
 202 without a body; 400 with `err` and `description`. Other events are ignored, and one that comes again ends
 nothing new.
 

@@ -133,13 +133,19 @@ def test_the_scope_that_the_provider_says_bounds_what_its_agent_gets(desk: Provi
     assert made["scopes"] == {"post_claim": ["cache:read"]}
     done = desk.confirmed(made)
     assert said(desk.agents.token(done["identity"]["assertion"]))[2] == "beyond_ceiling"
-    narrow = desk.agents.good(desk.show(id_jag(sub="scoped", scope=f"{READ} openid", email=address)))
+    for scope in (f"{READ} openid", ...):
+        again = desk.agents.good(desk.show(id_jag(sub="scoped", scope=scope, email=address)))
+        assert again["scopes"] == ([] if scope is not ... else ["cache:read"])
+        assert said(desk.agents.token(again["identity"]["assertion"]))[2] == "beyond_ceiling"
+    desk.linked(sub="whole", email=address)
+    narrow = desk.agents.good(desk.show(id_jag(sub="whole", scope=f"{READ} openid", email=address)))
     assert narrow["scopes"] == [READ]
     assert desk.minted(narrow)
-    nothing = desk.agents.good(desk.show(id_jag(sub="scoped", scope="", email=address)))
-    assert nothing["scopes"] == []
-    assert said(desk.agents.token(nothing["identity"]["assertion"]))[2] == "beyond_ceiling"
-    whole = desk.agents.good(desk.show(id_jag(sub="scoped", email=address)))
+    for scope in ("", "*", "openid"):
+        nothing = desk.show(id_jag(sub="whole", scope=scope, email=address))
+        assert said(nothing) == (400, "invalid_scope", "scope_allows_nothing")
+        assert said(desk.show(id_jag(sub="none", scope=scope, email=address))) == said(nothing)
+    whole = desk.agents.good(desk.show(id_jag(sub="whole", email=address)))
     assert desk.minted(whole)
 
 

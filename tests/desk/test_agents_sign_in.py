@@ -241,6 +241,8 @@ WRONG: list[dict[str, Any]] = [
     {"exp": int(NOW) - 61},
     {"exp": ...},
     {"iat": int(NOW) + 61},
+    {"nbf": int(NOW) + 61},
+    {"nbf": str(int(NOW))},
     {"email_verified": False},
     {"email_verified": "true"},
     {"email_verified": 1},
@@ -277,6 +279,13 @@ def test_a_good_id_token_names_the_person() -> None:
 @pytest.mark.parametrize("changes", WRONG, ids=str)
 def test_an_id_token_that_says_anything_else_is_refused(changes: dict[str, Any]) -> None:
     assert not isinstance(read_id_token(id_token(**changes), (signer().key,), PROVIDER, "n", NOW), SignedIn)
+
+
+def test_an_id_token_that_may_be_used_by_now_is_taken() -> None:
+    for begins in (NOW - 1, NOW + 59):
+        assert read_id_token(id_token(nbf=begins), (signer().key,), PROVIDER, "n", NOW) == SignedIn(
+            "carol", CAROL
+        )
 
 
 def test_an_id_token_of_another_key_is_refused() -> None:

@@ -18,7 +18,7 @@ from psycopg import sql
 from testing.postgres_server import PostgresServer
 from tests.desk.roles import OWNER, SERVING, migrated
 from watchword.desk.agents import storage
-from watchword.desk.agents.records import EndOrigin
+from watchword.desk.agents.records import AssertAgain, EndOrigin, Registration
 from watchword.desk.audit_chain import AuditEvent, ChainProblem, Head, check_chain
 from watchword.desk.postgresql import PostgreSQLDeskStore
 from watchword.desk.sqlite import SQLiteDeskStore, schema
@@ -174,9 +174,10 @@ def test_a_schema_with_agents_of_before_there_were_providers_is_brought_up(postg
     dsn = migrated(postgres)
     owner = PostgreSQLDeskStore(dsn.replace(f"{SERVING}@", f"{OWNER}@"))
     with psycopg.connect(f"{postgres.conninfo()} options=-csearch_path={owner.schema}") as connection:
-        for name in ("provider", "origin", "scope"):
+        for name in ("provider", "origin", "scope", "client", "signed_by"):
             connection.execute(f"ALTER TABLE agent DROP COLUMN {name}".encode())
-        forget = sql.SQL("DELETE FROM {} WHERE migration_id = '0004-agent-providers'")
+        connection.execute("CREATE INDEX agent_waiting ON agent (kind) WHERE state = 'unclaimed'")
+        forget = sql.SQL("DELETE FROM {} WHERE migration_id >= '0004'")
         connection.execute(forget.format(sql.Identifier(MIGRATIONS_TABLE)))
         connection.execute(_OLD_AGENT.encode())
     with pytest.raises(DeskStoreRefusedError, match="not of this version"):
@@ -190,13 +191,87 @@ def test_a_schema_with_agents_of_before_there_were_providers_is_brought_up(postg
         store.close()
 
 
+_OLD_LINK = (
+    "INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest, "
+    "provider, origin, scope) VALUES "
+    "('reg_link', 'identity_assertion', 'claimed', 1, 'person_1', 0, 1, 9000, 'other', 'p', 'origin', '')"
+)
+
+
+def test_a_file_with_links_of_before_clients_were_kept_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "desk.db"
+    old = sqlite3.connect(path)
+    for statement in (
+        *(each for step in range(4) for each in schema.STEPS[step]),
+        f"PRAGMA application_id = {schema.APPLICATION_ID}",
+        "PRAGMA user_version = 4",
+        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
+        _OLD_LINK,
+    ):
+        old.execute(statement)
+    old.commit()
+    old.close()
+    store = SQLiteDeskStore(str(path))
+    try:
+        _keeps_the_first_client_that_comes(store)
+    finally:
+        store.close()
+
+
+@pytest.mark.postgresql
+def test_a_schema_with_links_of_before_clients_were_kept_is_brought_up(postgres: PostgresServer) -> None:
+    dsn = migrated(postgres)
+    owner = PostgreSQLDeskStore(dsn.replace(f"{SERVING}@", f"{OWNER}@"))
+    with psycopg.connect(f"{postgres.conninfo()} options=-csearch_path={owner.schema}") as connection:
+        for name in ("client", "signed_by"):
+            connection.execute(f"ALTER TABLE agent DROP COLUMN {name}".encode())
+        for statement in schema.STEPS[3][-1:]:
+            connection.execute(statement.encode())
+        connection.execute("DROP INDEX agent_waiting")
+        connection.execute("CREATE INDEX agent_waiting ON agent (kind) WHERE state = 'unclaimed'")
+        forget = sql.SQL("DELETE FROM {} WHERE migration_id >= '0005'")
+        connection.execute(forget.format(sql.Identifier(MIGRATIONS_TABLE)))
+        connection.execute(_OLD_LINK.encode())
+    with pytest.raises(DeskStoreRefusedError, match="not of this version"):
+        PostgreSQLDeskStore(dsn).identity()
+    owner.migrate(SERVING)
+    owner.close()
+    store = PostgreSQLDeskStore(dsn)
+    try:
+        _keeps_the_first_client_that_comes(store)
+    finally:
+        store.close()
+
+
+def _keeps_the_first_client_that_comes(store: DeskStore) -> None:
+    def link(client: str) -> Registration | None:
+        return storage.registration_of(store.look(storage.LINK_OF_CLIENT, ("origin", client)))
+
+    found = link("one")
+    assert found is not None
+    assert (found.id, found.client, found.scope, found.signed_by) == ("reg_link", "", "", "")
+    assert link("two") == found
+
+    def again(client: str, scope: str) -> bool:
+        step = AssertAgain(agent="reg_link", epoch=1, expires_at=9999, client=client, scope=scope, now=5)
+        return store.write([step]) == [True]
+
+    assert again("one", "a b")
+    assert not again("two", "a b c")
+    assert again("one", "a b c")
+    found = link("one")
+    assert found is not None
+    assert (found.client, found.scope, found.expires_at) == ("one", "a b", 9999)
+    assert link("two") is None
+
+
 def _is_the_agent_of_before(store: DeskStore) -> None:
     found = storage.registration_of(store.look(storage.BY_ID, ("reg_old",)))
     assert found is not None
     assert (found.kind, found.state, found.epoch, found.person) == ("service_auth", "claimed", 3, "person_1")
     assert (found.provider, found.origin, found.scope) == ("", "", "")
     # It is no subject's link, and no event ends it.
-    assert store.look(storage.LINK_OF_ORIGIN, ("",)) == []
+    assert store.look(storage.LINKS_OF_ORIGIN, ("",)) == []
     ended = EndOrigin(issuer="https://a", token_id="t", expires_at=2, origin="", now=1)
     assert store.write([ended]) == [True]
     assert storage.registration_of(store.look(storage.BY_ID, ("reg_old",))) == found

@@ -26,9 +26,9 @@ from watchword.desk.agents.confirmation import Confirmation
 from watchword.desk.agents.core import AgentCore
 from watchword.desk.agents.endpoints import AgentEndpoints
 from watchword.desk.agents.mail import Mailer
-from watchword.desk.agents.oidc_http import Providers
+from watchword.desk.agents.provider_fetches import ProviderFetches
 from watchword.desk.agents.sign_in import SignIn
-from watchword.desk.agents.tokens import agent_token, revoke_delegation
+from watchword.desk.agents.tokens import agent_token, revoke_delegation, why_agent_holds_nothing
 from watchword.desk.audit_chain import AuditEvent
 from watchword.desk.audit_events import RequestFacts, StrangerTally
 from watchword.desk.clients import (
@@ -136,7 +136,7 @@ class Desk:
             on_revoked=self.is_changed.set,
         )
         self.mailer = Mailer(metrics.agent_mails)
-        confirmation = Confirmation(self._agents, self.mailer, SignIn(Providers()))
+        confirmation = Confirmation(self._agents, self.mailer, SignIn(ProviderFetches()))
         self.agent_endpoints = AgentEndpoints(self._agents, confirmation)
 
     async def exchange(
@@ -204,6 +204,11 @@ class Desk:
             if found is None
             else _why_unknown_to(state, client, found, known, facts.at)
         )
+        if found is not None and not why and found.claims.kind == "agent":
+            asked = await why_agent_holds_nothing(self._agents, found.claims.subject, state)
+            if isinstance(asked, DeskRefusal):
+                return asked
+            why = asked
         if found is not None and not why:
             self.metrics.count(self.metrics.introspections, "active")
             return Answer(200, found.answer)

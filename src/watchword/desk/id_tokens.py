@@ -6,6 +6,7 @@ for proof of a person.
 """
 
 import hmac
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +46,7 @@ class _IdToken(msgspec.Struct, frozen=True):
     email: str
     email_verified: bool
     azp: str | msgspec.UnsetType = msgspec.UNSET
+    nbf: int | float = -math.inf
 
 
 def read_id_token(
@@ -91,7 +93,7 @@ def read_id_token(
         return "the ID token was issued to another client"
     if not hmac.compare_digest(said.nonce.encode("utf-8", "replace"), nonce.encode("utf-8", "replace")):
         return "the ID token was not made for this sign-in"
-    if not said.exp + _SKEW_SECONDS > now or not said.iat - _SKEW_SECONDS <= now:
+    if not said.exp + _SKEW_SECONDS > now or not max(said.iat, said.nbf) - _SKEW_SECONDS <= now:
         return "the ID token has ended, or is of the future"
     if max_age_seconds is not None and not now - said.iat <= max_age_seconds:
         return f"the ID token is older than {max_age_seconds:.0f} s"

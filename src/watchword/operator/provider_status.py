@@ -127,10 +127,11 @@ def _readiness(entry: Entry, result: ProviderResult, now: float) -> ConditionVal
     if provider.spec.suspended:
         return Verdict.PROVIDER_SUSPENDED.with_message()
     keys = usable_keys(provider, AgentProviderStatus(keys=result.keys), now)
+    left_out = "; ".join(f"{bad.kid or bad.field}: {bad.detail}" for bad in keys.problems[:_NAMED])
     if not keys.keys:
-        left_out = "; ".join(f"{bad.kid or bad.field}: {bad.detail}" for bad in keys.problems[:_NAMED])
         return Verdict.PROVIDER_WITHOUT_KEYS.with_message(left_out and f"No key is usable: {left_out}")
-    return Verdict.PROVIDER_ACCEPTED.with_message()
+    said = f"The desk takes its assertions. Keys are left out: {left_out}"
+    return Verdict.PROVIDER_ACCEPTED.with_message(said if left_out else "")
 
 
 def _freshness(provider: AgentProvider, result: ProviderResult) -> ConditionValue:

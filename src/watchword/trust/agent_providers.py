@@ -9,11 +9,18 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from watchword.identity import KeySet, load_key_objects
+from watchword.identity import KeyProblem, KeySet, load_key_objects
+from watchword.identity.desk_claims import DESK_KID_PREFIX
 from watchword.trust.api.v1alpha1 import AgentProvider, TokenDesk
 from watchword.trust.api.v1alpha1.rules import parse_time
 from watchword.trust.api.v1alpha1.status import AgentProviderStatus, ProviderKeysStatus
+from watchword.trust.conflicts import problem_of
+from watchword.trust.problems import Problem, ProblemReason
 
+_TAKEN: Final = (
+    "the issuer is that of another AgentProvider of the desk, or the desk's own: none of them counts"
+)
+_TAKEN_REMEDY: Final = "keep one AgentProvider for each issuer, and none for the desk itself"
 # How long keys count that were found by discovery, in seconds, while the provider cannot be asked again.
 KEYS_COUNT_SECONDS: Final = 86_400
 # A clock that is ahead must not make keys count for longer.
@@ -53,9 +60,51 @@ def usable_keys(provider: AgentProvider, status: AgentProviderStatus | None, now
     elif status is not None and status.keys is not None and now < keys_end_at(status.keys, spec.issuer, now):
         found = list(status.keys.jwks)
     loaded = load_key_objects(found)
+    reserved = [key for key in loaded.keys if key.kid.startswith(DESK_KID_PREFIX)]
+    detail = f"ids that begin with {DESK_KID_PREFIX} are those of desk keys"
+    remedy = "have the provider give its key another kid"
     return KeySet(
-        tuple(key for key in loaded.keys if key.algorithm in spec.allowed_algorithms), loaded.problems
+        tuple(key for key in loaded.keys if key.algorithm in spec.allowed_algorithms and key not in reserved),
+        (*loaded.problems, *(KeyProblem(-1, key.kid, "keys", detail, remedy) for key in reserved)),
     )
+
+
+def problems_of_providers(desks: Iterable[TokenDesk], providers: Iterable[AgentProvider]) -> list[Problem]:
+    """What of AgentProviders does not count: issuers that are taken, and keys in them that are left out.
+
+    Args:
+        desks: all desks, by which issuers are judged.
+        providers: all of them.
+    """
+    given, found = tuple(providers), list[Problem]()
+    for desk in desks:
+        ours = providers_of(desk, given)
+        taken = issuers_taken(desk, ours)
+        found += [
+            problem_of(each, "spec.issuer", ProblemReason.ISSUER_TAKEN, _TAKEN, _TAKEN_REMEDY)
+            for each in ours
+            if each.spec.issuer in taken
+        ]
+    for each in given:
+        if each.spec.keys.inline is not None:
+            found += _problems_of_keys(each)
+    return found
+
+
+def _problems_of_keys(provider: AgentProvider) -> list[Problem]:
+    path, allowed = "spec.keys.inline.keys", provider.spec.allowed_algorithms
+    found = []
+    for bad in usable_keys(provider, None, 0.0).problems:
+        field = path if bad.index < 0 else f"{path}[{bad.index}].{bad.field}"
+        detail = f"key {bad.kid} is left out: {bad.detail}" if bad.kid else f"a key is left out: {bad.detail}"
+        found.append(problem_of(provider, field, ProblemReason.BAD_KEY, detail, bad.remedy))
+    listed = (provider.spec.keys.inline or {}).get("keys")
+    for key in load_key_objects(listed).keys:
+        if key.algorithm not in allowed:
+            detail = f"key {key.kid} is left out: it verifies {key.algorithm}, which spec.algorithms lacks"
+            remedy = "list its algorithm in spec.algorithms, or remove the key"
+            found.append(problem_of(provider, path, ProblemReason.BAD_KEY, detail, remedy))
+    return found
 
 
 def keys_end_at(keys: ProviderKeysStatus, issuer: str, now: float) -> float:

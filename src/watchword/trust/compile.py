@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from watchword.trust.agent_providers import problems_of_providers
 from watchword.trust.api.v1alpha1 import Resources, TrustedWorkload
 from watchword.trust.audience import AudienceRules, problems_of_shared, urls_of_issuers
 from watchword.trust.bundle import Bundle
@@ -66,6 +67,7 @@ def compile_resources(
     audiences = msgspec.structs.replace(audiences, urls=urls)
     desks = ready_desks(resources.desks, desk_keys or {}, audiences)
     problems += desks.problems.values()
+    problems += problems_of_providers(resources.desks, resources.providers)
     audiences = with_desks(audiences, desks)
     services = {(each.metadata.namespace, each.metadata.name): each for each in resources.services}
     workloads: dict[tuple[str, str], list[TrustedWorkload]] = {}

@@ -113,9 +113,12 @@ CASES: list[tuple[str, Refusal, Make]] = [
     ("no kid where there are several keys", _UNVERIFIED, lambda: id_jag(header={"kid": ...})),
     *((f"kid {kid!r}", _UNVERIFIED, partial(id_jag, header={"kid": kid}))
       for kid in ("", "unknown", None, 1, ["provider-1"], "Provider-1", "provider-1 ")),
-    *((f"header {name}", _UNVERIFIED, partial(id_jag, header={name: value}))
+    *((f"header {name}", _MALFORMED, partial(id_jag, header={name: value}))
       for name, value in (("jwk", IMPOSTOR.jwk), ("jku", "https://evil.example"), ("x5u", "https://e.test"),
                           ("crit", ["exp"]), ("b64", False), ("x5c", ["AA"]), ("zip", "DEF"))),
+    ("a header that is never honored, not signed", _UNVERIFIED, lambda: id_jag(IMPOSTOR, {"x5t": "a"})),
+    ("a claim twice, not signed", _UNVERIFIED,
+     lambda: signed(repeated("sub", "user-1", "admin"), JAG_TYPE, IMPOSTOR)),
     # What it is.
     *((f"typ {kind!r}", _TYPE, partial(id_jag, header={"typ": kind}))
       for kind in (..., "JWT", "at+jwt", EVENT_TYPE, "application/oauth-id-jag+jwt", "OAUTH-ID-JAG+JWT",
@@ -136,12 +139,12 @@ CASES: list[tuple[str, Refusal, Make]] = [
           ("auth_time", True), ("auth_time", None), ("email_verified", "true"), ("email_verified", 1),
           ("email_verified", None), ("email", ["alice@example.com"]), ("scope", ["a:b"]), ("nbf", "0"),
           ("resource", 1))),
-    *((f"{told[0]} twice", _UNVERIFIED, lambda told=told: signed(repeated(*told), JAG_TYPE))  # type: ignore[misc]  # a default has no type here
+    *((f"{told[0]} twice", _MALFORMED, lambda told=told: signed(repeated(*told), JAG_TYPE))  # type: ignore[misc]  # a default has no type here
       for told in (
           ("sub", "user-1", "admin"), ("aud", "https://other.example", ISSUER), ("email", "a@b.com", ALICE),
           ("iss", OTHER_PROVIDER, PROVIDER), ("email_verified", False, True), ("client_id", "x", CLIENT))),
-    ("a list of claims", _UNVERIFIED, lambda: signed(b"[]", JAG_TYPE)),
-    ("claims that are no JSON", _UNVERIFIED, lambda: signed(b"{", JAG_TYPE)),
+    ("a list of claims", _MALFORMED, lambda: signed(b"[]", JAG_TYPE)),
+    ("claims that are no JSON", _MALFORMED, lambda: signed(b"{", JAG_TYPE)),
     # Whom it is for.
     *((f"aud {audience!r}", _AUDIENCE, partial(id_jag, aud=audience))
       for audience in (
@@ -206,6 +209,35 @@ def test_an_assertion_that_is_not_whole_gives_nothing(
         assert challenge.endswith(', max_age="3600"')
 
 
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        *((id_jag(header={name: "x"}), f"The header has {name},") for name in ("x5t", "x5t#S256", "jku")),
+        (signed(repeated("sub", "user-1", "admin"), JAG_TYPE), "The payload is "),
+        (id_jag(email_verified="true"), "email_verified is not true or false, which is not a text."),
+        (id_jag(scope=[]), "scope is not a text, with one space between two scopes."),
+        (id_jag(resource=None), "resource is not a text, or a list of one text."),
+        (id_jag(aud=[7]), "aud is not a text, or a list of one text."),
+        (id_jag(auth_time="1"), "auth_time is not a number of seconds since the epoch."),
+        (id_jag(exp=...), "The assertion has no exp."),
+        (id_jag(sub="a\nb"), "sub is not a name of 1 to 255 printable characters."),
+        (id_jag(jti=""), "jti is not a name of 1 to 256 printable characters."),
+    ],
+    ids=lambda each: each if " " in each else "",
+)
+def test_what_is_wrong_with_a_form_is_named(desk: ProviderDesk, token: str, told: str) -> None:
+    answer = desk.show(token)
+    assert said(answer) == _MALFORMED
+    assert told in answer.json()["message"]
+    assert "each once" not in answer.json()["remedy"]
+
+
+def test_a_text_that_is_too_long_is_said_to_be_with_the_limit(desk: ProviderDesk) -> None:
+    answer = desk.show(id_jag(x="y" * 8200))
+    assert said(answer) == (400, "invalid_request", "member_too_large")
+    assert "at most 8192 are read" in answer.json()["message"]
+
+
 def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 60
 
@@ -216,7 +248,8 @@ BODIES: list[tuple[dict[str, Any], Refusal]] = [
                    "urn:ietf:params:oauth:token-type:ID-JAG", "id-jag")),
     *(({"assertion_type": kind}, (400, "invalid_request", "missing_member")) for kind in (None, "", 7, [])),
     *(({"assertion": text}, (400, "invalid_request", "missing_member"))
-      for text in (None, "", 7, ["a.b.c"], "a" * 8193, "a.b\n.c")),
+      for text in (None, "", 7, ["a.b.c"], "a.b\n.c")),
+    ({"assertion": "a" * 8193}, (400, "invalid_request", "member_too_large")),
     *(({"assertion": text}, (400, "invalid_grant", "unverified_assertion"))
       for text in ("a", "a.b", "a.b.c", "a.b.c.d", "..", "." * 100, "e30.e30.e30=", "é.é.é")),
     ({"assertion": "e30.e30.e30"}, (400, "invalid_grant", "wrong_assertion_type")),

@@ -307,6 +307,7 @@ TABLE: dict[str, tuple[Any, tuple[int, str]]] = {
     # Not now.
     "six minutes old": (at(-360, "iat"), REFUSED),
     "of the future": (at(120, "iat"), REFUSED),
+    "not to be used yet": (at(1000, "nbf"), REFUSED),
     "ended": (at(-90, "exp"), REFUSED),
     "without end": (changed(exp=...), REFUSED),
     "without beginning": (changed(iat=...), REFUSED),

@@ -61,8 +61,11 @@ EVENTS: list[tuple[str, Err, Make]] = [
     *((f"typ {kind!r}", _NOT_VERIFIED, partial(event, header={"typ": kind}))
       for kind in (..., "JWT", "logout+jwt", "application/secevent+jwt", JAG_TYPE, "SECEVENT+JWT")),
     ("no kid where there are several keys", _NOT_VERIFIED, lambda: event(header={"kid": ...})),
-    ("events twice", _NOT_VERIFIED,
+    ("events twice", _BAD_EVENT,
      lambda: signed(b'{"events":{},' + compact(event_claims())[1:], EVENT_TYPE)),
+    ("events twice, by an impostor", _NOT_VERIFIED,
+     lambda: signed(b'{"events":{},' + compact(event_claims())[1:], EVENT_TYPE, IMPOSTOR)),
+    ("a header that is never honored", _BAD_EVENT, lambda: event(header={"x5t": "a"})),
     *((f"aud {audience!r}", _EVENT_AUDIENCE, partial(event, aud=audience))
       for audience in ("", f"{ISSUER}/", [ISSUER, "https://other.example"], [], PROVIDER, DESK_AUDIENCE,
                        f"{ISSUER}/agent/event/notify")),

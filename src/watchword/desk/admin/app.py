@@ -22,6 +22,7 @@ from watchword.desk.admin.people import People
 from watchword.desk.admin.registrations import Registrations
 from watchword.desk.admin.routes import DOCUMENT, ROUTES, Route
 from watchword.desk.admin.standing import AdminGrants
+from watchword.desk.agents.provider_fetches import ProviderFetches
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.desk import Desk
 from watchword.desk.rate_limits import Buckets, address_key
@@ -83,7 +84,7 @@ class AdminApp:
             "show_audit_head": operations.show_head,
             "explain": operations.explain,
         }
-        self._people = People(grants, monotonic=desk.monotonic)
+        self._people = People(grants, ProviderFetches(monotonic=desk.monotonic))
         self._document = json_answer(openapi())
         self._addresses = Buckets(calls_per_second, calls_burst)
         self._callers = Buckets(calls_per_second, calls_burst)

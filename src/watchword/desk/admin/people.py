@@ -6,11 +6,7 @@ the guarded object itself. The order is the promise: the ticket of this desk, th
 provider could be an admin at all, and only then is the provider asked for its keys.
 """
 
-import asyncio
 import hashlib
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +15,8 @@ from watchword.desk.admin.credentials import AdminToken, mint_admin_token
 from watchword.desk.admin.parameters import read_body
 from watchword.desk.admin.standing import AdminGrants, read_standing
 from watchword.desk.admin.tickets import new_ticket, nonce_of, read_ticket
-from watchword.desk.agents.oidc_http import ProviderError, Providers
+from watchword.desk.agents.oidc_http import ProviderError
+from watchword.desk.agents.provider_fetches import ProviderFetches
 from watchword.desk.audit_events import RequestFacts
 from watchword.desk.id_tokens import SignedIn, read_id_token
 from watchword.desk.minting import new_token_id
@@ -37,11 +34,6 @@ from watchword.trust.desk_tokens import CLIENT_PREFIX
 # How old an ID token may be, and the longest life of a person's token, in seconds.
 MAX_AGE_SECONDS: Final = 300
 LONGEST_SECONDS: Final = 900
-# Threads of their own: a provider that hangs must keep no one waiting who asks the store from a thread.
-_THREADS: Final = 4
-MAX_IN_FLIGHT: Final = 32
-# A provider that failed is not asked again at once: strangers choose when it is asked.
-_REST_SECONDS: Final = 5.0
 _SKEW_SECONDS: Final = 60
 # In front of what the audit log calls a person who is no client.
 PERSON_PREFIX: Final = "person:"
@@ -77,16 +69,10 @@ class People:
     def __init__(
         self,
         grants: AdminGrants,
-        providers: Providers | None = None,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
+        providers: ProviderFetches | None = None,
     ) -> None:
         """Ask `grants` who is an admin now, and providers for their keys."""
-        self._grants, self._providers = grants, providers or Providers()
-        self._threads = ThreadPoolExecutor(_THREADS, "desk-admin-sign-in")
-        self._monotonic = monotonic
-        self._in_flight = 0
-        self._rests_until: dict[str, float] = {}
+        self._grants, self._providers = grants, providers or ProviderFetches()
 
     def begin(self, state: DeskState, facts: RequestFacts) -> dict[str, Any] | DeskRefusal:
         """The providers at which someone could sign in, and a ticket; names no person."""
@@ -165,21 +151,12 @@ class People:
         return _refused(found) if isinstance(found, str) else (issuer, client_id, found)
 
     async def _keys(self, issuer: str, kid: object) -> tuple[Key, ...] | DeskRefusal:
-        if self._in_flight >= MAX_IN_FLIGHT:
-            return _unavailable("too many sign-ins at once wait for providers")
-        if self._rests_until.get(issuer, 0.0) > self._monotonic():
-            return _unavailable("it failed a moment ago")
-        self._in_flight += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._providers.keys, issuer, kid)
+            return await self._providers.keys(issuer, kid)
         except ProviderError as error:
-            self._rests_until[issuer] = self._monotonic() + _REST_SECONDS
             extra = {"issuer": issuer, "detail": str(error)}
             LOGGER.error("a provider of admins cannot be asked", extra=extra)
             return _unavailable(str(error))
-        finally:
-            self._in_flight -= 1
 
 
 def _people(state: DeskState) -> dict[str, ClientPerson]:

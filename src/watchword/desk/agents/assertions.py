@@ -34,6 +34,8 @@ class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         epoch: the registration's epoch at that time.
         scope_limit: what tokens for it may allow at most, as its provider said, with spaces; absent: all
             that the registration may.
+        signed_by: the thumbprint of the provider's key that signed what it was given for; absent: no provider
+            did.
     """
 
     iss: str
@@ -44,6 +46,7 @@ class AssertionClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     exp: int
     epoch: int
     scope_limit: str | msgspec.UnsetType = msgspec.UNSET
+    signed_by: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def registration(self) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, with_refresh
 from watchword.desk.agents.json_body import JsonBody
-from watchword.desk.agents.minting import bounded
+from watchword.desk.agents.minting import NOTHING, bounded, scope_text
 from watchword.desk.agents.policy import read_address
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import (
@@ -21,6 +21,7 @@ from watchword.desk.agents.records import (
     Complete,
     CountGuess,
     CountUse,
+    EndLink,
     Person,
     Registration,
     StartAttempt,
@@ -106,7 +107,7 @@ async def complete_claim(
     if wrong is not None:
         return wrong
     policy, now = policy_of(state), int(facts.at)
-    accounts = policy.accounts_by(found.provider, attempt.address, attempt.proven_issuer)
+    accounts = policy.accounts_by(found, attempt.address, attempt.proven_issuer)
     if accounts is None or not policy.claimed_scopes:
         # Taken off the list, moved to a provider, or come by one that is no longer trusted.
         return refuse(
@@ -121,9 +122,12 @@ async def complete_claim(
     # Who comes by a provider comes back by it: so it can end what it said at any time.
     refresh, ends = "" if found.provider else new_secret(REFRESH), now + policy.claimed_seconds
     claimed = msgspec.structs.replace(found, epoch=found.epoch + 1, expires_at=ends)
-    identity = core.identity(state, claimed, facts, found.scope or None)
+    identity = core.identity(state, claimed, facts, found.scope or None, found.signed_by)
     if isinstance(identity, DeskRefusal):
         return identity
+    ended = await _replaced(core, found, person)
+    if isinstance(ended, DeskRefusal):
+        return ended
     step = Complete(
         agent=found.id,
         attempt=attempt.digest,
@@ -131,13 +135,20 @@ async def complete_claim(
         person=person,
         refresh_digest=digest_of(refresh) if refresh else "",
         expires_at=ends,
+        scope=_scope_with(found, ended, person),
         now=now,
         event=events.claimed(facts, found.id, person.id),
     )
-    kept = await core.step(step)
+    ends_links = [
+        EndLink(agent=each.id, by=step, now=now, event=events.revoked(facts, each.id, f"agent:{found.id}"))
+        for each in ended
+    ]
+    kept = await core.step(*ends_links, step)
     if isinstance(kept, DeskRefusal):
         return kept
-    if not kept[0]:
+    if ended:
+        core.on_revoked()
+    if not kept[-1]:
         return refuse(AgentReason.ALREADY_CLAIMED, subject=found.accountable)
     return {
         "id": found.id,
@@ -217,3 +228,20 @@ async def _person(core: AgentCore, attempt: Attempt) -> Person | DeskRefusal:
     if isinstance(rows, DeskRefusal):
         return rows
     return storage.person_of(rows) or Person(new_person_id(), *proof)
+
+
+async def _replaced(core: AgentCore, found: Registration, person: Person) -> list[Registration] | DeskRefusal:
+    """The links that end once this person's claim is complete."""
+    if not found.origin:
+        return []
+    rows = await core.look(storage.LINKS_OF_ORIGIN, found.origin)
+    return rows if isinstance(rows, DeskRefusal) else storage.replaced_links(rows, found, person.id)
+
+
+def _scope_with(found: Registration, ended: list[Registration], person: Person) -> str:
+    """What the person confirmed now, and for the same client before; empty: what it may do is not bound."""
+    before = [each.scope for each in ended if (each.person, each.client) == (person.id, found.client)]
+    if not found.scope or "" in before:
+        return found.scope
+    scopes = dict.fromkeys(each for text in (*before, found.scope) for each in text.split(" "))
+    return scope_text(each for each in scopes if each != NOTHING)

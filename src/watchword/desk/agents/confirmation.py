@@ -11,7 +11,7 @@ from typing import Final
 from watchword.desk.agents import events, pages, storage
 from watchword.desk.agents.core import DAY_SECONDS, AgentCore, policy_of, timestamp
 from watchword.desk.agents.mail import Mailer
-from watchword.desk.agents.minting import bounded
+from watchword.desk.agents.minting import NOTHING, bounded, scope_text
 from watchword.desk.agents.policy import AgentPolicy, domain_of
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import Attempt, Confirm, CountUse, Deny, OpenProof, Registration
@@ -51,7 +51,7 @@ class Confirmation:
             found = await self._by_secret(secret, state, facts)
             if isinstance(found, DeskRefusal):
                 return found
-            return _decision(secret, *found, state)
+            return await self._decision(secret, *found, state)
         asked = await self._by_token(token, state, facts)
         if isinstance(asked, DeskRefusal):
             return asked
@@ -150,7 +150,7 @@ class Confirmation:
         found = await self._by_secret(secret, state, facts)
         if isinstance(found, DeskRefusal):
             return found
-        return _decision(secret, *found, state)
+        return await self._decision(secret, *found, state)
 
     async def decide(self, form: Form, state: DeskState, facts: RequestFacts) -> Answer | DeskRefusal:
         """POST /claim/confirm: the person allows it and sees the code, or refuses."""
@@ -158,7 +158,7 @@ class Confirmation:
         found = await self._by_secret(secret, state, facts)
         if isinstance(found, DeskRefusal):
             return found
-        attempt, digest = found[0], digest_of(secret or "")
+        (attempt, registration, granted), digest = found, digest_of(secret or "")
         if decision == "refuse":
             denied = await self._core.step(
                 Deny(secret_digest=digest, now=now, event=events.denied(facts, attempt.agent))
@@ -173,6 +173,7 @@ class Confirmation:
         step = Confirm(
             secret_digest=digest,
             code_digest=digest_of_code(attempt.digest, code),
+            scope=_shown(form, granted) if registration.provider else "",
             now=now,
             event=events.confirmed(facts, attempt.agent),
         )
@@ -217,6 +218,27 @@ class Confirmation:
             return refuse(AgentReason.LINK_ENDED, internal="the proof no longer counts")
         return attempt, registration, granted
 
+    async def _decision(
+        self, secret: str, attempt: Attempt, registration: Registration, grant: Grant, state: DeskState
+    ) -> Answer | DeskRefusal:
+        """The page that asks, with what the same client may do already for the same person."""
+        before: tuple[str, ...] = ()
+        if registration.origin:
+            rows = await self._core.look(storage.LINK_OF_CLIENT, registration.origin, registration.client)
+            if isinstance(rows, DeskRefusal):
+                return rows
+            link = storage.registration_of(rows)
+            if link is not None and link.scope not in ("", NOTHING):
+                people = await self._core.look(storage.PERSON_BY_ID, link.person)
+                if isinstance(people, DeskRefusal):
+                    return people
+                person = storage.person_of(people)
+                proof = attempt.address, attempt.proven_issuer, attempt.proven_subject
+                if person is not None and (person.address, person.issuer, person.subject) == proof:
+                    before = bounded(Grant(policy_of(state).claimed_scopes), link.scope).scopes
+        since, by = timestamp(registration.made_at), _shown_provider(registration, state) or ""
+        return pages.decision_page(secret, attempt, registration, since, grant, by=by, before=before)
+
     async def _open(self, statement: str, secret: str, facts: RequestFacts) -> Attempt | DeskRefusal:
         """The attempt that a look finds by a secret's digest, if it is still to be answered."""
         rows = await self._core.look(statement, digest_of(secret))
@@ -229,7 +251,7 @@ class Confirmation:
 
 
 def _granted(policy: AgentPolicy, attempt: Attempt, registration: Registration) -> Grant | None:
-    accounts = policy.accounts_by(registration.provider, attempt.address, attempt.proven_issuer)
+    accounts = policy.accounts_by(registration, attempt.address, attempt.proven_issuer)
     if accounts is None or not policy.claimed_scopes:
         return None
     return bounded(Grant(policy.claimed_scopes, accounts), registration.scope or None)
@@ -239,12 +261,11 @@ def _shown_provider(registration: Registration, state: DeskState) -> str | None:
     """What people see of the provider that an agent came by; empty: it came by itself; None: it is gone."""
     if not registration.provider:
         return ""
-    found = policy_of(state).trusted_provider(registration.provider)
+    found = policy_of(state).provider_of(registration)
     return None if found is None else found.display_name
 
 
-def _decision(
-    secret: str, attempt: Attempt, registration: Registration, grant: Grant, state: DeskState
-) -> Answer:
-    by = _shown_provider(registration, state) or ""
-    return pages.decision_page(secret, attempt, registration, timestamp(registration.made_at), grant, by=by)
+def _shown(form: Form, granted: Grant) -> str:
+    """The scopes that the page showed, of those that are still granted: what the person agrees to."""
+    shown = form.one("scopes")
+    return scope_text((granted if shown is None else bounded(granted, shown)).scopes)

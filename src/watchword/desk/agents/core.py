@@ -40,7 +40,7 @@ class AgentRates(Protocol):
 
     @property
     def registrations_per_minute(self) -> float:
-        """Of all addresses together, and as many at once; 0: no limit."""
+        """Of all addresses together, and of each provider of agents, and as many at once; 0: no limit."""
 
     @property
     def unclaimed_per_minute(self) -> float:
@@ -77,6 +77,7 @@ class AgentCore:
         self._callers, self.on_revoked = callers or Buckets(0.0, 1), on_revoked
         self._by_address = Buckets(registrations_per_hour / HOUR_SECONDS, max(1, int(registrations_per_hour)))
         self._all = Buckets(registrations_per_minute / 60.0, max(1, int(registrations_per_minute)))
+        self._by_provider = Buckets(registrations_per_minute / 60.0, max(1, int(registrations_per_minute)))
         self._unclaimed = Buckets(UNCLAIMED_PER_SECOND if unclaimed_per_minute else 0.0, UNCLAIMED_BURST)
         self._all_unclaimed = Buckets(unclaimed_per_minute / 60.0, max(1, int(unclaimed_per_minute)))
 
@@ -88,10 +89,17 @@ class AgentCore:
         """Take steps in one durable transaction; whether each had an effect, or that the store is away."""
         return await self._write(*steps)
 
-    def over_rate(self, peer: str) -> DeskRefusal | None:
-        """Count one registration of an address; the refusal where there are too many."""
+    def over_rate(self, peer: str, provider: str = "") -> DeskRefusal | None:
+        """Count one registration of an address; the refusal where there are too many.
+
+        Args:
+            peer: the address.
+            provider: the id of the provider of agents that vouches for it, which has a rate of its own: one
+                that has many people asked keeps neither strangers nor another provider's people out.
+        """
         now = self._monotonic()
-        wait = self._by_address.take(address_key(peer), now) or self._all.take("", now)
+        together = self._by_provider if provider else self._all
+        wait = self._by_address.take(address_key(peer), now) or together.take(provider, now)
         return refuse(AgentReason.AGENT_RATE_LIMITED, retry_after=wait) if wait else None
 
     def over_unclaimed_rate(self, registration: str) -> DeskRefusal | None:
@@ -116,6 +124,7 @@ class AgentCore:
         registration: Registration,
         facts: RequestFacts,
         scope: str | None = None,
+        signed_by: str = "",
     ) -> dict[str, Any] | DeskRefusal:
         """A new assertion of a registration, as answers have it.
 
@@ -124,6 +133,7 @@ class AgentCore:
             registration: whose.
             facts: of the request.
             scope: what tokens for it may allow at most, with spaces; None: what the registration may.
+            signed_by: the thumbprint of the provider's key that signed what it is given for; empty: none did.
         """
         if state.signing is None:
             return not_ready()
@@ -138,6 +148,7 @@ class AgentCore:
             exp=ends,
             epoch=registration.epoch,
             scope_limit=msgspec.UNSET if scope is None else scope,
+            signed_by=signed_by or msgspec.UNSET,
         )
         return {"assertion": sign_assertion(state.signing, claims), "expires_at": timestamp(ends)}
 

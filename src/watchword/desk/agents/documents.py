@@ -122,8 +122,10 @@ _REGISTER_ASSERTION = (
     '"assertion": "..."}}`\n'
     "  with an ID-JAG whose only `aud` is `{}` (unless you were told another one), and with\n"
     "  `auth_time`. Each is good once. 401 `interaction_required` has a claim to make; after that, a new\n"
-    "  one answers `identity.assertion` at once, and there is no refresh token. 401 `login_required`: the\n"
-    "  person signs in at your provider again."
+    "  one answers `identity.assertion` at once, and there is no refresh token. What the person was shown\n"
+    "  is the most that you get. For more, send one whose `scope` has it: the answer gives what was\n"
+    "  confirmed, and under `pending` a claim to make. 401 `login_required`: the person signs in at your\n"
+    "  provider again."
 )
 _REFRESH = (
     '- `{"type": "refresh", "refresh_token": "..."}` answers a new `identity.assertion` and a new '

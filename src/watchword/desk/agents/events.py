@@ -93,7 +93,8 @@ def revoked(facts: RequestFacts, agent: str, why: str) -> AuditEvent:
     Args:
         facts: of the request.
         agent: the registration's id.
-        why: `holder`, `refresh_token_reused`, `operator`, or the `sub` of the admin who did it.
+        why: `holder`, `refresh_token_reused`, `operator`, the `sub` of the admin who did it, or that of the
+            agent that took its place.
     """
     return _of(facts, "agent_revoked", agent, by=why)
 

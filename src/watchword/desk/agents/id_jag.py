@@ -5,6 +5,7 @@ Pure. draft-ietf-oauth-identity-assertion-authz-grant, sections 3 and 4, narrowe
 `auth_time` is required, and an address counts only with `email_verified`.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,14 @@ MAX_SECONDS: Final = 3600
 _NOT_HONORED: Final = ("authorization_details", "tenant", "aud_tenant")
 _UNSET: Final = msgspec.UNSET
 _Time = int | float
+# What each claim has to be, for people.
+_FORMS: Final = {
+    **dict.fromkeys(("sub", "client_id", "jti", "email"), "a text"),
+    **dict.fromkeys(("iat", "exp", "nbf", "auth_time"), "a number of seconds since the epoch"),
+    **dict.fromkeys(("aud", "resource"), "a text, or a list of one text"),
+    "email_verified": "true or false, which is not a text",
+    "scope": "a text, with one space between two scopes",
+}
 
 
 class IdJag(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +47,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         provider: who signed it.
         origin: the provider's subject, as the store has it.
+        signed_by: the thumbprint of the key that signed it.
         client_id: which agent it is for.
         token_id: its `jti`.
         expires_at: when it ends, in seconds since the epoch.
@@ -47,6 +57,7 @@ class IdJag(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: IdentityProvider
     origin: str
+    signed_by: str
     client_id: str
     token_id: str
     expires_at: float
@@ -82,6 +93,8 @@ def read_id_jag(token: str, policy: AgentPolicy, issuer: str, now: float) -> IdJ
         now: seconds since the epoch.
     """
     found = read_provider_token(token, ID_JAG_TYPE, policy)
+    if isinstance(found, Unverified) and found.told:
+        return refuse(AgentReason.MALFORMED_ASSERTION, found.told, remedy=found.remedy)
     if isinstance(found, Unverified):
         reason = AgentReason.WRONG_ASSERTION_TYPE if found.is_other_type else AgentReason.UNVERIFIED_ASSERTION
         return refuse(reason, internal=found.why)
@@ -111,6 +124,7 @@ def read_id_jag(token: str, policy: AgentPolicy, issuer: str, now: float) -> IdJ
     return IdJag(
         provider=provider,
         origin=provider.origin_of(claims.sub),
+        signed_by=found.key.thumbprint,
         client_id=claims.client_id,
         token_id=claims.jti,
         expires_at=float(claims.exp),
@@ -122,13 +136,29 @@ def read_id_jag(token: str, policy: AgentPolicy, issuer: str, now: float) -> IdJ
 def _claims(found: dict[str, Any]) -> _Claims | DeskRefusal:
     try:
         claims = msgspec.convert(found, _Claims)
-    except msgspec.ValidationError:
-        detail = "The assertion lacks sub, aud, client_id, jti, iat or exp, or a claim has another type."
-        return refuse(AgentReason.MALFORMED_ASSERTION, detail)
-    if not is_identifier(claims.sub, MAX_SUBJECT) or not is_identifier(claims.jti, MAX_ID):
-        detail = f"sub or jti is not a name of at most {MAX_SUBJECT} printable characters."
-        return refuse(AgentReason.MALFORMED_ASSERTION, detail)
+    except msgspec.ValidationError as problem:
+        return _refused_form(str(problem), found)
+    for name, value, longest in (("sub", claims.sub, MAX_SUBJECT), ("jti", claims.jti, MAX_ID)):
+        if not is_identifier(value, longest):
+            detail = f"The assertion's {name} is not a name of 1 to {longest} printable characters."
+            return refuse(
+                AgentReason.MALFORMED_ASSERTION, detail, remedy=f"Have the provider send such a {name}."
+            )
     return claims
+
+
+def _refused_form(problem: str, found: dict[str, Any]) -> DeskRefusal:
+    """The refusal that names the claim, by what the conversion of the claims found."""
+    for name, form in _FORMS.items():
+        if f"required field `{name}`" in problem:
+            detail = f"The assertion has no {name}."
+        elif name in found and re.search(rf"`\$\.{name}[`\[]", problem):
+            detail = f"The assertion's {name} is not {form}."
+        else:
+            continue
+        remedy = f"Have the provider send {name} as {form}."
+        return refuse(AgentReason.MALFORMED_ASSERTION, detail, remedy=remedy)
+    return refuse(AgentReason.MALFORMED_ASSERTION)
 
 
 def _refused_times(claims: _Claims, now: float) -> DeskRefusal | None:

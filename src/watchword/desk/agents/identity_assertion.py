@@ -2,7 +2,8 @@
 """POST /agent/identity with `identity_assertion`: an agent shows whom it acts for by its provider's word.
 
 That word alone gives nothing: the person confirms once, on the claim page, and the registration that they
-claimed is the link from then on. An assertion is used up before anything is looked up, whatever comes of it.
+claimed is the link from then on, for the client and within the scopes that the page showed. An assertion is
+used up before anything is looked up, whatever comes of it.
 """
 
 from typing import Any, Final
@@ -13,7 +14,7 @@ from watchword.desk.agents import events, storage
 from watchword.desk.agents.core import AgentCore, policy_of
 from watchword.desk.agents.id_jag import ID_JAG_TOKEN_TYPE, IdJag, read_id_jag
 from watchword.desk.agents.json_body import JsonBody
-from watchword.desk.agents.minting import bounded, held_by
+from watchword.desk.agents.minting import bounded, held_by, scope_text
 from watchword.desk.agents.policy import AgentPolicy
 from watchword.desk.agents.provider_tokens import SKEW_SECONDS
 from watchword.desk.agents.reasons import AgentReason
@@ -42,8 +43,9 @@ async def assert_identity(
     """Answer POST /agent/identity with this type.
 
     Returns:
-        The registration with an assertion of the desk's own, where the person has confirmed before; a 401
-        `interaction_required` with a claim to make, where not; or why the provider's assertion is refused.
+        The registration with an assertion of the desk's own, where the person has confirmed this client
+        before, with a claim to make under `pending` where the provider's assertion allows more than that; a
+        401 `interaction_required` with a claim to make, where not; or why the assertion is refused.
     """
     kind, token = body.text("assertion_type"), body.text("assertion", MAX_TOKEN_BYTES)
     if isinstance(kind, DeskRefusal):
@@ -70,6 +72,8 @@ async def assert_identity(
         return used
     if not used[0]:
         return refuse(AgentReason.ASSERTION_REPLAYED)
+    if said.scope is not None and not bounded(Grant(policy.claimed_scopes), said.scope).scopes:
+        return refuse(AgentReason.SCOPE_ALLOWS_NOTHING)
     linked = await _linked(core, said, policy, facts.at)
     if isinstance(linked, DeskRefusal):
         return linked
@@ -77,17 +81,23 @@ async def assert_identity(
         return await _again(core, said, linked, state, facts)
     if not said.address:
         return refuse(AgentReason.MISSING_VERIFIED_EMAIL)
-    return core.over_rate(facts.peer) or await _ask_person(core, said, state, facts)
+    pending = core.over_rate(facts.peer, said.provider.id) or await _ask_person(
+        core, said, said.address, state, facts
+    )
+    if isinstance(pending, DeskRefusal):
+        return pending
+    refusal = refuse(AgentReason.INTERACTION_REQUIRED)
+    return refusal_with(refusal_answer(refusal, facts.request_id, is_agents=True), pending)
 
 
 async def _linked(
     core: AgentCore, said: IdJag, policy: AgentPolicy, now: float
 ) -> tuple[Registration, Person, Grant] | DeskRefusal | None:
-    """The registration that a person claimed for this subject, and what it gives; None: there is none.
+    """The registration that a person claimed for this subject and client, with what it gives; None: none.
 
     Where the provider names another address by now, or the person's proof no longer counts, it is none.
     """
-    rows = await core.look(storage.LINK_OF_ORIGIN, said.origin)
+    rows = await core.look(storage.LINK_OF_CLIENT, said.origin, said.client_id)
     if isinstance(rows, DeskRefusal):
         return rows
     found = storage.registration_of(rows)
@@ -112,14 +122,23 @@ async def _again(
 ) -> dict[str, Any] | DeskRefusal:
     found, person, held = linked
     ends = int(facts.at) + policy_of(state).claimed_seconds
-    identity = core.identity(state, msgspec.structs.replace(found, expires_at=ends), facts, said.scope)
+    going_on = msgspec.structs.replace(found, expires_at=ends)
+    identity = core.identity(state, going_on, facts, said.scope, said.signed_by)
     if isinstance(identity, DeskRefusal):
         return identity
     event = events.asserted(
         facts, found.id, provider=said.provider.name, client=said.client_id, person=person.id
     )
     kept = await core.step(
-        AssertAgain(agent=found.id, epoch=found.epoch, expires_at=ends, now=int(facts.at), event=event)
+        AssertAgain(
+            agent=found.id,
+            epoch=found.epoch,
+            expires_at=ends,
+            client=said.client_id,
+            scope=scope_text(held.scopes),
+            now=int(facts.at),
+            event=event,
+        )
     )
     if isinstance(kept, DeskRefusal):
         return kept
@@ -127,19 +146,28 @@ async def _again(
         # Revoked while this was decided.
         return refuse(AgentReason.AGENT_ENDED, subject=found.subject)
     granted = bounded(held, said.scope)
-    return {
+    answer = {
         "id": found.id,
         "type": _KIND,
         "identity": identity,
         "scopes": list(granted.scopes),
         "accounts": list(granted.accounts),
     }
+    asked = Grant(()) if said.scope is None else bounded(Grant(policy_of(state).claimed_scopes), said.scope)
+    if set(asked.scopes) <= set(held.scopes) or core.over_rate(facts.peer, found.provider) is not None:
+        return answer
+    # More than the person confirmed: they are asked, and meanwhile it stays at that.
+    pending = await _ask_person(core, said, person.address, state, facts)
+    return answer if isinstance(pending, DeskRefusal) else answer | {"pending": pending}
 
 
 async def _ask_person(
-    core: AgentCore, said: IdJag, state: DeskState, facts: RequestFacts
-) -> Answer | DeskRefusal:
-    """Register, and have the person asked: the same answer whether the address may claim agents or not."""
+    core: AgentCore, said: IdJag, address: str, state: DeskState, facts: RequestFacts
+) -> dict[str, Any] | DeskRefusal:
+    """Register, and have the person asked; the claim to make, as answers have it.
+
+    It is the same whether the address may claim agents or not.
+    """
     policy, now = policy_of(state), int(facts.at)
     claim, token = new_secret(CLAIM), new_secret(ATTEMPT)
     made = Registration(
@@ -149,9 +177,11 @@ async def _ask_person(
         expires_at=now + policy.unclaimed_seconds,
         provider=said.provider.id,
         origin=said.origin,
-        scope="" if said.scope is None else said.scope or "-",
+        scope="" if said.scope is None else said.scope,
+        client=said.client_id,
+        signed_by=said.signed_by,
     )
-    attempt = new_attempt(made.id, said.address, token, facts)
+    attempt = new_attempt(made.id, address, token, facts)
     kept = await core.step(
         Register(
             registration=made,
@@ -166,13 +196,9 @@ async def _ask_person(
         return kept
     if not all(kept):
         return refuse(AgentReason.REGISTRATIONS_FULL, retry_after=60)
-    refusal = refuse(AgentReason.INTERACTION_REQUIRED)
-    return refusal_with(
-        refusal_answer(refusal, facts.request_id, is_agents=True),
-        {
-            "id": made.id,
-            "type": _KIND,
-            "scopes": {"post_claim": list(bounded(Grant(policy.claimed_scopes), said.scope).scopes)},
-            "claim": claim_answer(made, claim, state) | {"attempt": attempt_answer(attempt, token, state)},
-        },
-    )
+    return {
+        "id": made.id,
+        "type": _KIND,
+        "scopes": {"post_claim": list(bounded(Grant(policy.claimed_scopes), said.scope).scopes)},
+        "claim": claim_answer(made, claim, state) | {"attempt": attempt_answer(attempt, token, state)},
+    }

@@ -24,7 +24,10 @@ class JsonBody(msgspec.Struct, frozen=True):
     def text(self, name: str, at_most: int = _MAX_TEXT) -> str | DeskRefusal:
         """A required text of at most so many characters, or the refusal that names it."""
         value = self.members.get(name)
-        if not isinstance(value, str) or not 1 <= len(value) <= at_most or not value.isprintable():
+        if isinstance(value, str) and len(value) > at_most:
+            detail = f"The member {name} has {len(value)} characters; at most {at_most} are read."
+            return refuse(AgentReason.MEMBER_TOO_LARGE, detail)
+        if not isinstance(value, str) or not value or not value.isprintable():
             return refuse(AgentReason.MISSING_MEMBER, f"The member {name} is missing, or not a plain text.")
         return value
 

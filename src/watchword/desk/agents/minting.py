@@ -5,6 +5,7 @@ Pure. The gate decides by the ceiling again; here the caller is told what is wro
 something else.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -23,6 +24,8 @@ from watchword.identity import Grant
 from watchword.trust.desk_tokens import DeskClaims, agent_claims
 from watchword.trust.grants import common_grant
 
+# No scope is called so: what allows nothing is kept as this.
+NOTHING: Final = "-"
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -80,25 +83,32 @@ def held_by(registration: Registration, person: Person | None, policy: AgentPoli
         return policy.unclaimed
     if registration.state != "claimed":
         return refuse(AgentReason.AGENT_ENDED, subject=subject)
-    accounts = (
-        None if person is None else policy.accounts_by(registration.provider, person.address, person.issuer)
-    )
+    accounts = None if person is None else policy.accounts_by(registration, person.address, person.issuer)
+    if registration.provider and policy.provider_of(registration) is None:
+        detail = "The agent's provider, or this client of it, is no longer let in."
+        remedy = "The desk's operator decides by spec.suspended and spec.clientIDs of the AgentProvider."
+        return refuse(AgentReason.PERSON_NOT_ALLOWED, detail, remedy=remedy, subject=subject)
     if accounts is None or not policy.claimed_scopes:
         return refuse(AgentReason.PERSON_NOT_ALLOWED, subject=subject)
-    return Grant(policy.claimed_scopes, accounts)
+    return bounded(Grant(policy.claimed_scopes, accounts), registration.scope or None)
 
 
 def bounded(held: Grant, scope: str | None) -> Grant:
-    """What an agent holds, with no more in it than its provider said; no scope said means all.
+    """What an agent holds, with no more in it than a bound allows, such as its provider's word.
 
     Args:
         held: from `held_by`.
-        scope: what the provider said, with spaces; None: it did not say. The empty string allows nothing.
+        scope: the bound, with spaces; None: there is none. The empty string allows nothing.
     """
     if scope is None:
         return held
     said = scope.split(" ")
     return Grant(tuple(each for each in held.scopes if each in said), held.accounts)
+
+
+def scope_text(scopes: Iterable[str]) -> str:
+    """Scopes as a registration has them: with spaces, and never empty, which would mean all."""
+    return " ".join(scopes) or NOTHING
 
 
 def decide_agent_token(
@@ -107,6 +117,7 @@ def decide_agent_token(
     held: Grant,
     state: DeskState,
     *,
+    limit: str | None,
     ends: float,
     now: float,
     token_id: str,
@@ -118,6 +129,7 @@ def decide_agent_token(
         registration: of the agent.
         held: from `held_by`.
         state: what the desk runs.
+        limit: what the agent's provider said that it may do at most, with spaces; None: it did not say.
         ends: when the agent's assertion or its registration ends, in seconds since the epoch.
         now: seconds since the epoch.
         token_id: the `jti` that the token would have.
@@ -126,9 +138,17 @@ def decide_agent_token(
     target = state.target_of(request.audience)
     if target is None or target.agents is None:
         return refuse(AgentReason.AGENT_TARGET_UNAVAILABLE, subject=subject)
-    common = common_grant(held, target.agents)
-    refused = narrow(() if common is None else (common,), request.grant)
-    if isinstance(refused, DeskRefusal):
+    refused = _refused_grant(bounded(held, limit), target.agents, request)
+    if refused is not None:
+        claimed = Grant(() if state.agents is None else state.agents.claimed_scopes, held.accounts)
+        if registration.provider and _refused_grant(claimed, target.agents, request) is None:
+            detail = "The ID-JAG's scope, or what the person confirmed, does not have all of it."
+            remedy = (
+                "Show a new ID-JAG whose scope has it, by POST /agent/identity. What the person has not "
+                "confirmed yet, they are asked for: complete the claim that is pending."
+            )
+            error = request.grant.error
+            return refuse(AgentReason.BEYOND_CEILING, detail, error=error, remedy=remedy, subject=subject)
         detail = refused.detail.replace("The workload itself", "An agent of this kind", 1)
         return refuse(AgentReason.BEYOND_CEILING, detail, error=request.grant.error, subject=subject)
     lifetime = lifetime_of(
@@ -149,3 +169,9 @@ def decide_agent_token(
         expires_at=lifetime.expires_at,
     )
     return AgentToken(claims, target)
+
+
+def _refused_grant(held: Grant, ceiling: Grant, request: AgentTokenRequest) -> DeskRefusal | None:
+    common = common_grant(held, ceiling)
+    refused = narrow(() if common is None else (common,), request.grant)
+    return refused if isinstance(refused, DeskRefusal) else None

@@ -106,15 +106,35 @@ def mailed_page() -> Answer:
 
 
 def decision_page(
-    secret: str, attempt: Attempt, registration: Registration, since: str, grant: Grant, *, by: str = ""
+    secret: str,
+    attempt: Attempt,
+    registration: Registration,
+    since: str,
+    grant: Grant,
+    *,
+    by: str = "",
+    before: tuple[str, ...] = (),
 ) -> Answer:
-    """What the agent may do, and the two buttons; `by` as `proof_page` takes it."""
+    """What the agent may do, and the two buttons.
+
+    Args:
+        secret: what confirms.
+        attempt: whom it asks.
+        registration: the agent.
+        since: when it registered.
+        grant: what it asks for.
+        by: as `proof_page` takes it.
+        before: the scopes that the person allowed the same client before.
+    """
+    added = [each for each in grant.scopes if each not in before]
     rows = (
         ("For", attempt.address),
         *([("Agent of", by)] if by else []),
+        *([("Client", registration.client)] if registration.client else []),
         ("Agent", registration.id),
         ("Registered", since),
-        ("It may", ", ".join(grant.scopes) or "nothing"),
+        *([("It may already", ", ".join(before))] if before else []),
+        ("It may also" if before else "It may", ", ".join(added) or "nothing"),
         ("In the accounts", ", ".join(grant.accounts) or "none"),
     )
     return page(
@@ -123,7 +143,8 @@ def decision_page(
         "<p>Allow it only if you started this yourself, just now. If someone sent you here, refuse.</p>",
         _form(
             "/claim/confirm",
-            {"secret": secret},
+            # Sent back with the answer: no more than was shown here is agreed to.
+            {"secret": secret, "scopes": " ".join(grant.scopes)},
             ("first", "allow", "Allow"),
             ("", "refuse", "Refuse"),
         ),

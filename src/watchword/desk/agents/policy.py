@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from watchword.desk.agents.providers import IdentityProvider
+from watchword.desk.agents.records import Registration
 from watchword.identity import Grant
 from watchword.trust.api.v1alpha1 import AgentMail, AgentsSpec
 from watchword.trust.api.v1alpha1.rules.agents import is_address
@@ -45,7 +46,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         unclaimed: what an agent may do for which no one answers; None: nothing.
         unclaimed_seconds: how long a registration waits to be claimed.
-        max_unclaimed: how many may wait, of each kind.
+        max_unclaimed: how many may wait, of each kind and of each provider.
         claimed_scopes: what an agent may do that a person claimed; empty: none can be claimed.
         claimed_seconds: the life of a refresh token.
         people: accounts by whole address.
@@ -97,21 +98,30 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
         is_one_trusted = any(not each.is_suspended for each in self.providers.values())
         return is_one_trusted and bool(self.claimed_scopes)
 
-    def trusted_provider(self, id_: str) -> IdentityProvider | None:
-        """The provider that registrations name so; None: it is gone, or suspended."""
-        found = (each for each in self.providers.values() if each.id == id_ and not each.is_suspended)
-        return next(found, None)
+    def provider_of(self, agent: Registration) -> IdentityProvider | None:
+        """The provider that an agent came by, while it stands for the agent; None: it does not, by now.
 
-    def accounts_by(self, provider: str, address: str, issuer: str) -> tuple[str, ...] | None:
-        """The accounts of `accounts_of` for an agent that came by a provider; None: it has none by now.
+        It is gone or suspended, its object no longer lists the agent's client, or, until a person has claimed
+        the agent, the key that signed for it is no longer taken. A claimed one shows a new assertion each
+        hour, and what it got by that is bound to that one's key.
+        """
+        named = (each for each in self.providers.values() if each.id == agent.provider)
+        found = next(named, None)
+        if found is None or found.is_suspended or agent.client not in ("", *found.client_ids):
+            return None
+        is_signed = agent.state != "unclaimed" or found.takes_key(agent.signed_by)
+        return found if is_signed else None
+
+    def accounts_by(self, agent: Registration, address: str, issuer: str) -> tuple[str, ...] | None:
+        """The accounts of `accounts_of` for an agent, which may have come by a provider; None: none, by now.
 
         Args:
-            provider: the provider's id; the empty string: the agent came by itself.
+            agent: the registration.
             address: the whole address of the person.
             issuer: as `accounts_of` takes it.
         """
-        if provider:
-            found = self.trusted_provider(provider)
+        if agent.provider:
+            found = self.provider_of(agent)
             if found is None or domain_of(address) not in found.domains:
                 return None
         return self.accounts_of(address, issuer)

@@ -53,6 +53,10 @@ class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"IdentityProvider({self.name!r})"
 
+    def takes_key(self, thumbprint: str) -> bool:
+        """Whether a key is one that its tokens are verified with; so is empty, of before that was kept."""
+        return not thumbprint or any(each.thumbprint == thumbprint for each in self.keys)
+
     def origin_of(self, subject: str) -> str:
         """What a subject of this provider is stored as: a digest, since the store need not know who it is."""
         told = msgspec.json.encode(["origin", self.id, subject])

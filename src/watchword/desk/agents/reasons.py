@@ -37,6 +37,12 @@ class AgentReason(Enum):
     MISSING_MEMBER = _Facts(
         400, "invalid_request", "A required member is missing, or not a text.", "Send it; see /auth.md."
     )
+    MEMBER_TOO_LARGE = _Facts(
+        400,
+        "invalid_request",
+        "A member is longer than this desk reads.",
+        "Send a shorter one; ask the provider for an assertion with fewer claims.",
+    )
     UNKNOWN_TYPE = _Facts(
         400,
         "invalid_request",
@@ -138,6 +144,18 @@ class AgentReason(Enum):
         "The person who claimed the agent no longer has a right to.",
         "The desk's operator decides by spec.agents of the TokenDesk whose agents may act.",
     )
+    PROVIDER_KEY_WITHDRAWN = _Facts(
+        400,
+        "invalid_grant",
+        "The provider's key that signed for this agent is no longer taken.",
+        "Show a new ID-JAG by POST /agent/identity, signed with a key that the provider publishes now.",
+    )
+    SCOPE_ALLOWS_NOTHING = _Facts(
+        400,
+        "invalid_scope",
+        "The assertion's scope has nothing that agents may do here.",
+        "Ask the provider for an ID-JAG whose scope has some of what /auth.md lists, or that has none.",
+    )
     BEYOND_CEILING = _Facts(
         400,
         "invalid_scope",
@@ -174,7 +192,7 @@ class AgentReason(Enum):
         400,
         "invalid_grant",
         "A claim of the assertion is missing, or of another type.",
-        "Send iss, sub, aud, client_id, jti, iat, exp and auth_time, each once.",
+        "Have the provider send iss, sub, aud, client_id, jti, iat, exp and auth_time, each once.",
     )
     WRONG_ASSERTION_AUDIENCE = _Facts(
         400,
@@ -234,7 +252,7 @@ class AgentReason(Enum):
     INTERACTION_REQUIRED = _Facts(
         401,
         "interaction_required",
-        "The person has not confirmed yet that agents of this provider may act for them.",
+        "The person has not confirmed yet that this agent of the provider may act for them.",
         "Have the person open claim.attempt.verification_uri, and complete the claim with the code.",
     )
     CLAIM_BY_ASSERTION = _Facts(

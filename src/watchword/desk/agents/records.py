@@ -31,7 +31,11 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         expires_at: when it ends, unless it is claimed, refreshed or asserted again before.
         provider: the id of the provider that it came by; empty: it came by itself.
         origin: which subject of that provider it is for, as a digest. A claimed registration is its link.
-        scope: what the assertion that it was made by allows at most, with spaces; empty: all.
+        scope: the most that it may do, with spaces; empty: all. Until its person confirms that is what the
+            assertion that it was made by allows, and from then on what the person was shown.
+        client: which of the provider's agents it is, by its `client_id`; empty: it came by itself, or before
+            that was kept.
+        signed_by: the thumbprint of the provider's key that signed that assertion; empty likewise.
     """
 
     id: str
@@ -45,6 +49,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     origin: str = ""
     scope: str = ""
+    client: str = ""
+    signed_by: str = ""
 
     @property
     def subject(self) -> str:
@@ -118,9 +124,9 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Register(_Step, frozen=True, kw_only=True):
-    """Keep a new registration, unless `at_most` of its kind wait already.
+    """Keep a new registration, unless `at_most` of its kind, and of its provider, wait already.
 
-    It takes the place of one that waits for the same subject of a provider.
+    It takes the place of one that waits for the same subject and client of a provider.
     """
 
     registration: Registration
@@ -159,10 +165,15 @@ class OpenProof(_Step, frozen=True, kw_only=True):
 
 
 class Confirm(_Step, frozen=True, kw_only=True):
-    """Confirm the open attempt that a secret opens; the secret is used up."""
+    """Confirm the open attempt that a secret opens; the secret is used up.
+
+    `scope` is what the person was shown, with spaces: from then on the most that the agent may do. Empty:
+    that does not bound it.
+    """
 
     secret_digest: str
     code_digest: str
+    scope: str = ""
 
 
 class Deny(_Step, frozen=True, kw_only=True):
@@ -174,8 +185,8 @@ class Deny(_Step, frozen=True, kw_only=True):
 class Complete(_Step, frozen=True, kw_only=True):
     """Bind a registration to a person by a confirmed attempt; whatever was issued before is revoked.
 
-    So is another registration that was claimed for the same subject of a provider. Without a digest of a
-    refresh token it has none.
+    No effect while something stands that it ends: `EndLink` comes first. Without a digest of a refresh token
+    it has none. `scope` is the registration's from then on; empty: it stays as it is.
     """
 
     agent: str
@@ -184,6 +195,14 @@ class Complete(_Step, frozen=True, kw_only=True):
     person: Person
     refresh_digest: str
     expires_at: int
+    scope: str = ""
+
+
+class EndLink(_Step, frozen=True, kw_only=True):
+    """End a registration whose place another one takes; no effect unless that completion is to have one."""
+
+    agent: str
+    by: Complete
 
 
 class Rotate(_Step, frozen=True, kw_only=True):
@@ -216,11 +235,16 @@ class UseToken(_Step, frozen=True, kw_only=True):
 
 
 class AssertAgain(_Step, frozen=True, kw_only=True):
-    """Let a claimed registration go on, if it still stands as it was looked at."""
+    """Let a claimed registration go on, if it still stands as it was looked at.
+
+    One that was made before clients and scopes were kept has these from then on.
+    """
 
     agent: str
     epoch: int
     expires_at: int
+    client: str
+    scope: str
 
 
 class EndOrigin(_Step, frozen=True, kw_only=True):
@@ -253,6 +277,7 @@ AgentStep = (
     | Confirm
     | Deny
     | Complete
+    | EndLink
     | Rotate
     | IssueToAgent
     | UseToken

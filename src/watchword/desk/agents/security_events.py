@@ -84,6 +84,8 @@ def read_event(token: str, policy: AgentPolicy, now: float) -> Ended | DeskRefus
         now: seconds since the epoch.
     """
     found = read_provider_token(token, EVENT_TYPE, policy)
+    if isinstance(found, Unverified) and found.told:
+        return refuse(AgentReason.MALFORMED_EVENT, found.told, remedy=found.remedy)
     if isinstance(found, Unverified):
         return refuse(AgentReason.UNVERIFIED_EVENT, internal=found.why)
     provider = found.provider

@@ -6,22 +6,20 @@ that nothing is stored for people who never come back, and an answer that anothe
 refused.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http.cookies import CookieError, SimpleCookie
-from typing import Final, TypeVar, TypeVarTuple, Unpack
+from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
 
 from watchword.desk import id_tokens
-from watchword.desk.agents.oidc_http import ProviderError, Providers
+from watchword.desk.agents.oidc_http import ProviderError
 from watchword.desk.agents.policy import Provider
+from watchword.desk.agents.provider_fetches import ProviderFetches
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.forms import Form
 from watchword.desk.id_tokens import SignedIn
@@ -33,10 +31,6 @@ from watchword.identity.compact import UnverifiedToken, parse_compact
 CALLBACK: Final = "/claim/callback"
 COOKIE: Final = "__Host-watchword-sign-in"
 _COOKIE_SECONDS: Final = 600
-# Threads of their own: a provider that hangs must keep no one waiting who asks the store from a thread.
-_THREADS: Final = 4
-_T = TypeVar("_T")
-_Given = TypeVarTuple("_Given")
 
 
 class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,22 +57,21 @@ class Started(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SignIn:
     """Signs people in at the providers of their domains."""
 
-    def __init__(self, providers: Providers) -> None:
+    def __init__(self, providers: ProviderFetches) -> None:
         """Ask these providers."""
         self._providers = providers
-        self._threads = ThreadPoolExecutor(_THREADS, "desk-sign-in")
 
     async def origin_of(self, provider: Provider) -> str | DeskRefusal:
         """The origin that the sign-in leads to, which the page's policy has to name."""
         try:
-            return (await self._ask(self._providers.endpoints, provider.issuer)).origin
+            return (await self._providers.endpoints(provider.issuer)).origin
         except ProviderError as error:
             return _unavailable(error)
 
     async def begin(self, provider: Provider, attempt: str, issuer: str) -> Answer | DeskRefusal:
         """Lead a browser to the provider; `issuer` is the desk's own."""
         try:
-            endpoints = await self._ask(self._providers.endpoints, provider.issuer)
+            endpoints = await self._providers.endpoints(provider.issuer)
         except ProviderError as error:
             return _unavailable(error)
         started = Started(attempt, provider.issuer, *(secrets.token_urlsafe(32) for _ in range(3)))
@@ -135,20 +128,16 @@ class SignIn:
             "code_verifier": started.verifier,
         }
         try:
-            token = await self._ask(self._providers.exchange, provider.issuer, form, provider.client_secret)
+            token = await self._providers.exchange(provider.issuer, form, provider.client_secret)
             if token is None:
                 return refuse(AgentReason.SIGN_IN_FAILED, internal="the provider refused the code")
             unverified = parse_compact(token.encode("utf-8", "replace"))
             if isinstance(unverified, Refusal):
                 return refuse(AgentReason.SIGN_IN_FAILED, internal="the ID token is no JWT")
-            keys = await self._ask(self._providers.keys, provider.issuer, unverified.header.get("kid"))
+            keys = await self._providers.keys(provider.issuer, unverified.header.get("kid"))
         except ProviderError as error:
             return _unavailable(error)
         return read_id_token(unverified, keys, provider, started.nonce, now)
-
-    async def _ask(self, ask: Callable[[Unpack[_Given]], _T], *given: *_Given) -> _T:
-        """Ask a provider, which blocks, in one of a few threads. Raises what that raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, *given)
 
 
 def read_id_token(

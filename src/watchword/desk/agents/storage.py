@@ -19,6 +19,7 @@ from watchword.desk.agents.records import (
     CountGuess,
     CountUse,
     Deny,
+    EndLink,
     EndOrigin,
     ForgetPerson,
     IssueToAgent,
@@ -56,8 +57,10 @@ ATTEMPTS_TO_ADDRESS: Final = f"{_ATTEMPT} WHERE address = ?"
 PERSON_BY_ID: Final = f"{_PERSON} WHERE id = ?"
 PEOPLE_BY_ADDRESS: Final = f"{_PERSON} WHERE address = ? ORDER BY id"
 PERSON_BY_PROOF: Final = f"{_PERSON} WHERE address = ? AND issuer = ? AND subject = ?"
-# The link of a provider's subject to a person is the registration that the person claimed.
-LINK_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state = 'claimed'"
+# The links of a provider's subject to a person are the registrations that the person claimed, one a client.
+LINKS_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state = 'claimed'"
+# One that was made before clients were kept is the first one's that comes.
+LINK_OF_CLIENT: Final = f"{LINKS_OF_ORIGIN} AND client IN (?, '') ORDER BY client DESC LIMIT 1"
 LIVE_OF_ORIGIN: Final = f"{_REGISTRATION} WHERE origin = ? AND origin <> '' AND state <> 'revoked'"
 AGENTS_OF_PERSON: Final = f"{_REGISTRATION} WHERE person = ? ORDER BY made_at"
 # By the primary key: a page costs what it holds.
@@ -107,6 +110,8 @@ def take(rows: Rows, step: AgentStep) -> bool:
             return _take_of_attempt(rows, step)
         case Complete():
             return _complete(rows, step)
+        case EndLink():
+            return _may_complete(rows, step.by) is not None and _revoke(rows, step.agent, step.now)
         case Rotate():
             rotate = """UPDATE agent SET refresh_digest = ?, used_digest = refresh_digest, expires_at = ?
                 WHERE id = ? AND refresh_digest = ? AND state = 'claimed' AND expires_at > ?"""
@@ -129,6 +134,10 @@ def _take_of_attempt(rows: Rows, step: OpenProof | Confirm | Deny) -> bool:
             values = (step.secret_digest, step.issuer, step.subject, step.attempt, step.now)
             return rows.run(proof, values) == 1
         case Confirm():
+            bound = """UPDATE agent SET scope = ? WHERE id IN (SELECT agent FROM agent_attempt
+                WHERE secret_digest = ? AND state = 'open' AND expires_at > ?)"""
+            if step.scope:
+                rows.run(bound, (step.scope, step.secret_digest, step.now))
             confirm = """UPDATE agent_attempt SET state = 'confirmed', code_digest = ?
                 WHERE secret_digest = ? AND state = 'open' AND expires_at > ?"""
             return rows.run(confirm, (step.code_digest, step.secret_digest, step.now)) == 1
@@ -143,9 +152,7 @@ def _take_of_provider(rows: Rows, step: UseToken | AssertAgain | EndOrigin) -> b
         case UseToken():
             return _use(rows, step)
         case AssertAgain():
-            again = """UPDATE agent SET expires_at = ?
-                WHERE id = ? AND epoch = ? AND state = 'claimed' AND expires_at > ?"""
-            return rows.run(again, (step.expires_at, step.agent, step.epoch, step.now)) == 1
+            return _assert_again(rows, step)
         case EndOrigin():
             return _end(rows, step)
 
@@ -174,17 +181,20 @@ def _register(rows: Rows, step: Register) -> bool:
     if made.origin:
         # One person's agent that asks again and again must not fill the places of all others.
         for row in rows.rows(LIVE_OF_ORIGIN, (made.origin,)):
-            if row[2] == "unclaimed":
+            waits = registration_of([row])
+            if waits is not None and waits.state == "unclaimed" and waits.client == made.client:
                 rows.run("DELETE FROM agent_attempt WHERE agent = ?", (row[0],))
                 rows.run("DELETE FROM agent WHERE id = ?", (row[0],))
-    waiting = "SELECT count(*) FROM agent WHERE state = 'unclaimed' AND kind = ? AND expires_at > ?"
-    [(count,)] = rows.rows(waiting, (made.kind, step.now))
+    # For each provider by itself: one that has many people asked leaves the others their places.
+    waiting = """SELECT count(*) FROM agent
+        WHERE state = 'unclaimed' AND kind = ? AND provider = ? AND expires_at > ?"""
+    [(count,)] = rows.rows(waiting, (made.kind, made.provider, step.now))
     if count >= step.at_most:
         return False
     insert = """INSERT INTO agent (id, kind, state, epoch, person, guesses, made_at, expires_at, claim_digest,
-            provider, origin, scope)
-        VALUES (?, ?, 'unclaimed', 0, '', 0, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
-    of_provider = (made.provider, made.origin, made.scope)
+            provider, origin, scope, client, signed_by)
+        VALUES (?, ?, 'unclaimed', 0, '', 0, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+    of_provider = (made.provider, made.origin, made.scope, made.client, made.signed_by)
     values = (made.id, made.kind, made.made_at, made.expires_at, step.claim_digest, *of_provider)
     return rows.run(insert, values) == 1
 
@@ -215,25 +225,59 @@ def _count(rows: Rows, step: CountUse) -> bool:
     return rows.run("UPDATE agent_use SET uses = uses + 1 WHERE key = ?", (step.key,)) == 1
 
 
-def _complete(rows: Rows, step: Complete) -> bool:
+def replaced_links(rows: list[Row], found: Registration, person: str) -> list[Registration]:
+    """Which of the links of a subject end once a registration is claimed: its client's, and other people's.
+
+    Args:
+        rows: from `LINKS_OF_ORIGIN`.
+        found: what is to be claimed.
+        person: the id of who claims it.
+    """
+    links = [each for row in rows if (each := registration_of([row])) is not None]
+    return [each for each in links if each.client == found.client or each.person != person]
+
+
+def _may_complete(rows: Rows, step: Complete) -> Registration | None:
+    """The registration, if the completion's own conditions hold."""
     attempt = attempt_of(rows.rows(ATTEMPT_BY_DIGEST, (step.attempt,)))
     found = registration_of(rows.rows(BY_ID, (step.agent,)))
     if attempt is None or found is None or attempt.agent != step.agent:
-        return False
+        return None
     is_live = attempt.state == "confirmed" and attempt.expires_at > step.now
     if not is_live or attempt.code_digest != step.code_digest or found.state != "unclaimed":
+        return None
+    return None if found.expires_at <= step.now else found
+
+
+def _complete(rows: Rows, step: Complete) -> bool:
+    found = _may_complete(rows, step)
+    if found is None:
         return False
-    if found.expires_at <= step.now or not _keep_person(rows, step.person):
+    if found.origin and replaced_links(rows.rows(LINKS_OF_ORIGIN, (found.origin,)), found, step.person.id):
+        # Linked since it was looked at: what ends has its entry, so that the caller asks again.
+        return False
+    if not _keep_person(rows, step.person):
         return False
     rows.run(_REVOKE_TOKENS, (found.subject, step.now))
     rows.run("DELETE FROM agent_attempt WHERE agent = ?", (step.agent,))
-    if found.origin:
-        for row in rows.rows(LINK_OF_ORIGIN, (found.origin,)):
-            _revoke(rows, str(row[0]), step.now)
     claim = """UPDATE agent SET state = 'claimed', epoch = epoch + 1, person = ?, refresh_digest = ?,
-        expires_at = ? WHERE id = ? AND state = 'unclaimed'"""
-    values = (step.person.id, step.refresh_digest or None, step.expires_at, step.agent)
+        expires_at = ?, scope = ? WHERE id = ? AND state = 'unclaimed'"""
+    scope = step.scope or found.scope
+    values = (step.person.id, step.refresh_digest or None, step.expires_at, scope, step.agent)
     return rows.run(claim, values) == 1
+
+
+def _assert_again(rows: Rows, step: AssertAgain) -> bool:
+    found = registration_of(rows.rows(BY_ID, (step.agent,)))
+    if found is None or not found.origin:
+        return False
+    link = registration_of(rows.rows(LINK_OF_CLIENT, (found.origin, step.client)))
+    if link is None or link.id != found.id:
+        return False
+    again = """UPDATE agent SET expires_at = ?, client = ?, scope = ?
+        WHERE id = ? AND epoch = ? AND state = 'claimed' AND expires_at > ?"""
+    values = (step.expires_at, step.client, found.scope or step.scope)
+    return rows.run(again, (*values, step.agent, step.epoch, step.now)) == 1
 
 
 def _keep_person(rows: Rows, person: Person) -> bool:

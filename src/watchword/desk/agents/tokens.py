@@ -6,7 +6,8 @@ import msgspec
 from watchword.desk.agents import events, storage
 from watchword.desk.agents.assertions import AssertionClaims, read_assertion
 from watchword.desk.agents.core import AgentCore, policy_of
-from watchword.desk.agents.minting import bounded, decide_agent_token, held_by, read_agent_request
+from watchword.desk.agents.minting import decide_agent_token, held_by, read_agent_request
+from watchword.desk.agents.policy import AgentPolicy
 from watchword.desk.agents.reasons import AgentReason
 from watchword.desk.agents.records import IssueToAgent, Person, Registration, RevokeAgent
 from watchword.desk.agents.secrets import CLAIM, REFRESH, digest_of, looks_like
@@ -17,6 +18,7 @@ from watchword.desk.reasons import DeskReason
 from watchword.desk.refusals import DeskRefusal, refuse
 from watchword.desk.responses import Answer, json_answer
 from watchword.desk.state import DeskState
+from watchword.identity import Grant
 
 
 async def agent_token(
@@ -43,17 +45,15 @@ async def agent_token(
         return refuse(AgentReason.AGENT_ENDED)
     if found.state == "unclaimed" and (over := core.over_unclaimed_rate(found.id)) is not None:
         return over
-    person = await _person_of(core, found)
-    if isinstance(person, DeskRefusal):
-        return person
-    held = held_by(found, person, policy_of(state))
+    held = await _held(core, found, claims, policy_of(state))
     if isinstance(held, DeskRefusal):
         return held
     decided = decide_agent_token(
         request,
         found,
-        bounded(held, None if isinstance(claims.scope_limit, msgspec.UnsetType) else claims.scope_limit),
+        held,
         state,
+        limit=None if isinstance(claims.scope_limit, msgspec.UnsetType) else claims.scope_limit,
         ends=float(min(claims.exp, found.expires_at)),
         now=facts.at,
         token_id=new_token_id(facts.at),
@@ -121,8 +121,42 @@ async def revoke_delegation(
     return ended if isinstance(ended, DeskRefusal) else Answer(200)
 
 
+async def why_agent_holds_nothing(core: AgentCore, subject: str, state: DeskState) -> str | DeskRefusal:
+    """Why an agent would get no token by now, for the desk's log; empty: it would.
+
+    Asked about tokens that are out: neither the person who was taken off the list nor the provider that was
+    suspended revoked them.
+    """
+    rows = await core.look(storage.BY_ID, subject.removeprefix("agent:"))
+    if isinstance(rows, DeskRefusal):
+        return rows
+    found = storage.registration_of(rows)
+    if found is None:
+        return "its registration has ended"
+    person = await _person_of(core, found)
+    if isinstance(person, DeskRefusal):
+        return person
+    held = held_by(found, person, policy_of(state))
+    return held.detail if isinstance(held, DeskRefusal) else ""
+
+
 async def _person_of(core: AgentCore, found: Registration) -> Person | DeskRefusal | None:
     if not found.person:
         return None
     rows = await core.look(storage.PERSON_BY_ID, found.person)
     return rows if isinstance(rows, DeskRefusal) else storage.person_of(rows)
+
+
+async def _held(
+    core: AgentCore, found: Registration, claims: AssertionClaims, policy: AgentPolicy
+) -> Grant | DeskRefusal:
+    """What an agent holds by now, if the provider still has the key that signed for its assertion."""
+    person = await _person_of(core, found)
+    if isinstance(person, DeskRefusal):
+        return person
+    held = held_by(found, person, policy)
+    if not isinstance(held, DeskRefusal) and not isinstance(claims.signed_by, msgspec.UnsetType):
+        provider = policy.provider_of(found)
+        if provider is None or not provider.takes_key(claims.signed_by):
+            return refuse(AgentReason.PROVIDER_KEY_WITHDRAWN, subject=found.accountable)
+    return held

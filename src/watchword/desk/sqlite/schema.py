@@ -4,7 +4,7 @@
 from typing import Final
 
 APPLICATION_ID: Final = 0x5757444B  # "WWDK": tells our files from other programs' databases
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _REFUSE: Final = "SELECT RAISE(ABORT, 'the audit log is append-only')"
 # What agents register, claim and hold (watchword.desk.agents). Secrets and codes are there as digests only.
@@ -81,6 +81,15 @@ STEPS: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE agent ADD COLUMN scope TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX agent_origin ON agent (origin) WHERE origin <> ''",
         "CREATE UNIQUE INDEX agent_link ON agent (origin) WHERE origin <> '' AND state = 'claimed'",
+    ),
+    4: (
+        # Which client of its provider each is, and by which key that was said; one link a client.
+        "ALTER TABLE agent ADD COLUMN client TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE agent ADD COLUMN signed_by TEXT NOT NULL DEFAULT ''",
+        "DROP INDEX agent_link",
+        "CREATE UNIQUE INDEX agent_link ON agent (origin, client) WHERE origin <> '' AND state = 'claimed'",
+        "DROP INDEX agent_waiting",
+        "CREATE INDEX agent_waiting ON agent (kind, provider) WHERE state = 'unclaimed'",
     ),
 }
 INSERT_IDENTITY: Final = "INSERT INTO identity (id, made_at) VALUES (?, ?)"
