@@ -165,7 +165,7 @@ def _chosen(begun: Begun, issuer: str | None, client_id: str | None) -> tuple[st
 
 def _signed_in(provider: str, client: str, ticket: str, browser: _Browser, seconds: float) -> str:
     """The ID token of a sign-in in the browser. Raises UnusableInput; SystemExit where the answer is no."""
-    providers, state = Providers(), secrets.token_urlsafe(32)
+    providers, state = Providers(deadline_seconds=seconds), secrets.token_urlsafe(32)
     secret = _Secret(nonce_of(ticket), secrets.token_urlsafe(48))
     endpoints = _of_provider(provider, seconds, lambda: providers.endpoints(provider))
     try:
