@@ -126,7 +126,7 @@ COMMANDS: Final[Commands] = {
     default=60.0,
     show_default=True,
     metavar="NUMBER",
-    help="Agents that all addresses together may register; 0: no limit.",
+    help="Agents that all addresses together may register, and as many by each AgentProvider; 0: no limit.",
 )
 @option(
     "--unclaimed-tokens-per-minute",

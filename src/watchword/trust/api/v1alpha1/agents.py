@@ -67,8 +67,8 @@ class UnclaimedAgents(Spec, frozen=True):
         Meta(
             ge=1,
             le=100_000,
-            description="How many registrations may wait to be claimed at once, of each kind. Beyond it new "
-            "ones are refused until some end. Default: 1000.",
+            description="How many registrations may wait to be claimed at once, of each kind and of each "
+            "AgentProvider. Beyond it new ones are refused until some end. Default: 1000.",
         ),
     ] = 1000
 
