@@ -43,7 +43,7 @@ _ATTRIBUTE_NAME = re.compile(r"[a-z0-9]+\Z")
 _INTEGER_BOUND = 2**31
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event that can be stored.
 
     `index`: its position in the batch. `time`: microseconds since the epoch; `time_given` is False when the

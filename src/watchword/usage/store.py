@@ -55,7 +55,7 @@ class MetersChangedError(StoreError):
     """
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one event of a batch.
 
     `stored`: it is durable and counted. `duplicate`: an event of its account with its `source` and `id` was

@@ -114,4 +114,4 @@ class Changing:
             ]
             for table, these in (("rollup", rows), ("distinct_value", values), ("admission", admitted)):
                 if these:
-                    self._sessions.insert(table, these)
+                    self._sessions.insert_rows(table, these)

@@ -84,10 +84,10 @@ def write(sessions: Sessions, recount: Recount, first_days: Mapping[str, int], u
 
     def flush(most: int) -> None:
         if len(rollups) > most:
-            sessions.insert("rollup", rollups)
+            sessions.insert_rows("rollup", rollups)
             rollups.clear()
         if len(values) > most:
-            sessions.insert("distinct_value", values)
+            sessions.insert_rows("distinct_value", values)
             values.clear()
 
     for _, amounts, distinct in recount.by_account(first_days, letting_in=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 BATCHES_A_PARTITION: Final = 256
 
 # An answer of ours means "on disk"; ClickHouse's default leaves that to the page cache.
@@ -18,26 +18,23 @@ _DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
 # The number of the insert that brought a row, and the row's place in it: kept through merges.
 _ORDERED: Final = "enable_block_number_column = 1, enable_block_offset_column = 1"
 
-# Every key that came, noted before its event is in the log. Small granules and blocks: keys are looked up one
-# by one. `day` is the event's: its key is kept as long as it is.
-CREATE_NOTED_KEYS: Final = """CREATE TABLE IF NOT EXISTS DB.noted_key (
-        key UInt64, token UInt64, day Int32
-    ) ENGINE = MergeTree ORDER BY key
-    SETTINGS index_granularity = 256, min_compress_block_size = 4096, max_compress_block_size = 16384,
-        $DURABLE"""
+# The log: one insert a batch, into the partition of the day on which it came, so that a look for keys reads
+# some days and not all. `key` is a digest of account, source and id (of events that came up to version 1: of
+# source and id), `short` its first bytes, which are looked up one by one: hence small granules and blocks.
+# `batch` names the insert. `taken` is the number of the block of an event that came before version 4.
+_LOG: Final = """ (
+        came Int32, short UInt64 DEFAULT $SHORT_KEY
+            SETTINGS (min_compress_block_size = 4096, max_compress_block_size = 16384),
+        key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
+        account String, time Int64, data Nullable(String), data_base64 Nullable(String),
+        extensions Nullable(String), taken UInt64
+    ) ENGINE = MergeTree PARTITION BY came PRIMARY KEY short ORDER BY (short, key)
+    SETTINGS index_granularity = 256, $ORDERED, $DURABLE"""
+CREATE_LOG: Final = f"CREATE TABLE IF NOT EXISTS DB.arrived_event{_LOG}"
 
 _CREATE: Final = (
     "CREATE DATABASE IF NOT EXISTS $DATABASE",
-    # The log: one insert a batch. `key` is a digest of account, source and id (of events that came up to
-    # version 1: of source and id), `batch` names the insert. Small
-    # granules, because keys are looked up one by one.
-    """CREATE TABLE IF NOT EXISTS DB.event_log (
-        key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
-        account String, time Int64, data Nullable(String), data_base64 Nullable(String),
-        extensions Nullable(String)
-    ) ENGINE = MergeTree ORDER BY key
-    SETTINGS index_granularity = 512, $ORDERED, $DURABLE""",
-    CREATE_NOTED_KEYS,
+    CREATE_LOG,
     # What each batch adds, by cell and number of the batch: written twice, it is the same row. A row without
     # an account ends a batch: all that it adds is there. Partitions are dropped whole once they are folded.
     """CREATE TABLE IF NOT EXISTS DB.amount (
@@ -68,19 +65,19 @@ _CREATE: Final = (
 
 # Columns with their types, so that the client need not ask for them at each insert.
 COLUMNS: Final = {
-    "event_log": (
+    "arrived_event": (
+        ("came", "Int32"),
         ("key", "FixedString(20)"),
         ("source", "String"),
         ("id", "String"),
         ("batch", "UUID"),
-        ("type", "LowCardinality(String)"),
+        ("type", "String"),
         ("account", "String"),
         ("time", "Int64"),
         ("data", "Nullable(String)"),
         ("data_base64", "Nullable(String)"),
         ("extensions", "Nullable(String)"),
     ),
-    "noted_key": (("key", "UInt64"), ("token", "UInt64"), ("day", "Int32")),
     "amount": (
         ("account", "String"),
         ("meter", "String"),
@@ -110,73 +107,94 @@ COLUMNS: Final = {
     "mark": (("name", "String"), ("value", "Int64")),
 }
 
-# Keys go as whole numbers: the client escapes texts character by character.
-_KEYS: Final = """(SELECT toFixedString(
-    substring(reinterpretAsFixedString(arrayJoin({keys:Array(UInt256)})), 1, 20), 20))"""
-_FIRST: Final = "(_block_number, _block_offset)"
+# The number of an event's block: the store's own count goes on where that of an earlier version ended.
+_BLOCK: Final = "if(taken > 0, taken, _block_number + $BASE)"
+_FIRST: Final = "($BLOCK, _block_offset)"
 # A part is named PARTITION_FIRST_LAST_LEVEL. Of a name of another form nothing is left out.
 _FIRST_OF_PART: Final = "toUInt64OrZero(splitByChar('_', _part)[2])"
-_LAST_OF_PART: Final = "toUInt64OrDefault(splitByChar('_', _part)[3], toUInt64(18446744073709551615))"
+_LAST_OF_PART: Final = "toUInt64OrDefault(splitByChar('_', _part)[3], toUInt64(9223372036854775807))"
 _EVENT: Final = "key, source, id, type, account, time, data, data_base64, extensions"
+_TODAY: Final = "toInt32(intDiv(toUnixTimestamp(now()), 86400))"
 _CELL: Final = "account, meter, day, grp"
+
+_STATE: Final = """SELECT 'state' AS kind, toFixedString('', 20) AS key, toInt64($TODAY) AS time,
+            count() AS block, toInt32(0) AS came
+        FROM DB.mark"""
+_OWN: Final = """
+        UNION ALL SELECT 'block', toFixedString('', 20), 0, max($BLOCK), 0 FROM DB.arrived_event
+            WHERE came = {came:Int32} AND short = {one:UInt64} AND batch = {batch:UUID}"""
+_NEWER: Final = "AND batch != {batch:UUID} AND $LAST_OF_PART + $BASE > {since:UInt64}"
+_ARM: Final = """
+        UNION ALL SELECT 'event', key, time, min($BLOCK), argMin(came, $FIRST) FROM DB.arrived_event
+            WHERE $RANGE $NEWER GROUP BY key, time"""
+_ARMS: Final = _ARM.replace(
+    "$RANGE", "came >= {window:Int32} AND short IN {keys:Array(UInt64)}"
+) + _ARM.replace(
+    "$RANGE",
+    "came >= {late_from:Int32} AND came < {window:Int32} AND short IN {late:Array(UInt64)}",
+)
 
 _TEXTS: Final = {
     "schema": "SELECT min(value), max(value) FROM DB.mark WHERE name = 'schema'",
-    "has_log_of_1": "EXISTS TABLE DB.event",
-    # A writer of that version that still runs does not find its log from here on, and its senders send again.
-    "rename_log_of_1": "RENAME TABLE DB.event TO DB.event_log",
-    "has_log_of_2": "EXISTS TABLE DB.usage_event",
-    "rename_log_of_2": "RENAME TABLE DB.usage_event TO DB.event_log",
-    # What an old writer had begun is there or not before the keys of the log are noted.
+    # The block number from which on this version counts: what was said first holds.
+    "base": "SELECT count(), min(value) FROM DB.mark WHERE name = 'base'",
+    "has_table": "EXISTS TABLE DB.TABLE",
+    # A writer of an earlier version that still runs does not find its log from here on, and its senders send
+    # again.
+    "rename_log": "RENAME TABLE DB.TABLE TO DB.former_log",
+    # What an old writer had begun is there or not before the log is taken over.
     "old_inserts": r"""SELECT count() FROM system.processes
-        WHERE query_kind = 'Insert' AND match(query, '\\b(usage_event|event)\\b')""",
-    # By ranges of keys, so that it goes on where it was cut short; whatever is noted twice is noted. Token 0
-    # is no writer's.
-    "noted_of_2": "SELECT max(value) FROM DB.mark WHERE name = 'noted'",
-    "note_log_of_2": """INSERT INTO DB.noted_key (key, token, day)
-        SELECT $SHORT_KEY, 0, toInt32(intDiv(time, 86400000000)) FROM DB.event_log
-        WHERE key >= toFixedString(unhex({first:String}), 20)
-            AND key <= toFixedString(unhex({last:String}), 20)""",
+        WHERE query_kind = 'Insert' AND match(query, '\\b(event_log|usage_event|event)\\b')""",
+    "create_copy": f"CREATE TABLE IF NOT EXISTS DB.TABLE{_LOG}",
+    "copy_log": """INSERT INTO DB.TABLE (came, key, source, id, batch, type, account, time, data,
+            data_base64, extensions, taken)
+        SELECT 0, key, source, id, batch, type, account, time, data, data_base64, extensions, _block_number
+        FROM DB.former_log WHERE key >= toFixedString(unhex({first:String}), 20)
+            AND key <= toFixedString(unhex({last:String}), 20)
+        ORDER BY key, _block_number, _block_offset LIMIT 1 BY key""",
+    # Whole or not at all, and the same when it is done again.
+    "take_over": "ALTER TABLE DB.arrived_event REPLACE PARTITION 0 FROM DB.TABLE",
+    "last_of_former": """SELECT greatest((SELECT max(_block_number) FROM DB.former_log),
+        (SELECT max(seq) FROM DB.amount), (SELECT max(upto) FROM DB.rollup))""",
+    "former_days": "SELECT $TODAY, toInt32(intDiv(max(time), 86400000000)) FROM DB.former_log",
+    "copies": """SELECT name FROM system.tables
+        WHERE database = {database:String} AND startsWith(name, 'copied_log_')""",
+    "drop_table": "DROP TABLE IF EXISTS DB.TABLE SYNC",
     # Marks are only ever added, and the server knows how many there are without reading them.
     "version": "SELECT count() FROM DB.mark",
     "look": """SELECT toString(change), digest, meters, toInt64(ready), _block_number AS place
             FROM DB.meter_change
         UNION ALL SELECT '', name, '', max(value), 0 FROM DB.mark GROUP BY name""",
-    # Which keys another writer noted too; and the first number in the part that has what this one noted.
-    "others_of_keys": """SELECT DISTINCT key, 0 AS since FROM DB.noted_key
-            WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64}
-        UNION ALL SELECT 0, greatest($FIRST_OF_PART, 1) FROM DB.noted_key
-            WHERE key = {one:UInt64} AND token = {token:UInt64}""",
-    # After the events are there: which keys came with or after this writer's own (parts say in their names up
-    # to which number they go), and its own block.
-    "conflicts_of_keys": """SELECT DISTINCT 'key' AS kind, key AS n FROM DB.noted_key
-            WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64} AND $LAST_OF_PART >= {since:UInt64}
-        UNION ALL SELECT 'block', max(_block_number) FROM DB.event_log
-            WHERE key = unhex({one:String}) AND batch = {batch:UUID}""",
-    "delete_old_keys": "DELETE FROM DB.noted_key WHERE day < {before:Int32}",
-    "first_of_keys": """SELECT key, argMin(batch, $FIRST), min(_block_number),
-            maxIf(_block_number, batch = {token:UUID})
-        FROM DB.event_log WHERE key IN $KEYS GROUP BY key""",
-    "accounts_of_keys": """SELECT key, argMin(account, $FIRST), min(_block_number)
-        FROM DB.event_log WHERE key IN $KEYS GROUP BY key""",
-    "events_of_keys": """SELECT key, type, account, time, data, data_base64, extensions FROM DB.event_log
-        WHERE key IN $KEYS ORDER BY key, _block_number, _block_offset LIMIT 1 BY key""",
-    "events_of_block": "SELECT $EVENT FROM DB.event_log WHERE _block_number = {seq:UInt64}",
-    "blocks_there": """SELECT DISTINCT _block_number FROM DB.event_log
-        WHERE _block_number IN {seqs:Array(UInt64)}""",
+    "state": _STATE,
+    # What came before: keys of the last days, and those that may have come earlier.
+    "look_for_keys": (_STATE + _ARMS).replace("$NEWER", ""),
+    # After the events are there: their own block, and what else came since (parts say in their names up to
+    # which number they go).
+    "look_again": (_STATE + _OWN + _ARMS).replace("$NEWER", _NEWER),
+    "accounts_of_keys": """SELECT key, argMin(account, $FIRST), argMin(time, $FIRST), min($BLOCK)
+        FROM DB.arrived_event WHERE came = 0 AND short IN {keys:Array(UInt64)} GROUP BY key""",
+    "events_of_keys": """SELECT key, $BLOCK AS block, type, account, time, data, data_base64, extensions
+        FROM DB.arrived_event WHERE came IN {days:Array(Int32)} AND short IN {keys:Array(UInt64)}
+            AND block IN {blocks:Array(UInt64)}
+        ORDER BY key, _block_offset LIMIT 1 BY key, block""",
+    "events_of_block": """SELECT came, batch, $EVENT FROM DB.arrived_event
+        WHERE $OF_BLOCK AND $BLOCK = {seq:UInt64} ORDER BY key""",
+    "blocks_there": """SELECT DISTINCT $BLOCK AS block FROM DB.arrived_event
+        WHERE (came = 0 OR $LAST_OF_PART + $BASE >= {least:UInt64}) AND block IN {seqs:Array(UInt64)}""",
     # Of events that are gone the amounts still tell.
-    "last_block": """SELECT max(seq) FROM (SELECT max(_block_number) AS seq FROM DB.event_log
+    "last_block": """SELECT max(seq) FROM (SELECT max($BLOCK) AS seq FROM DB.arrived_event
         UNION ALL SELECT max(seq) FROM DB.amount UNION ALL SELECT max(upto) FROM DB.rollup)""",
-    "delete_beaten": """DELETE FROM DB.event_log WHERE key IN $KEYS AND batch = {token:UUID}""",
-    # Account by account, so that counting them again holds one account in memory.
-    "all_events": """SELECT $EVENT FROM (
-            SELECT $EVENT FROM DB.event_log WHERE _block_number <= {upto:UInt64}
-            ORDER BY key, _block_number, _block_offset LIMIT 1 BY key
-        ) WHERE time >= {first:Int64} ORDER BY account""",
-    "events_after": """SELECT $EVENT FROM DB.event_log WHERE key > unhex({after:String})
-        ORDER BY key, _block_number, _block_offset LIMIT 1 BY key LIMIT {limit:UInt32}""",
-    "old_events": "SELECT count() FROM DB.event_log WHERE time < {before:Int64}",
-    "delete_old_events": "DELETE FROM DB.event_log WHERE time < {before:Int64}",
+    "delete_beaten": """DELETE FROM DB.arrived_event IN PARTITION TABLE
+        WHERE short IN {keys:Array(UInt64)} AND batch = {batch:UUID}""",
+    # Account by account, so that counting them again holds one account in memory. What was beaten is gone
+    # before its batch is whole.
+    "all_events": """SELECT $EVENT FROM DB.arrived_event
+        WHERE $BLOCK <= {upto:UInt64} AND time >= {first:Int64} ORDER BY account""",
+    "events_after": """SELECT $BLOCK AS block, $EVENT FROM DB.arrived_event
+        WHERE short >= {short:UInt64} AND (key, block) > (unhex({key:String}), {block:UInt64})
+        ORDER BY short, key, block, _block_offset LIMIT 1 BY key, time LIMIT {limit:UInt32}""",
+    "old_events": "SELECT count() FROM DB.arrived_event WHERE time < {before:Int64}",
+    "delete_old_events": "DELETE FROM DB.arrived_event WHERE time < {before:Int64}",
     "ended": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq IN {seqs:Array(UInt64)}",
     "ended_after": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq > {seq:UInt64}",
     "fold": """INSERT INTO DB.rollup ($CELL, amount, upto)
@@ -255,8 +273,10 @@ _READ: Final = {
 _PERIOD: Final = "account IN {accounts:Array(String)} AND day >= {start:Int32} AND day < {end:Int32}"
 
 
-def statements(database: str) -> dict[str, str]:
-    """Give the statements for a database, whose name was checked to be a plain identifier."""
+def statements(database: str, base: int = 0) -> dict[str, str]:
+    """Give the statements for a database, whose name was checked to be a plain identifier, and whose blocks
+    are counted from `base` on.
+    """
     found = dict(_TEXTS)
     # One question is one way there and back: everything that an answer may need, and no more.
     for values, days, groups in product((False, True), repeat=3):
@@ -264,7 +284,7 @@ def statements(database: str) -> dict[str, str]:
         found[read_name(values=values, days=days, groups=groups)] = _READ["amounts"] + "".join(
             text for name, text in _READ.items() if asked.get(name)
         )
-    return {name: _whole(text, database) for name, text in found.items()}
+    return {name: _whole(text, database, base) for name, text in found.items()}
 
 
 def create(database: str) -> list[str]:
@@ -272,14 +292,14 @@ def create(database: str) -> list[str]:
     return [_whole(text, database) for text in _CREATE]
 
 
-def create_noted_keys(database: str) -> str:
-    """Give the statement that makes the table that a log of version 2 has not."""
-    return _whole(CREATE_NOTED_KEYS, database)
+def create_log(database: str) -> str:
+    """Give the statement that makes the log."""
+    return _whole(CREATE_LOG, database)
 
 
-def _whole(text: str, database: str) -> str:
+def _whole(text: str, database: str, base: int = 0) -> str:
     parts = {
-        "$KEYS": _KEYS,
+        "$OF_BLOCK": "(came = 0 OR {seq:UInt64} BETWEEN $FIRST_OF_PART + $BASE AND $LAST_OF_PART + $BASE)",
         "$EVENT": _EVENT,
         "$CELL": _CELL,
         "$PERIOD": _PERIOD,
@@ -289,6 +309,9 @@ def _whole(text: str, database: str) -> str:
         "$FIRST_OF_PART": _FIRST_OF_PART,
         "$LAST_OF_PART": _LAST_OF_PART,
         "$FIRST": _FIRST,
+        "$BLOCK": _BLOCK,
+        "$BASE": str(base),
+        "$TODAY": _TODAY,
         "$BATCHES": str(BATCHES_A_PARTITION),
         "$DATABASE": database,
         "DB.": f"{database}.",
