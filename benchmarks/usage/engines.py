@@ -249,8 +249,8 @@ class ClickHouse:
         places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
         for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
             self._bare.command(
-                f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
-                    intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
+                f"""INSERT INTO watchword_usage.cell SELECT account, '{places[name]}',
+                    intDiv(time, 86400000000), '', 0, {last}, toDecimal256({amount}, 30)
                 FROM watchword_usage.arrived_event GROUP BY 1, 2, 3
                 SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
             )
@@ -261,7 +261,7 @@ class ClickHouse:
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        for table in ("arrived_event", "rollup"):
+        for table in ("arrived_event", "cell"):
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
@@ -282,7 +282,7 @@ class ClickHouse:
 
     def bare_read(self, account: str, start: int, end: int) -> int:
         found = self._bare.query(
-            """SELECT day, meter, grp, amount FROM watchword_usage.rollup
+            """SELECT day, meter, grp, amount FROM watchword_usage.cell
             WHERE account = {account:String} AND day >= {start:Int32} AND day < {end:Int32}""",
             parameters={"account": account, "start": start, "end": end},
         )

@@ -108,7 +108,7 @@ def test_a_batch_is_two_inserts_and_two_questions(
     asked.clear()
     assert statuses(store, *(envelope(id=str(n + 2), data={"bytes": 1}, type="other") for n in range(50)))
     assert [name for name, _ in asked] == ["look_for_keys", "look_again"]
-    assert into == ["arrived_event", "amount"]
+    assert into == ["arrived_event", "cell"]
 
 
 def test_an_event_of_today_is_looked_for_in_the_days_of_the_window(at: At, asked: Asked) -> None:

@@ -339,12 +339,11 @@ def test_a_log_is_copied_only_when_no_old_writer_is_under_way(
     assert left.split() == [
         "account",
         "admission",
-        "amount",
         "arrived_event",
+        "cell",
         "distinct_value",
         "mark",
         "meter_change",
-        "rollup",
     ]
 
 
@@ -360,7 +359,7 @@ def test_events_that_clickhouse_took_over_are_known_at_any_time_and_new_blocks_c
         assert store.check(METERS) == []
     blocks = clickhouse.query(
         "SELECT max(taken) FROM watchword_usage.arrived_event UNION ALL "
-        "SELECT max(seq) FROM watchword_usage.amount ORDER BY 1"
+        "SELECT max(batch) FROM watchword_usage.cell ORDER BY 1"
     )
     taken, newest = map(int, blocks.split())
     assert taken == 3 < newest

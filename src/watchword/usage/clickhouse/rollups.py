@@ -35,7 +35,7 @@ Cell = tuple[str, str, int, str]
 
 
 class SumColumns(NamedTuple):
-    """What a batch adds, as columns of the table `amount` that lack only the number of its block."""
+    """What a batch adds, as columns of the table `cell` that lack only the number of its block."""
 
     accounts: set[str]
     rows: int
@@ -118,9 +118,9 @@ class Cells:
         self._write_accounts(columns.accounts, view)
         numbers = column("UInt64", [seq]) * columns.rows
         self._sessions.insert(
-            "amount",
+            "cell",
             columns.rows,
-            [columns.account, columns.meter, columns.day, columns.group, numbers, columns.amount],
+            [columns.account, columns.meter, columns.day, columns.group, numbers, numbers, columns.amount],
         )
 
     def tally(self, measured: Measured, *, letting_in: bool = True) -> Tally:
@@ -176,7 +176,7 @@ class Cells:
             last = (int(partition) + 1) * schema.BATCHES_A_PARTITION - 1
             if last <= int(long_ago):
                 self._meters.mark(DROPPED, last)
-                self._sessions.do("drop_partition", partition=int(partition))
+                self._sessions.do("drop_partition", partition=int(partition) + 1)
 
     def of_account(self, account: str, upto: int) -> dict[Cell, Decimal]:
         """Give an account's amounts, whatever the meter, from all batches up to one."""

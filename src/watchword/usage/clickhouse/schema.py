@@ -32,20 +32,21 @@ _LOG: Final = """ (
     SETTINGS index_granularity = 256, $ORDERED, $DURABLE"""
 CREATE_LOG: Final = f"CREATE TABLE IF NOT EXISTS DB.arrived_event{_LOG}"
 
+# What each batch adds, by cell and number of the batch: written twice, it is the same row. A row without an
+# account ends a batch: all that it adds is there. Next to them, as batch 0, the amounts of all batches up to
+# one: any such row is right for its `upto`, and the highest one is used. One table, so that a read is one
+# look. Partitions of batches are dropped whole once they are folded.
+CREATE_AMOUNTS: Final = """CREATE TABLE IF NOT EXISTS DB.cell (
+        account String, meter String, day Int32, grp String, batch UInt64, upto UInt64,
+        amount Decimal(76, 30)
+    ) ENGINE = ReplacingMergeTree(upto) ORDER BY (account, meter, day, grp, batch)
+    PARTITION BY if(batch = 0, 0, intDiv(batch, $BATCHES) + 1)
+    SETTINGS index_granularity = 1024, $DURABLE"""
+
 _CREATE: Final = (
     "CREATE DATABASE IF NOT EXISTS $DATABASE",
     CREATE_LOG,
-    # What each batch adds, by cell and number of the batch: written twice, it is the same row. A row without
-    # an account ends a batch: all that it adds is there. Partitions are dropped whole once they are folded.
-    """CREATE TABLE IF NOT EXISTS DB.amount (
-        account String, meter String, day Int32, grp String, seq UInt64, amount Decimal(76, 30)
-    ) ENGINE = ReplacingMergeTree ORDER BY (account, meter, day, grp, seq)
-    PARTITION BY intDiv(seq, $BATCHES) SETTINGS index_granularity = 1024, $DURABLE""",
-    # Amounts of all batches up to one. Any such row is right for its `upto`; the highest one is used.
-    """CREATE TABLE IF NOT EXISTS DB.rollup (
-        account String, meter String, day Int32, grp String, amount Decimal(76, 30), upto UInt64
-    ) ENGINE = ReplacingMergeTree(upto) ORDER BY (account, meter, day, grp)
-    SETTINGS index_granularity = 1024, $DURABLE""",
+    CREATE_AMOUNTS,
     """CREATE TABLE IF NOT EXISTS DB.distinct_value (
         account String, meter String, day Int32, grp String, value String
     ) ENGINE = ReplacingMergeTree ORDER BY (account, meter, day, grp, value)
@@ -78,21 +79,14 @@ COLUMNS: Final = {
         ("data_base64", "Nullable(String)"),
         ("extensions", "Nullable(String)"),
     ),
-    "amount": (
+    "cell": (
         ("account", "String"),
         ("meter", "String"),
         ("day", "Int32"),
         ("grp", "String"),
-        ("seq", "UInt64"),
-        ("amount", "Decimal(76, 30)"),
-    ),
-    "rollup": (
-        ("account", "String"),
-        ("meter", "String"),
-        ("day", "Int32"),
-        ("grp", "String"),
-        ("amount", "Decimal(76, 30)"),
+        ("batch", "UInt64"),
         ("upto", "UInt64"),
+        ("amount", "Decimal(76, 30)"),
     ),
     "distinct_value": (
         ("account", "String"),
@@ -142,9 +136,10 @@ _TEXTS: Final = {
     # A writer of an earlier version that still runs does not find its log from here on, and its senders send
     # again.
     "rename_log": "RENAME TABLE DB.TABLE TO DB.former_log",
+    "rename": "RENAME TABLE DB.TABLE TO DB.former_TABLE",
     # What an old writer had begun is there or not before the log is taken over.
     "old_inserts": r"""SELECT count() FROM system.processes
-        WHERE query_kind = 'Insert' AND match(query, '\\b(event_log|usage_event|event)\\b')""",
+        WHERE query_kind = 'Insert' AND match(query, '\\b(event_log|usage_event|event|amount|rollup)\\b')""",
     "create_copy": f"CREATE TABLE IF NOT EXISTS DB.TABLE{_LOG}",
     "copy_log": """INSERT INTO DB.TABLE (came, key, source, id, batch, type, account, time, data,
             data_base64, extensions, taken)
@@ -155,7 +150,12 @@ _TEXTS: Final = {
     # Whole or not at all, and the same when it is done again.
     "take_over": "ALTER TABLE DB.arrived_event REPLACE PARTITION 0 FROM DB.TABLE",
     "last_of_former": """SELECT greatest((SELECT max(_block_number) FROM DB.former_log),
-        (SELECT max(seq) FROM DB.amount), (SELECT max(upto) FROM DB.rollup))""",
+        (SELECT max(seq) FROM DB.former_amount), (SELECT max(upto) FROM DB.former_rollup))""",
+    # Twice, they are the same rows.
+    "take_over_rollups": """INSERT INTO DB.cell ($CELL, batch, upto, amount)
+        SELECT $CELL, 0, upto, amount FROM DB.former_rollup""",
+    "take_over_amounts": """INSERT INTO DB.cell ($CELL, batch, upto, amount)
+        SELECT $CELL, seq, seq, amount FROM DB.former_amount SETTINGS max_partitions_per_insert_block = 0""",
     "former_days": "SELECT $TODAY, toInt32(intDiv(max(time), 86400000000)) FROM DB.former_log",
     "copies": """SELECT name FROM system.tables
         WHERE database = {database:String} AND startsWith(name, 'copied_log_')""",
@@ -183,7 +183,7 @@ _TEXTS: Final = {
         WHERE (came = 0 OR $LAST_OF_PART + $BASE >= {least:UInt64}) AND block IN {seqs:Array(UInt64)}""",
     # Of events that are gone the amounts still tell.
     "last_block": """SELECT max(seq) FROM (SELECT max($BLOCK) AS seq FROM DB.arrived_event
-        UNION ALL SELECT max(seq) FROM DB.amount UNION ALL SELECT max(upto) FROM DB.rollup)""",
+        UNION ALL SELECT max(upto) FROM DB.cell)""",
     "delete_beaten": """DELETE FROM DB.arrived_event IN PARTITION TABLE
         WHERE short IN {keys:Array(UInt64)} AND batch = {batch:UUID}""",
     # Account by account, so that counting them again holds one account in memory. What was beaten is gone
@@ -195,17 +195,17 @@ _TEXTS: Final = {
         ORDER BY short, key, block, _block_offset LIMIT 1 BY key, time LIMIT {limit:UInt32}""",
     "old_events": "SELECT count() FROM DB.arrived_event WHERE time < {before:Int64}",
     "delete_old_events": "DELETE FROM DB.arrived_event WHERE time < {before:Int64}",
-    "ended": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq IN {seqs:Array(UInt64)}",
-    "ended_after": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq > {seq:UInt64}",
-    "fold": """INSERT INTO DB.rollup ($CELL, amount, upto)
+    "ended": "SELECT DISTINCT batch FROM DB.cell WHERE account = '' AND batch IN {seqs:Array(UInt64)}",
+    "ended_after": "SELECT DISTINCT batch FROM DB.cell WHERE account = '' AND batch > {seq:UInt64}",
+    "fold": """INSERT INTO DB.cell ($CELL, batch, amount, upto)
         WITH fresh AS (
-            SELECT $CELL, seq, any(amount) AS added FROM DB.amount
-            WHERE seq > {after:UInt64} AND seq <= {upto:UInt64} AND account != '' GROUP BY $CELL, seq
+            SELECT $CELL, batch AS seq, any(amount) AS added FROM DB.cell
+            WHERE batch > {after:UInt64} AND batch <= {upto:UInt64} AND account != '' GROUP BY $CELL, batch
         ), base AS (
-            SELECT $CELL, argMax(amount, upto) AS total, max(upto) AS reached FROM DB.rollup
-            WHERE ($CELL) IN (SELECT $CELL FROM fresh) GROUP BY $CELL
+            SELECT $CELL, argMax(amount, upto) AS total, max(upto) AS reached FROM DB.cell
+            WHERE batch = 0 AND ($CELL) IN (SELECT $CELL FROM fresh) GROUP BY $CELL
         )
-        SELECT fresh.account, fresh.meter, fresh.day, fresh.grp,
+        SELECT fresh.account, fresh.meter, fresh.day, fresh.grp, 0,
             if(startsWith(fresh.meter, 'max-'),
                 if(base.reached = 0, maxIf(added, seq > base.reached),
                     greatest(any(base.total), maxIf(added, seq > base.reached))),
@@ -217,8 +217,9 @@ _TEXTS: Final = {
         HAVING countIf(seq > base.reached) > 0""",
     "folded_before": """SELECT max(value) FROM DB.mark
         WHERE name = 'folded' AND at < now() - INTERVAL {seconds:UInt32} SECOND""",
-    "partitions": """SELECT DISTINCT intDiv(seq, $BATCHES) FROM DB.amount WHERE seq <= {upto:UInt64}""",
-    "drop_partition": "ALTER TABLE DB.amount DROP PARTITION {partition:UInt64}",
+    "partitions": """SELECT DISTINCT intDiv(batch, $BATCHES) FROM DB.cell
+        WHERE batch > 0 AND batch <= {upto:UInt64}""",
+    "drop_partition": "ALTER TABLE DB.cell DROP PARTITION {partition:UInt64}",
     "admitted": """SELECT account, meter, month, grp FROM DB.admission
         WHERE account IN {accounts:Array(String)} AND meter IN {meters:Array(String)}
         ORDER BY _block_number, _block_offset""",
@@ -226,20 +227,20 @@ _TEXTS: Final = {
     "accounts_after": """SELECT DISTINCT name FROM DB.account WHERE name > {after:String}
         ORDER BY name LIMIT {limit:UInt32}""",
     "cells": """
-        SELECT 'base', $CELL, max(upto) AS seq, argMax(amount, upto) AS n FROM DB.rollup
-            WHERE account = {account:String} GROUP BY $CELL
-        UNION ALL SELECT 'fresh', $CELL, seq, any(amount) AS n FROM DB.amount
-            WHERE account = {account:String} AND seq <= {upto:UInt64} GROUP BY $CELL, seq""",
+        SELECT 'base', $CELL, max(upto) AS seq, argMax(amount, upto) AS n FROM DB.cell
+            WHERE account = {account:String} AND batch = 0 GROUP BY $CELL
+        UNION ALL SELECT 'fresh', $CELL, batch, any(amount) AS n FROM DB.cell
+            WHERE account = {account:String} AND batch > 0 AND batch <= {upto:UInt64}
+            GROUP BY $CELL, batch""",
     "values": """SELECT DISTINCT meter, day, grp, value FROM DB.distinct_value
         WHERE account = {account:String}""",
-    "accounts_of_amounts": """SELECT account FROM DB.rollup UNION DISTINCT SELECT account FROM DB.amount
-        WHERE account != '' UNION DISTINCT SELECT account FROM DB.distinct_value
+    "accounts_of_amounts": """SELECT account FROM DB.cell WHERE account != ''
+        UNION DISTINCT SELECT account FROM DB.distinct_value
         UNION DISTINCT SELECT name FROM DB.account""",
-    "highest_upto": "SELECT max(upto) FROM DB.rollup",
+    "highest_upto": "SELECT max(upto) FROM DB.cell WHERE batch = 0",
     "expire": "DELETE FROM DB.TABLE WHERE meter = {meter:String} AND day < {day:Int32}",
     "count_expiring": """SELECT uniqExact($CELL) FROM (
-        SELECT $CELL FROM DB.rollup WHERE meter = {meter:String} AND day < {day:Int32}
-        UNION ALL SELECT $CELL FROM DB.amount WHERE meter = {meter:String} AND day < {day:Int32}
+        SELECT $CELL FROM DB.cell WHERE meter = {meter:String} AND day < {day:Int32}
         UNION ALL SELECT $CELL FROM DB.distinct_value
             WHERE meter = {meter:String} AND day < {day:Int32})""",
     "forget_meters": "DELETE FROM DB.TABLE WHERE meter IN {meters:Array(String)}",
@@ -247,13 +248,12 @@ _TEXTS: Final = {
 }
 
 _READ: Final = {
+    # Rows as they are: what stands there twice is told apart by who asks, which costs less than grouping.
     "amounts": """
-        SELECT 'version' AS kind, '' AS account, toInt64((SELECT count() FROM DB.mark)) AS first,
-                toInt64(0) AS last, '' AS meter, '' AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n
-        UNION ALL SELECT 'base', account, day, 0, meter, grp, max(upto), argMax(amount, upto)
-            FROM DB.rollup WHERE $PERIOD GROUP BY account, meter, day, grp
-        UNION ALL SELECT 'fresh', account, day, 0, meter, grp, seq, any(amount)
-            FROM DB.amount WHERE $PERIOD GROUP BY account, meter, day, grp, seq""",
+        SELECT 'version' AS kind, '' AS account, toInt64(count()) AS first, toInt64(0) AS last, '' AS meter,
+                '' AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n FROM DB.mark
+        UNION ALL SELECT 'cell', account, day, toInt64(batch), meter, grp, upto, amount FROM DB.cell
+            WHERE $PERIOD""",
     "values": """
         UNION ALL SELECT 'value', account, day, 0, meter, grp, 0, toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value WHERE $PERIOD GROUP BY account, meter, day, grp
@@ -292,9 +292,9 @@ def create(database: str) -> list[str]:
     return [_whole(text, database) for text in _CREATE]
 
 
-def create_log(database: str) -> str:
-    """Give the statement that makes the log."""
-    return _whole(CREATE_LOG, database)
+def create_of_this_version(database: str) -> list[str]:
+    """Give the statements that make the tables that no earlier version has."""
+    return [_whole(text, database) for text in (CREATE_LOG, CREATE_AMOUNTS)]
 
 
 def _whole(text: str, database: str, base: int = 0) -> str:

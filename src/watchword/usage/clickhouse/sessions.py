@@ -18,19 +18,20 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from watchword.usage.clickhouse import schema
-from watchword.usage.clickhouse.native import block
+from watchword.usage.clickhouse.native import Numbers, block
 from watchword.usage.clickhouse.tables import ANSWER_SECONDS, Tables, meaning
 from watchword.usage.problems import shown
 from watchword.usage.store import StoreRefusedError, StoreUnavailableError
 
 DEFAULT_DATABASE: Final = "watchword_usage"
 CONNECT_SECONDS: Final = 5
+_MOST_IN_URL: Final = 8
 
 Row = Sequence[Any]
 
 _DATABASE = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 # Of the server's own settings, those that the store's promises rest on.
-_SETTINGS: Final = {
+_SETTINGS: Final[dict[str, Any]] = {
     "async_insert": "0",
     "wait_end_of_query": "1",
     "max_execution_time": str(ANSWER_SECONDS),
@@ -48,6 +49,7 @@ class Sessions:
         self._target, self.database = _parts(dsn)
         self._statements = schema.statements(self.database)
         self._client: Client | None = None
+        self._client_of_forms: Client | None = None
         self._opening = threading.Lock()
         self._is_closed = False
         self._has_keys_of_version_1 = False
@@ -61,9 +63,11 @@ class Sessions:
     def rows(self, statement: str, **parameters: object) -> Sequence[Row]:
         """Give the rows of a question, by its name. Raises StoreUnavailableError or StoreRefusedError."""
         client = self._ready()
+        if any(_is_long(value) for value in parameters.values()):
+            client = self._client_of_forms or client
         try:
             found: Sequence[Row] = client.query(
-                self._statements[statement], parameters=parameters, settings=_SETTINGS
+                self._statements[statement], parameters=parameters
             ).result_rows
         except (ClickHouseError, OSError) as error:
             raise meaning(error) from None
@@ -72,7 +76,7 @@ class Sessions:
     def stream(self, statement: str, **parameters: object) -> Iterator[Row]:
         """Give the rows of a question that may have many, without a limit on how long it takes."""
         client = self._ready()
-        settings = {**_SETTINGS, "max_execution_time": "0", "wait_end_of_query": "0"}
+        settings = {"max_execution_time": "0", "wait_end_of_query": "0"}
         try:
             with client.query_rows_stream(
                 self._statements[statement], parameters=parameters, settings=settings
@@ -86,7 +90,7 @@ class Sessions:
         client = self._ready()
         text = self._statements[statement].replace("TABLE", table) if table else self._statements[statement]
         try:
-            client.command(text, parameters=parameters, settings={**_SETTINGS, "max_execution_time": "0"})
+            client.command(text, parameters=parameters, settings={"max_execution_time": "0"})
         except (ClickHouseError, OSError) as error:
             raise meaning(error) from None
 
@@ -105,7 +109,7 @@ class Sessions:
             client.command(
                 f"INSERT INTO {self.database}.{table} ({names}) FORMAT Native",
                 data=block(columns, count, values),
-                settings={"async_insert": "0", "max_insert_block_size": str(max(count, 1_048_576))},
+                settings={"max_insert_block_size": str(max(count, 1_048_576))},
             )
         except (ClickHouseError, OSError) as error:
             raise meaning(error) from None
@@ -114,8 +118,9 @@ class Sessions:
         """Give up the connections."""
         with self._opening:
             self._is_closed = True
-            if self._client is not None:
-                self._client.close()
+            for client in (self._client, self._client_of_forms):
+                if client is not None:
+                    client.close()
 
     def _ready(self) -> Client:
         if self._is_closed:
@@ -126,23 +131,33 @@ class Sessions:
         with self._opening:
             if self._client is None:
                 try:
-                    client = clickhouse_connect.get_client(
-                        **self._target,
-                        compress=False,
-                        autogenerate_session_id=False,
-                        form_encode_query_params=True,
-                        connect_timeout=CONNECT_SECONDS,
-                        send_receive_timeout=600,
-                        query_limit=0,
-                        client_name="watchword",
-                    )
+                    client, forms = self._connect(is_form=False), self._connect(is_form=True)
                     found = Tables(client, self.database).make()
                 except (ClickHouseError, OSError) as error:
                     raise meaning(error) from None
                 self._statements = schema.statements(self.database, found.base)
                 self._has_keys_of_version_1 = found.first_version == 1
+                self._client_of_forms = forms
                 self._client = client
             return self._client
+
+    def _connect(self, *, is_form: bool) -> Client:
+        """Make a client; one that sends parameters as a form may send many, and takes longer over few."""
+        return clickhouse_connect.get_client(
+            **self._target,
+            compress=False,
+            autogenerate_session_id=False,
+            form_encode_query_params=is_form,
+            connect_timeout=CONNECT_SECONDS,
+            send_receive_timeout=600,
+            query_limit=0,
+            client_name="watchword",
+            settings=_SETTINGS,
+        )
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, Numbers) or (isinstance(value, list) and len(value) > _MOST_IN_URL)
 
 
 def _parts(dsn: str) -> tuple[dict[str, Any], str]:

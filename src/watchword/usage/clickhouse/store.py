@@ -185,7 +185,7 @@ class ClickHouseStore:
                 self._meters.mark(kept_mark(entry), day)
                 ((count,),) = self._sessions.rows("count_expiring", meter=entry.place, day=day)
                 amounts += int(count)
-                for table in ("rollup", "amount", "distinct_value") if count else ():
+                for table in ("cell", "distinct_value") if count else ():
                     self._sessions.do("expire", table, meter=entry.place, day=day)
         ((events,),) = self._sessions.rows("old_events", before=first * MICROSECONDS_PER_DAY)
         if events:

@@ -30,6 +30,7 @@ _REFUSED: Final = frozenset({192, 193, 164, 291, 497, 516})
 _CODE = re.compile(r"(?i)code: (\d+)")
 # The names that the log had up to version 3.
 _FORMER_NAMES: Final = ("event", "usage_event", "event_log")
+_FORMER_AMOUNTS: Final = ("amount", "rollup")
 _TAKE_OVERS: Final = 5
 
 
@@ -75,19 +76,20 @@ class Tables:
 
     def _take_over(self) -> None:
         for name in _FORMER_NAMES:
-            if self._has(name):
-                try:
-                    self._do("rename_log", name)
-                except DatabaseError as error:
-                    if code_of(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
-                        raise
+            self._rename("rename_log", name)
+        # So that no gate of an earlier version says of amounts that they are folded that are not here.
+        for name in _FORMER_AMOUNTS:
+            self._rename("rename", name)
         if self._has("former_log"):
             self._wait_for_old_inserts()
-            self._client.command(schema.create_log(self._database))
+            for statement in schema.create_of_this_version(self._database):
+                self._client.command(statement)
             copy = f"copied_log_{uuid.uuid4().hex}"
             self._do("create_copy", copy)
             self._copy(copy)
             self._do("take_over", copy)
+            for statement in ("take_over_rollups", "take_over_amounts"):
+                self._do(statement)
             ((today, last_day),) = self._rows("former_days")
             self._mark(ARRIVALS_FROM, int(today) + 1)
             self._mark(AHEAD, max(0, int(last_day) - int(today)))
@@ -96,9 +98,18 @@ class Tables:
             self._mark("base", int(last))
         for (copy,) in self._rows("copies", database=self._database):
             self._do("drop_table", copy)
-        for name in ("former_log", "noted_key"):
+        # The log first of those that are copied: while it is there, the others are too.
+        for name in ("noted_key", "former_log", "former_rollup", "former_amount"):
             self._do("drop_table", name)
         self._mark("schema", schema.VERSION)
+
+    def _rename(self, statement: str, table: str) -> None:
+        if self._has(table):
+            try:
+                self._do(statement, table)
+            except DatabaseError as error:
+                if code_of(error) not in (_UNKNOWN_TABLE, _TABLE_EXISTS):
+                    raise
 
     def _copy(self, copy: str) -> None:
         for digit in range(16):
@@ -129,12 +140,12 @@ class Tables:
         return int(first) or None, int(version) or None
 
     def _text(self, statement: str, table: str) -> str:
-        return self._statements[statement].replace(".TABLE", f".{table}")
+        return self._statements[statement].replace(".TABLE", f".{table}").replace("_TABLE", f"_{table}")
 
     def _rows(self, statement: str, **parameters: object) -> Any:
         return self._client.query(self._statements[statement], parameters=parameters or None).result_rows
 
-    def _do(self, statement: str, table: str, **parameters: object) -> None:
+    def _do(self, statement: str, table: str = "", **parameters: object) -> None:
         self._client.command(
             self._text(statement, table), parameters=parameters or None, settings={"max_execution_time": "0"}
         )
