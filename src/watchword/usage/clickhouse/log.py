@@ -66,7 +66,7 @@ class EventLog:
         while True:
             found, _, view, now = self._ask("look_for_keys", bounds.look_back(days)._asdict())
             if now == bounds:
-                return Look(found, view, bounds, since)
+                return Look(_of(days, found), view, bounds, since)
             bounds = now
 
     def look_again(self, insert: Insert, days: Mapping[bytes, int], before: Look) -> tuple[Look, int]:
@@ -90,7 +90,7 @@ class EventLog:
             if now._replace(today=0) == bounds._replace(today=0) and (block > since or not since):
                 if block:
                     self._seen = block
-                return Look(found, view, now, since), block
+                return Look(_of(days, found), view, now, since), block
             if block and block <= since:
                 self._seen = 0
             bounds, since = now, 0
@@ -242,3 +242,8 @@ class EventLog:
             block, key = rows[-1][0], bytes(rows[-1][1])
             more = (key + block.to_bytes(8, "big")).hex()
         return [row[1:] for row in rows], more
+
+
+def _of(days: Mapping[bytes, int], found: list[Found]) -> list[Found]:
+    # The server is asked by the first bytes of a key, which another one may have too.
+    return [one for one in found if one.key in days]
