@@ -390,6 +390,21 @@ def test_two_writers_of_one_event_agree_on_who_was_first(
     assert store.check(METERS) == []
 
 
+def test_a_large_batch_that_another_writer_stored_first_is_taken_away_whole(
+    store: UsageStore, clickhouse: ClickHouseServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(number) for number in range(900)]
+    with closing(open_store(clickhouse.dsn(database))) as other:
+        theirs = events(*(envelope(id=name) for name in names))
+        between(monkeypatch, "looked", lambda: other.ingest(theirs, METERS))
+        mine = [outcome.status for outcome in store.ingest([*theirs, event(id="own")], METERS)]
+    assert mine == ["duplicate"] * len(names) + ["stored"]
+    left = clickhouse.query(f"SELECT count(), uniqExact(key) FROM {database}.arrived_event")  # noqa: S608 - names of our own
+    assert left.split() == [str(len(names) + 1)] * 2
+    assert totals(store)["remote_cache_hits"] == str(len(names) + 1)
+    assert store.check(METERS) == []
+
+
 def test_a_read_is_one_question(store: UsageStore, asked: Asked) -> None:
     statuses(store, envelope())
     query = UsageQuery("acme", day_of_number(20700), day_of_number(20800))

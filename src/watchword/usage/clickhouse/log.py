@@ -28,6 +28,8 @@ from watchword.usage.deduplication import (
 from watchword.usage.events import Event
 
 _ROWS_OF_EVENT = slice(1, 8)
+# A command's parameters are part of its URL.
+_DELETED_AT_ONCE = 500
 
 
 class Look(NamedTuple):
@@ -181,8 +183,16 @@ class EventLog:
         They count nowhere as they are, but would come first once those that beat them are given up as too
         old.
         """
-        if keys:
-            self._sessions.do("delete_beaten", str(insert.came), keys=short_keys(keys), batch=insert.batch)
+        beaten = sorted(keys)
+        for start in range(0, len(beaten), _DELETED_AT_ONCE):
+            part = beaten[start : start + _DELETED_AT_ONCE]
+            self._sessions.do(
+                "delete_beaten",
+                str(insert.came),
+                keys=short_keys(part),
+                names=[key.hex().upper() for key in part],
+                batch=insert.batch,
+            )
 
     def kept(self, found: Collection[Found]) -> dict[bytes, Kept]:
         """Give what stands for these keys."""

@@ -185,7 +185,8 @@ _TEXTS: Final = {
     "last_block": """SELECT max(seq) FROM (SELECT max($BLOCK) AS seq FROM DB.arrived_event
         UNION ALL SELECT max(upto) FROM DB.cell)""",
     "delete_beaten": """DELETE FROM DB.arrived_event IN PARTITION TABLE
-        WHERE short IN {keys:Array(UInt64)} AND batch = {batch:UUID}""",
+        WHERE short IN {keys:Array(UInt64)} AND hex(key) IN {names:Array(String)}
+            AND batch = {batch:UUID}""",
     # Account by account, so that counting them again holds one account in memory. What was beaten is gone
     # before its batch is whole.
     "all_events": """SELECT $EVENT FROM DB.arrived_event

@@ -116,7 +116,7 @@ class ClickHouseStore:
         existing: dict[Key, Kept] = {}
         if known:
             # "It is there already" may be said only of what counts already.
-            self._cells.finish({found.block for found in known.values()}, self._meters.look())
+            self._cells.finish({found.block for found in known.values()}, look.view)
             kept = self._log.kept(known.values())
             existing = {key: kept[found.key] for key, found in known.items() if found.key in kept}
         return batch.outcomes(stored, existing)
