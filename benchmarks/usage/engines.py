@@ -226,7 +226,7 @@ class ClickHouse:
         )
 
     def fill(self, events: int) -> None:
-        # Each event came on its day, so a day's events are one insert into its partition.
+        # Each event came on its day.
         blocks = -(-events // ACCOUNTS)
         for day in range(YEAR_DAYS):
             first = day * pow(_STRIDE, -1, YEAR_DAYS) % YEAR_DAYS
@@ -264,8 +264,8 @@ class ClickHouse:
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        # Of events each partition is one insert already.
-        self._bare.command("OPTIMIZE TABLE watchword_usage.cell FINAL")
+        for table in ("arrived_event", "cell"):
+            self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         import uuid

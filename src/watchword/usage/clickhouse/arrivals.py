@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events by the day on which they came: which partitions of the log may have a batch's keys.
+"""Events by the day on which they came: which days of the log may have a batch's keys.
 
 An event that is sent again with its time came first on its day or later (or earlier, by the most that events
-were ever ahead of the clock): `first_arrival`. So the partitions from that day on are looked at, and those of
-the last WINDOW_DAYS for a sender of an id with another time. There is no last partition for a look: writers
-whose clocks differ, or of two sides of midnight, write into different ones and find each other all the same.
+were ever ahead of the clock): `first_arrival`. So the days from that one on are looked at, and those of
+the last WINDOW_DAYS for a sender of an id with another time. There is no last day for a look: writers
+whose clocks differ, or of two sides of midnight, write into different days and find each other all the same.
+Partitions have some days each, and say of which days their parts are.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from watchword.usage.clickhouse.native import Numbers, short_keys
 from watchword.usage.deduplication import AHEAD, CLOCKS_DIFFER_DAYS, WINDOW_DAYS
 
 ARRIVALS_FROM: Final = "arrivals_from"
-"""The mark of the first day that surely has a partition of its own; what came before there were any is in the
-one of day 0.
+"""The mark of the first day that surely is told; what came before days were told is in day 0.
 """
 
 NO_TIME: Final = 0
@@ -40,11 +40,11 @@ class Bounds(NamedTuple):
 
     @property
     def window(self) -> int:
-        """The first partition that is looked at for whatever key."""
-        return self._partition(self.today - WINDOW_DAYS)
+        """The first day that is looked at for whatever key."""
+        return self._day(self.today - WINDOW_DAYS)
 
     def may_be_former(self, day: int) -> bool:
-        """Tell whether an event of this day may have come before there were partitions by day."""
+        """Tell whether an event of this day may have come before days were told."""
         return not self.window or day - max(self.ahead, CLOCKS_DIFFER_DAYS) < self.arrivals_from
 
     def look_back(self, days: Mapping[bytes, int]) -> LookBack:
@@ -54,15 +54,15 @@ class Bounds(NamedTuple):
         window = self.window
         before = max(self.ahead, CLOCKS_DIFFER_DAYS)
         firsts = {key: day - before for key, day in days.items() if day - before < window}
-        late_from = self._partition(min(firsts.values(), default=_NEVER))
+        late_from = self._day(min(firsts.values(), default=_NEVER))
         return LookBack(window, late_from, short_keys(days), short_keys(firsts))
 
-    def _partition(self, day: int) -> int:
+    def _day(self, day: int) -> int:
         return max(day, 0) if day >= self.arrivals_from else 0
 
 
 class LookBack(NamedTuple):
-    """All keys are looked for from the partition `window` on, and those of `late` from `late_from` on."""
+    """All keys are looked for from the day `window` on, and those of `late` from `late_from` on."""
 
     window: int
     late_from: int
@@ -71,7 +71,7 @@ class LookBack(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where a key was found: the time of its event, the first block that has both, the partition of that."""
+    """Where a key was found: the time of its event, the first block that has both, and the day it came."""
 
     key: bytes
     time: int
@@ -91,7 +91,7 @@ def best(found: Collection[Found], times: Mapping[bytes, int]) -> dict[bytes, Fo
 
 def beats(other: Found, time: int, block: int, came: int) -> bool:
     """Tell whether an event in the log takes the place of another one of the same key, by its time, block and
-    partition: it came first, and in the window before it or with the same time.
+    day: it came first, and in the window before it or with the same time.
 
     So it is told by the log alone, whatever was known to those who wrote.
     """

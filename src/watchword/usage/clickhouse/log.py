@@ -15,6 +15,7 @@ from typing import NamedTuple
 from watchword.usage.clickhouse.arrivals import Bounds, Found, beats
 from watchword.usage.clickhouse.meter_log import MeterLog, MeterView
 from watchword.usage.clickhouse.native import Numbers, short_key, short_keys
+from watchword.usage.clickhouse.schema import DAYS_A_PARTITION
 from watchword.usage.clickhouse.sessions import Row, Sessions
 from watchword.usage.deduplication import (
     AHEAD,
@@ -44,7 +45,7 @@ class Look(NamedTuple):
 
 
 class Insert(NamedTuple):
-    """A batch in the log: the name of its insert, the partition, and one of its keys."""
+    """A batch in the log: the name of its insert, the day on which it came, and one of its keys."""
 
     batch: uuid.UUID
     came: int
@@ -188,7 +189,7 @@ class EventLog:
             part = beaten[start : start + _DELETED_AT_ONCE]
             self._sessions.do(
                 "delete_beaten",
-                str(insert.came),
+                str(insert.came // DAYS_A_PARTITION),
                 keys=short_keys(part),
                 names=[key.hex().upper() for key in part],
                 batch=insert.batch,

@@ -12,14 +12,16 @@ from typing import Final
 
 VERSION: Final = 4
 BATCHES_A_PARTITION: Final = 256
+DAYS_A_PARTITION: Final = 7
 
 # An answer of ours means "on disk"; ClickHouse's default leaves that to the page cache.
 _DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
 # The number of the insert that brought a row, and the row's place in it: kept through merges.
 _ORDERED: Final = "enable_block_number_column = 1, enable_block_offset_column = 1"
 
-# The log: one insert a batch, into the partition of the day on which it came, so that a look for keys reads
-# some days and not all. `key` is a digest of account, source and id (of events that came up to version 1: of
+# The log: one insert a batch, into the partition of the days among which it came, so that a look for keys
+# reads some days and not all. Not a partition a day: each part that a look opens costs as much as thousands
+# of keys. `key` is a digest of account, source and id (of events that came up to version 1: of
 # source and id), `short` its first bytes, which are looked up one by one: hence small granules and blocks.
 # `batch` names the insert. `taken` is the number of the block of an event that came before version 4.
 _LOG: Final = """ (
@@ -28,7 +30,7 @@ _LOG: Final = """ (
         key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
         account String, time Int64, data Nullable(String), data_base64 Nullable(String),
         extensions Nullable(String), taken UInt64
-    ) ENGINE = MergeTree PARTITION BY came PRIMARY KEY short ORDER BY (short, key)
+    ) ENGINE = MergeTree PARTITION BY intDiv(came, $DAYS) PRIMARY KEY short ORDER BY (short, key)
     SETTINGS index_granularity = 256, $ORDERED, $DURABLE"""
 CREATE_LOG: Final = f"CREATE TABLE IF NOT EXISTS DB.arrived_event{_LOG}"
 
@@ -314,6 +316,7 @@ def _whole(text: str, database: str, base: int = 0) -> str:
         "$BASE": str(base),
         "$TODAY": _TODAY,
         "$BATCHES": str(BATCHES_A_PARTITION),
+        "$DAYS": str(DAYS_A_PARTITION),
         "$DATABASE": database,
         "DB.": f"{database}.",
     }
