@@ -226,22 +226,24 @@ class ClickHouse:
         )
 
     def fill(self, events: int) -> None:
-        # Each event came on its day.
+        # Each event came on its day. Accounts begin on different days, so that a small store has all of them:
+        # what a look opens is the same in a small one and in a large one.
         blocks = -(-events // ACCOUNTS)
+        back = pow(_STRIDE, -1, YEAR_DAYS)
         for day in range(YEAR_DAYS):
-            first = day * pow(_STRIDE, -1, YEAR_DAYS) % YEAR_DAYS
-            count = len(range(first, blocks, YEAR_DAYS)) * ACCOUNTS
             self._bare.command(
                 f"""INSERT INTO watchword_usage.arrived_event
                     (came, key, source, id, batch, type, account, time, data)
-                WITH ({first} + intDiv(number, {ACCOUNTS}) * {YEAR_DAYS}) * {ACCOUNTS}
-                    + number % {ACCOUNTS} AS i
+                WITH number % {ACCOUNTS} AS account_number,
+                    ({day} + {YEAR_DAYS} * {ACCOUNTS} - account_number) * {back} % {YEAR_DAYS}
+                        + intDiv(number, {ACCOUNTS}) * {YEAR_DAYS} AS block,
+                    block * {ACCOUNTS} + account_number AS i
                 SELECT {FIRST_DAY + day}, toFixedString(
                         substring(unhex(hex(sipHash128(i)) || hex(sipHash64(i))), 1, 20), 20),
                     '/fill', 'f' || toString(i), generateUUIDv4(), 'cache.hit',
                     'account-' || toString(i % {ACCOUNTS}), {FIRST_DAY + day} * 86400000000 + i % 86400,
                     '{{"bytes":' || toString(i % 1000) || '}}'
-                FROM numbers({count}) WHERE i < {events}"""  # noqa: S608 - numbers of our own
+                FROM numbers({-(-blocks // YEAR_DAYS) * ACCOUNTS}) WHERE i < {events}"""  # noqa: S608 - numbers of our own
             )
         ((last,),) = self._bare.query(
             "SELECT max(_block_number) FROM watchword_usage.arrived_event"
