@@ -261,57 +261,66 @@ class ClickHouse:
         self._server.start()
         self.store = open_store(self._server.dsn())
         self.store.use_meters(METERS)
-        self._columns = schema.COLUMNS["event_log"]
+        self._columns = schema.COLUMNS["arrived_event"]
+        self._today = FIRST_DAY + YEAR_DAYS - 1
         self._bare = clickhouse_connect.get_client(
             host="127.0.0.1", port=self._server.port, compress=False, autogenerate_session_id=False
         )
 
     def fill(self, events: int) -> None:
-        at_once = 10_000_000
-        for start in range(0, events, at_once):
+        # Each event came on its day. Accounts begin on different days, so that a small store has all of them:
+        # what a look opens is the same in a small one and in a large one.
+        blocks = -(-events // ACCOUNTS)
+        back = pow(_STRIDE, -1, YEAR_DAYS)
+        for day in range(YEAR_DAYS):
             self._bare.command(
-                f"""INSERT INTO watchword_usage.event_log
-                    (key, source, id, batch, type, account, time, data)
-                SELECT toFixedString(
-                        substring(unhex(hex(sipHash128(number)) || hex(sipHash64(number))), 1, 20), 20),
-                    '/fill', 'f' || toString(number), generateUUIDv4(), 'cache.hit',
-                    'account-' || toString(number % {ACCOUNTS}),
-                    ({FIRST_DAY} + intDiv(number, {ACCOUNTS}) * 101 % {YEAR_DAYS}) * 86400000000
-                        + number % 86400,
-                    '{{"bytes":' || toString(number % 1000) || '}}'
-                FROM numbers({start}, {min(at_once, events - start)})"""  # noqa: S608 - numbers of our own
+                f"""INSERT INTO watchword_usage.arrived_event
+                    (came, key, source, id, batch, type, account, time, data)
+                WITH number % {ACCOUNTS} AS account_number,
+                    ({day} + {YEAR_DAYS} * {ACCOUNTS} - account_number) * {back} % {YEAR_DAYS}
+                        + intDiv(number, {ACCOUNTS}) * {YEAR_DAYS} AS block,
+                    block * {ACCOUNTS} + account_number AS i
+                SELECT {FIRST_DAY + day}, toFixedString(
+                        substring(unhex(hex(sipHash128(i)) || hex(sipHash64(i))), 1, 20), 20),
+                    '/fill', 'f' || toString(i), generateUUIDv4(), 'cache.hit',
+                    'account-' || toString(i % {ACCOUNTS}), {FIRST_DAY + day} * 86400000000 + i % 86400,
+                    '{{"bytes":' || toString(i % 1000) || '}}'
+                FROM numbers({-(-blocks // YEAR_DAYS) * ACCOUNTS}) WHERE i < {events}"""  # noqa: S608 - numbers of our own
             )
-        ((last,),) = self._bare.query("SELECT max(_block_number) FROM watchword_usage.event_log").result_rows
+        ((last,),) = self._bare.query(
+            "SELECT max(_block_number) FROM watchword_usage.arrived_event"
+        ).result_rows
         places = {m.name: e.place for m, e in self.store._meters.look().ready.by_name().values()}  # type: ignore[attr-defined]  # looks into this engine's store
-        for name, amount in ((HITS.name, "count()"), (BYTES.name, "sum(toUInt64(extract(data, '[0-9]+')))")):
-            self._bare.command(
-                f"""INSERT INTO watchword_usage.rollup SELECT account, '{places[name]}',
-                    intDiv(time, 86400000000), '', toDecimal256({amount}, 30), {last}
-                FROM watchword_usage.event_log GROUP BY 1, 2, 3
-                SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
-            )
         self._bare.command(
-            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.event_log"
+            f"""INSERT INTO watchword_usage.cell
+            SELECT account, sums.1, day, '', 0, {last}, toDecimal256(sums.2, 30) FROM (
+                SELECT account, intDiv(time, 86400000000) AS day, [
+                    ('{places[HITS.name]}', count()),
+                    ('{places[BYTES.name]}', sum(toUInt64(extract(data, '[0-9]+'))))] AS both
+                FROM watchword_usage.arrived_event GROUP BY account, day
+            ) ARRAY JOIN both AS sums
+            SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
         )
         self._bare.command(
-            """INSERT INTO watchword_usage.noted_key (key, token, day)
-            SELECT reinterpretAsUInt64(reverse(substring(key, 1, 8))), rand64(), intDiv(time, 86400000000)
-            FROM watchword_usage.event_log"""
+            "INSERT INTO watchword_usage.account SELECT DISTINCT account FROM watchword_usage.arrived_event"
         )
         for mark in ("folded", "dropped"):
             self._bare.insert(
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
-        for table in ("event_log", "noted_key", "rollup"):
+        for table in ("arrived_event", "cell"):
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.{table} FINAL")
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         import uuid
 
         token = uuid.uuid4()
-        rows = [(digest_of(e.account, e.source, e.id), e.source, e.id, token, *_row(e)[2:]) for e in events]
+        rows = [
+            (self._today, digest_of(e.account, e.source, e.id), e.source, e.id, token, *_row(e)[2:])
+            for e in events
+        ]
         self._bare.insert(
-            "event_log",
+            "arrived_event",
             rows,
             database="watchword_usage",
             column_names=[name for name, _ in self._columns],
@@ -320,7 +329,7 @@ class ClickHouse:
 
     def bare_read(self, account: str, start: int, end: int) -> int:
         found = self._bare.query(
-            """SELECT day, meter, grp, amount FROM watchword_usage.rollup
+            """SELECT day, meter, grp, amount FROM watchword_usage.cell
             WHERE account = {account:String} AND day >= {start:Int32} AND day < {end:Int32}""",
             parameters={"account": account, "start": start, "end": end},
         )

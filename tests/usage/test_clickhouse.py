@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import pytest
@@ -86,7 +86,7 @@ def test_two_databases_are_two_stores(store: UsageStore, clickhouse: ClickHouseS
     ("damage", "found"),
     [
         (
-            "ALTER TABLE {d}.amount DELETE WHERE meter LIKE 'sum-%' SETTINGS mutations_sync = 2",
+            "ALTER TABLE {d}.cell DELETE WHERE meter LIKE 'sum-%' SETTINGS mutations_sync = 2",
             ("bytes", None, "1"),
         ),
         ("DELETE FROM {d}.distinct_value WHERE 1", ("users", None, '"u1"')),
@@ -132,7 +132,9 @@ def test_folded_batches_are_dropped_and_nothing_is_missed(
             store.ingest(writer.batch(number), METERS)
             if number == 5:
                 time.sleep(1.1)  # the server's clock has whole seconds
-        left = clickhouse.query("SELECT min(seq) FROM DATABASE.amount".replace("DATABASE", database))
+        left = clickhouse.query(
+            "SELECT min(batch) FROM DATABASE.cell WHERE batch > 0".replace("DATABASE", database)
+        )
         assert int(left) > 2
         assert hits_of_all(store) == 8 * writer.BATCH
         assert store.check(METERS) == []
@@ -152,13 +154,13 @@ dies_at, table = int(sys.argv[2]), sys.argv[3]
 insert = sessions.Sessions.insert
 seen = 0
 
-def dying(self, into, rows):
+def dying(self, into, *given):
     global seen
     if into == table:
         seen += 1
         if seen == dies_at:
             os.kill(os.getpid(), 9)
-    return insert(self, into, rows)
+    return insert(self, into, *given)
 
 store = open_store(sys.argv[1])
 store.use_meters(METERS)
@@ -168,7 +170,7 @@ for number in range(4):
 """
 
 
-@pytest.mark.parametrize("table", ["noted_key", "event_log", "distinct_value", "account", "amount"])
+@pytest.mark.parametrize("table", ["arrived_event", "distinct_value", "account", "cell"])
 @pytest.mark.parametrize("by", ["the same batch", "a later batch"])
 def test_what_a_writer_left_half_done_is_finished_by_the_next(
     clickhouse: ClickHouseServer, database: str, table: str, by: str
@@ -185,7 +187,7 @@ def test_what_a_writer_left_half_done_is_finished_by_the_next(
             store.ingest(writer.batch(9), METERS)
             store._cells.fold()
             assert store.check(METERS) == []
-        expected = {"stored"} if table in ("noted_key", "event_log") else {"duplicate"}
+        expected = {"stored"} if table == "arrived_event" else {"duplicate"}
         assert {o.status for o in store.ingest(writer.batch(in_flight), METERS)} == expected
         assert hits_of_all(store) == writer.BATCH * (dies_at + (by == "a later batch"))
         assert store.check(METERS) == []
@@ -198,16 +200,16 @@ def test_who_is_beaten_by_another_writer_in_between_is_told_so(
     assert isinstance(store, ClickHouseStore)
     store.use_meters(METERS)
     with closing(open_store(clickhouse.dsn(database))) as other:
-        look = log.EventLog.blocks_of
+        look = log.EventLog.look
 
-        def slowly(self: log.EventLog, keys: object) -> dict[bytes, int]:
-            found = look(self, keys)  # type: ignore[arg-type]  # passed through
-            if self is store._log and not found:
-                monkeypatch.setattr(log.EventLog, "blocks_of", look)
+        def slowly(self: log.EventLog, days: Mapping[bytes, int]) -> log.Look:
+            found = look(self, days)
+            if self is store._log:
+                monkeypatch.setattr(log.EventLog, "look", look)
                 assert statuses(other, envelope(data={"bytes": 5, "user": "other"})) == ["stored"]
             return found
 
-        monkeypatch.setattr(log.EventLog, "blocks_of", slowly)
+        monkeypatch.setattr(log.EventLog, "look", slowly)
         (outcome,) = store.ingest([event()], METERS)
         assert (outcome.status, outcome.differs) == ("duplicate", ("data",))
     assert totals(store) == {"remote_cache_hits": "1", "bytes": "5", "largest": "5", "users": "1"}
@@ -222,10 +224,10 @@ def test_an_event_that_comes_while_the_meters_change_counts_for_both(
     with closing(open_store(clickhouse.dsn(database))) as changer:
         append = log.EventLog.append
 
-        def meanwhile(self: log.EventLog, events: object) -> log.Verdict:
-            verdict = append(self, events)  # type: ignore[arg-type]  # passed through
+        def meanwhile(self: log.EventLog, *given: object) -> log.Insert:
+            insert = append(self, *given)  # type: ignore[arg-type]  # passed through
             changer.use_meters([HITS, BYTES])
-            return verdict
+            return insert
 
         monkeypatch.setattr(log.EventLog, "append", meanwhile)
         assert statuses(store, envelope(data={"bytes": 7, "user": "u"}), meters=[HITS]) == ["stored"]

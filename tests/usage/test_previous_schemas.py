@@ -24,8 +24,9 @@ from testing.postgres_server import PostgresServer
 from testing.usage_samples import METERS, envelope, events
 from tests.usage.contract import statuses, totals
 from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
-from watchword.usage.clickhouse import sessions
-from watchword.usage.clickhouse.sessions import Sessions
+from watchword.usage.clickhouse import schema as schema_of_clickhouse
+from watchword.usage.clickhouse import tables
+from watchword.usage.clickhouse.tables import Tables
 from watchword.usage.postgresql import migrate
 from watchword.usage.sqlite import file, schema
 
@@ -156,29 +157,38 @@ class OldClickHouse:
     def events(self) -> int:
         counts = [
             self._server.query(f"SELECT count() FROM watchword_usage.{table}")  # noqa: S608 - names of our own
-            for table in ("event", "usage_event", "event_log")
+            for table in ("event", "usage_event", "event_log", "former_log", "arrived_event")
         ]
-        [count] = [int(each) for each in counts if each.strip().isdigit()]
-        return count
+        # While it is taken over, the log that is copied is there next to an empty one.
+        return max(int(each) for each in counts if each.strip().isdigit())
 
     def begin_and_stop(self) -> None:
-        mark = Sessions._mark
+        do = Tables._do
+        copied = itertools.count()
 
-        def stop(sessions: Sessions, client: Any, name: str, value: int) -> None:
-            # In the midst of the keys that are noted.
-            if value == 5:
+        def stop(tables: Tables, statement: str, table: str, **parameters: object) -> None:
+            # In the midst of the events that are copied.
+            if statement == "copy_log" and next(copied) == 5:
                 raise KeyboardInterrupt
-            mark(sessions, client, name, value)
+            do(tables, statement, table, **parameters)
 
         with pytest.MonkeyPatch.context() as patched, closing(open_store(self.dsn)) as store:
-            patched.setattr(Sessions, "_mark", stop)
+            patched.setattr(Tables, "_do", stop)
             with pytest.raises(KeyboardInterrupt):
                 store.meters()
-        assert self._server.query("SELECT max(value) FROM watchword_usage.mark WHERE name = 'noted'") == "4\n"
+        assert self._server.query("SELECT count() FROM watchword_usage.former_log") == "12\n"
 
 
 @pytest.fixture(
-    params=["sqlite-2", "postgresql-1", "postgresql-2", "postgresql-3", "clickhouse-1", "clickhouse-2"]
+    params=[
+        "sqlite-2",
+        "postgresql-1",
+        "postgresql-2",
+        "postgresql-3",
+        "clickhouse-1",
+        "clickhouse-2",
+        "clickhouse-3",
+    ]
 )
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
     """A store of an earlier schema, with twelve events."""
@@ -327,7 +337,7 @@ def test_a_writer_of_the_previous_postgresql_schema_still_adds_to_the_same_amoun
         assert totals(store)["remote_cache_hits"] == "7"
 
 
-@pytest.mark.parametrize(("version", "table"), [(1, "event"), (2, "usage_event")])
+@pytest.mark.parametrize(("version", "table"), [(1, "event"), (2, "usage_event"), (3, "event_log")])
 def test_a_writer_of_a_previous_clickhouse_schema_stores_nothing_more(
     clickhouse: ClickHouseServer, version: int, table: str
 ) -> None:
@@ -336,24 +346,61 @@ def test_a_writer_of_a_previous_clickhouse_schema_stores_nothing_more(
         assert all_totals(store) == BEFORE
         said = clickhouse.query(f"INSERT INTO watchword_usage.{table} (key) VALUES ('a')")  # noqa: S608 - names of our own
         assert "UNKNOWN_TABLE" in said
-    clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 4)")
-    with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 4"):
+    clickhouse.query("INSERT INTO watchword_usage.mark (name, value) VALUES ('schema', 5)")
+    with closing(open_store(old.dsn)) as store, pytest.raises(StoreRefusedError, match="schema version 5"):
         store.meters()
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_keys_are_noted_only_when_no_old_writer_is_under_way(
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_log_is_copied_only_when_no_old_writer_is_under_way(
     clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     old = OldClickHouse(clickhouse, version)
-    monkeypatch.setattr(sessions, "ANSWER_SECONDS", 0)
+    monkeypatch.setattr(tables, "ANSWER_SECONDS", 0)
+    busy = schema_of_clickhouse._TEXTS | {"old_inserts": "SELECT 1"}
     with closing(open_store(old.dsn)) as store:
-        statements = store._sessions._statements  # type: ignore[attr-defined]  # looks into this engine's store
-        asked = statements["old_inserts"]
-        statements["old_inserts"] = "SELECT 1"
-        with pytest.raises(StoreUnavailableError, match="release before still writes"):
-            store.meters()
-        assert "UNKNOWN_TABLE" in clickhouse.query("SELECT count() FROM watchword_usage.noted_key")
-        statements["old_inserts"] = asked
+        with monkeypatch.context() as patched:
+            patched.setattr(schema_of_clickhouse, "_TEXTS", busy)
+            with pytest.raises(StoreUnavailableError, match="release before still writes"):
+                store.meters()
+        assert "UNKNOWN_TABLE" in clickhouse.query("SELECT count() FROM watchword_usage.arrived_event")
         assert statuses(store, *(was_sent(number) for number in range(12))) == ["duplicate"] * 12
-    assert clickhouse.query("SELECT uniqExact(key) FROM watchword_usage.noted_key WHERE token = 0") == "12\n"
+    assert clickhouse.query("SELECT uniqExact(key) FROM watchword_usage.arrived_event") == "12\n"
+    left = clickhouse.query("SELECT name FROM system.tables WHERE database = 'watchword_usage' ORDER BY name")
+    assert left.split() == [
+        "account",
+        "admission",
+        "arrived_event",
+        "cell",
+        "distinct_value",
+        "mark",
+        "meter_change",
+    ]
+
+
+def test_events_that_clickhouse_took_over_are_known_at_any_time_and_new_blocks_count_after_theirs(
+    clickhouse: ClickHouseServer,
+) -> None:
+    old = OldClickHouse(clickhouse, 3)
+    with closing(open_store(old.dsn)) as store:
+        assert statuses(store, was_sent(3) | {"time": "2026-11-20T10:00:00Z"}) == ["duplicate"]
+        untimed = {name: value for name, value in was_sent(3).items() if name != "time"}
+        assert statuses(store, untimed) == ["duplicate"]
+        assert statuses(store, envelope(id="new")) == ["stored"]
+        assert store.check(METERS) == []
+    blocks = clickhouse.query(
+        "SELECT max(taken) FROM watchword_usage.arrived_event UNION ALL "
+        "SELECT max(batch) FROM watchword_usage.cell ORDER BY 1"
+    )
+    taken, newest = map(int, blocks.split())
+    assert taken == 3 < newest
+
+
+def test_a_batch_that_clickhouse_took_over_half_done_is_finished(clickhouse: ClickHouseServer) -> None:
+    old = OldClickHouse(clickhouse, 3)
+    clickhouse.query("ALTER TABLE watchword_usage.amount DELETE WHERE seq = 3 SETTINGS mutations_sync = 2")
+    with closing(open_store(old.dsn)) as store:
+        assert all_totals(store) != BEFORE
+        assert statuses(store, was_sent(9)) == ["duplicate"]
+        assert all_totals(store) == BEFORE
+        assert store.check(METERS) == []

@@ -39,7 +39,7 @@ WINDOW_DAYS: Final = 7
 the event's own time, or without one, it is known for as long as the event is kept.
 """
 
-_CLOCKS_DIFFER_DAYS: Final = 1
+CLOCKS_DIFFER_DAYS: Final = 1
 
 
 def duplicate(event: Event, kept: Kept) -> Outcome:
@@ -109,7 +109,7 @@ def first_arrival(event: Event, ahead: int) -> int:
     An event comes on its day or later, or earlier by at most `ahead` days; so a replay with its time needs no
     look at what came before that. Of an event without a time the time says nothing: 0.
     """
-    return event.day - max(ahead, _CLOCKS_DIFFER_DAYS) if event.time_given else 0
+    return event.day - max(ahead, CLOCKS_DIFFER_DAYS) if event.time_given else 0
 
 
 def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:

@@ -37,7 +37,7 @@ _ZERO, _ONE = Decimal(0), Decimal(1)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class Dimension(msgspec.Struct, frozen=True):
+class Dimension(msgspec.Struct, frozen=True, gc=False):
     """One way to split a meter: `name` in the read model, `value` a JSON pointer into the event's `data`.
 
     Raises ValueError when it is not a pointer.
@@ -55,7 +55,7 @@ class Dimension(msgspec.Struct, frozen=True):
         parse_pointer(self.value)
 
 
-class Meter(msgspec.Struct, frozen=True):
+class Meter(msgspec.Struct, frozen=True, gc=False):
     """One thing that is counted per account and UTC day.
 
     `name` is its name in the read model. Events whose type equals `event_type` contribute: one each

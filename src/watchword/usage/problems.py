@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 
-class EventProblem(msgspec.Struct, frozen=True):
+class EventProblem(msgspec.Struct, frozen=True, gc=False):
     """One event that was not stored. The other events of its batch stand.
 
     `index` is the event's position in the batch, from 0. `code` is stable and meant for programs, `field`

@@ -24,16 +24,19 @@ class Answers:
     def __init__(self, found: Sequence[Sequence[Any]]) -> None:
         self.version = 0
         self._base: dict[str, dict[Any, tuple[int, Decimal]]] = {}
-        self._fresh: dict[str, list[tuple[Any, int, Decimal]]] = {}
+        self._fresh: dict[str, dict[tuple[Any, int], Decimal]] = {}
         self._counts: dict[tuple[Any, ...], list[tuple[int, str, str, Decimal]]] = {}
         for kind, account, first, last, meter, group, seq, amount in found:
             cell = (account, meter, first, group)
             if kind == "version":
                 self.version = first
-            elif kind == "base":
-                self._base.setdefault(account, {})[cell] = (seq, amount)
-            elif kind == "fresh":
-                self._fresh.setdefault(account, []).append((cell, seq, amount))
+            elif kind == "cell" and not last:
+                # Rows that a later fold took the place of may still be there, and rows that are there twice.
+                base = self._base.setdefault(account, {})
+                if cell not in base or base[cell][0] < seq:
+                    base[cell] = (seq, amount)
+            elif kind == "cell":
+                self._fresh.setdefault(account, {})[cell, seq] = amount
             else:
                 place = (kind, account) if kind in ("day", "value") else (kind, account, first, last)
                 self._counts.setdefault(place, []).append((first, meter, group, amount))
@@ -57,7 +60,8 @@ class Answers:
         }
 
     def _rows(self, account: str, names: Mapping[str, str]) -> list[AmountRow]:
-        totals = joined(self._base.get(account, {}), self._fresh.get(account, []))
+        fresh = [(cell, seq, amount) for (cell, seq), amount in self._fresh.get(account, {}).items()]
+        totals = joined(self._base.get(account, {}), fresh)
         rows = [(day, names[p], group, n) for (_, p, day, group), n in totals.items() if p in names]
         values = self._counts.get(("value", account), [])
         return rows + [(day, names[place], group, n) for day, place, group, n in values if place in names]

@@ -72,7 +72,7 @@ class Changing:
         self._meters.make_ready(change)
         kept = {entry.place for entry in change.entries}
         if gone := sorted(places - kept):
-            for table in ("rollup", "amount", "distinct_value", "admission"):
+            for table in ("cell", "distinct_value", "admission"):
                 self._sessions.do("forget_meters", table, meters=gone)
         unusable = {names[place]: count for place, count in recount.unusable.items()}
         dropped = tuple(sorted(ready.keys() - change.by_name().keys()))
@@ -96,7 +96,7 @@ class Changing:
         month = month_of(view.events_from)
         for (account,) in self._sessions.rows("accounts_of_amounts"):
             rows = [
-                (account, moved[place], day, group, amount, last)
+                (account, moved[place], day, group, 0, last, amount)
                 for (_, place, day, group), amount in self._cells.of_account(account, last).items()
                 if place in moved and day < view.events_from
             ]
@@ -112,6 +112,6 @@ class Changing:
                 )
                 if when <= month
             ]
-            for table, these in (("rollup", rows), ("distinct_value", values), ("admission", admitted)):
+            for table, these in (("cell", rows), ("distinct_value", values), ("admission", admitted)):
                 if these:
-                    self._sessions.insert(table, these)
+                    self._sessions.insert_rows(table, these)

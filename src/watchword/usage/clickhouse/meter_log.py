@@ -135,11 +135,11 @@ class MeterLog:
 
     def mark(self, name: str, value: int) -> None:
         """Raise a number that only grows."""
-        self._sessions.insert("mark", [(name, value)])
+        self._sessions.insert_rows("mark", [(name, value)])
 
     def _write(self, change: Change, *, ready: bool) -> None:
         entries = msgspec.json.encode(change.entries).decode()
-        self._sessions.insert("meter_change", [(change.change, change.digest, entries, int(ready))])
+        self._sessions.insert_rows("meter_change", [(change.change, change.digest, entries, int(ready))])
         # Every addition is seen by the number of marks. Before this one is there, no one relies on the
         # change.
         self.mark(CHANGED, int(ready))

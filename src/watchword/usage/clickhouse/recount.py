@@ -84,14 +84,14 @@ def write(sessions: Sessions, recount: Recount, first_days: Mapping[str, int], u
 
     def flush(most: int) -> None:
         if len(rollups) > most:
-            sessions.insert("rollup", rollups)
+            sessions.insert_rows("cell", rollups)
             rollups.clear()
         if len(values) > most:
-            sessions.insert("distinct_value", values)
+            sessions.insert_rows("distinct_value", values)
             values.clear()
 
     for _, amounts, distinct in recount.by_account(first_days, letting_in=True):
-        rollups += [(*cell, amount, upto) for cell, (_, amount) in amounts.items()]
+        rollups += [(*cell, 0, upto, amount) for cell, (_, amount) in amounts.items()]
         values += [(*cell, value) for cell, texts in distinct.items() for value in texts]
         flush(_ROWS_AT_ONCE)
     flush(0)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchword.usage.clickhouse import schema
 from watchword.usage.clickhouse.log import EventLog
 from watchword.usage.clickhouse.meter_log import MeterLog, MeterView
+from watchword.usage.clickhouse.native import column
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.events import Event
 from watchword.usage.groups import OVERFLOW, Admission, Scope, month_of
@@ -23,6 +24,7 @@ from watchword.usage.rollups import Contribution, MeterSet, Tally, combine, cont
 
 FOLDED: Final = "folded"
 DROPPED: Final = "dropped"
+FORGOTTEN: Final = "forgotten"
 _MOST_ACCOUNTS_KNOWN: Final = 100_000
 # A folded batch's own rows go only when no question that began before the fold can still be running.
 _KEEP_FOLDED_SECONDS: Final = 600
@@ -32,25 +34,94 @@ Cell = tuple[str, str, int, str]
 """Account, place of the meter, day, group."""
 
 
+class SumColumns(NamedTuple):
+    """What a batch adds, as columns of the table `cell` that lack only the number of its block."""
+
+    accounts: set[str]
+    rows: int
+    account: bytes
+    meter: bytes
+    day: bytes
+    group: bytes
+    amount: bytes
+
+
+class Sums:
+    """What events add to meters, by meter and group, then by account and day."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str], dict[tuple[str, int], Decimal]] = {}
+        self.accounts: set[str] = set()
+
+    def add(self, event: Event, contributions: Sequence[Contribution]) -> bool:
+        """Add what one event gives; False, with nothing added, where it has groups or distinct values: what
+        those come to is settled later.
+        """
+        cell = (event.account, event.day)
+        for _, amount, group in contributions:
+            if group or isinstance(amount, str):
+                return False
+        for meter, amount, group in contributions:
+            sums = self.cells.get((meter.name, group))
+            if sums is None:
+                sums = self.cells[meter.name, group] = {}
+            before = sums.get(cell)
+            sums[cell] = amount if before is None else combine(meter.aggregation, before, amount)  # type: ignore[assignment,arg-type]  # no text: see above
+        self.accounts.add(event.account)
+        return True
+
+    def columns(self, places: Mapping[str, str]) -> SumColumns:
+        """Write the sums under the places of their meters. The last row says that the batch is whole; it is
+        in one block with the others.
+        """
+        cells = [cell for sums in self.cells.values() for cell in sums]
+        meters, groups = bytearray(), bytearray()
+        for (name, group), sums in self.cells.items():
+            meters += column("String", [places[name]]) * len(sums)
+            groups += column("String", [group]) * len(sums)
+        end = column("String", [""])
+        return SumColumns(
+            self.accounts,
+            len(cells) + 1,
+            column("String", [account for account, _ in cells]) + end,
+            bytes(meters) + end,
+            column("Int32", [day for _, day in cells] + [0]),
+            bytes(groups) + end,
+            column(
+                "Decimal(76, 30)",
+                [amount for sums in self.cells.values() for amount in sums.values()] + [Decimal(0)],
+            ),
+        )
+
+
 class Cells:
     """The amounts of one store."""
 
     def __init__(self, sessions: Sessions, log: EventLog, meters: MeterLog) -> None:
         """Take the store's connections and its two logs."""
         self._sessions, self._log, self._meters = sessions, log, meters
-        self._known_accounts: set[str] = set()
+        self._known_accounts: set[str] | None = None
+        self._forgotten = 0
 
-    def end_batch(self, seq: int, measured: Measured) -> None:
+    def end_batch(self, seq: int, measured: Measured, view: MeterView) -> None:
         """Write all that a batch's first events add, by a look at the meters after they were in the log."""
         tally = self.tally(measured)
         self.write_values(tally)
-        self._write_accounts({event.account for event, _ in measured})
-        rows = [
-            (account, place, day, group, seq, amount)
-            for (account, day, place, group), (_, amount) in tally.amounts.items()
-        ]
-        # The last row says that the batch is whole; it is in one block with the others.
-        self._sessions.insert("amount", [*rows, ("", "", 0, "", seq, Decimal(0))])
+        sums = Sums()
+        for (account, day, place, group), (_, amount) in tally.amounts.items():
+            sums.cells.setdefault((place, group), {})[account, day] = amount
+        sums.accounts = {event.account for event, _ in measured}
+        self.write(seq, sums.columns({place: place for place, _ in sums.cells}), view)
+
+    def write(self, seq: int, columns: SumColumns, view: MeterView) -> None:
+        """Write what a batch adds, and with it that this is all."""
+        self._write_accounts(columns.accounts, view)
+        numbers = column("UInt64", [seq]) * columns.rows
+        self._sessions.insert(
+            "cell",
+            columns.rows,
+            [columns.account, columns.meter, columns.day, columns.group, numbers, numbers, columns.amount],
+        )
 
     def tally(self, measured: Measured, *, letting_in: bool = True) -> Tally:
         """Add contributions up; groups that are new are let in, or only looked at."""
@@ -67,7 +138,7 @@ class Cells:
             for value in values
         ]
         if rows:
-            self._sessions.insert("distinct_value", sorted(rows))
+            self._sessions.insert_rows("distinct_value", sorted(rows))
 
     def finish(self, seqs: Collection[int], view: MeterView) -> None:
         """Finish those of these batches that no one finished."""
@@ -76,7 +147,8 @@ class Cells:
             open_ones -= {seq for (seq,) in self._sessions.rows("ended", seqs=sorted(open_ones))}
         for seq in sorted(open_ones):
             events = self._log.first_events_of_block(seq)
-            self.end_batch(seq, measure_all(events, self._meters.look()))
+            view = self._meters.look()
+            self.end_batch(seq, measure_all(events, view), view)
 
     def horizon(self, view: MeterView) -> int:
         """Give a number up to which all batches are finished, finishing what is missing."""
@@ -104,7 +176,7 @@ class Cells:
             last = (int(partition) + 1) * schema.BATCHES_A_PARTITION - 1
             if last <= int(long_ago):
                 self._meters.mark(DROPPED, last)
-                self._sessions.do("drop_partition", partition=int(partition))
+                self._sessions.do("drop_partition", partition=int(partition) + 1)
 
     def of_account(self, account: str, upto: int) -> dict[Cell, Decimal]:
         """Give an account's amounts, whatever the meter, from all batches up to one."""
@@ -120,17 +192,16 @@ class Cells:
                 fresh.append((cell, seq, amount))
         return joined(base, fresh)
 
-    def _write_accounts(self, accounts: set[str]) -> None:
-        new = sorted(accounts - self._known_accounts)
-        if new:
-            self._sessions.insert("account", [(name,) for name in new])
-            if len(self._known_accounts) > _MOST_ACCOUNTS_KNOWN:
-                self._known_accounts.clear()
-            self._known_accounts |= accounts
-
-    def forget_accounts(self) -> None:
-        """Ask about every account again: some were taken out."""
-        self._known_accounts.clear()
+    def _write_accounts(self, accounts: set[str], view: MeterView) -> None:
+        known, forgotten = self._known_accounts, view.marks.get(FORGOTTEN, 0)
+        if known is None or forgotten != self._forgotten or len(known) > 2 * _MOST_ACCOUNTS_KNOWN:
+            # At once, so that the first batches of a process need not write accounts that are known.
+            rows = self._sessions.rows("accounts_after", after="", limit=_MOST_ACCOUNTS_KNOWN)
+            known = self._known_accounts = {name for (name,) in rows}
+            self._forgotten = forgotten
+        if new := sorted(accounts - known):
+            self._sessions.insert_rows("account", [(name,) for name in new])
+            known |= accounts
 
     def _admission(self, measured: Measured, *, letting_in: bool) -> Admission:
         wanted: dict[Scope, tuple[Meter, dict[str, None]]] = {}
@@ -148,7 +219,7 @@ class Cells:
             if group not in known[scope]
         ]
         if asking and letting_in:
-            self._sessions.insert("admission", asking)
+            self._sessions.insert_rows("admission", asking)
             known = self._admitted(wanted)
         return _Settled(known, {scope: meter.max_groups for scope, (meter, _) in wanted.items()})
 
@@ -198,14 +269,28 @@ def measure_all(events: Iterable[Event], view: MeterView) -> list[tuple[Event, l
 
 def under_places(measured: Measured, view: MeterView, counted: MeterSet) -> Measured | None:
     """Give contributions to `counted` under the places of the same meters, or None where others count too."""
-    counting = view.counting()
-    if counting.keys() != set(counted.definitions.values()):
+    places = _places(view, counted)
+    if places is None:
         return None
-    places = {name: [meter for meter, _ in counting[text]] for name, text in counted.definitions.items()}
     return [
         (event, [(meter, amount, group) for old, amount, group in found for meter in places[old.name]])
         for event, found in measured
     ]
+
+
+def only_places(view: MeterView, counted: MeterSet) -> dict[str, str] | None:
+    """Give the place of each meter by its name, or None where others count too or one has two places."""
+    places = _places(view, counted)
+    if places is None or any(len(meters) != 1 for meters in places.values()):
+        return None
+    return {name: meter.name for name, (meter,) in places.items()}
+
+
+def _places(view: MeterView, counted: MeterSet) -> dict[str, list[Meter]] | None:
+    counting = view.counting()
+    if counting.keys() != set(counted.definitions.values()):
+        return None
+    return {name: [meter for meter, _ in counting[text]] for name, text in counted.definitions.items()}
 
 
 def joined(

@@ -10,45 +10,45 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 BATCHES_A_PARTITION: Final = 256
+DAYS_A_PARTITION: Final = 7
 
 # An answer of ours means "on disk"; ClickHouse's default leaves that to the page cache.
 _DURABLE: Final = "fsync_after_insert = 1, fsync_part_directory = 1"
 # The number of the insert that brought a row, and the row's place in it: kept through merges.
 _ORDERED: Final = "enable_block_number_column = 1, enable_block_offset_column = 1"
 
-# Every key that came, noted before its event is in the log. Small granules and blocks: keys are looked up one
-# by one. `day` is the event's: its key is kept as long as it is.
-CREATE_NOTED_KEYS: Final = """CREATE TABLE IF NOT EXISTS DB.noted_key (
-        key UInt64, token UInt64, day Int32
-    ) ENGINE = MergeTree ORDER BY key
-    SETTINGS index_granularity = 256, min_compress_block_size = 4096, max_compress_block_size = 16384,
-        $DURABLE"""
+# The log: one insert a batch, into the partition of the days among which it came, so that a look for keys
+# reads some days and not all. Not a partition a day: each part that a look opens costs as much as thousands
+# of keys. `key` is a digest of account, source and id (of events that came up to version 1: of
+# source and id), `short` its first bytes, which are looked up one by one: hence small granules and blocks.
+# `batch` names the insert. `taken` is the number of the block of an event that came before version 4.
+_LOG: Final = """ (
+        came Int32, short UInt64 DEFAULT $SHORT_KEY
+            SETTINGS (min_compress_block_size = 4096, max_compress_block_size = 16384),
+        key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
+        account String, time Int64, data Nullable(String), data_base64 Nullable(String),
+        extensions Nullable(String), taken UInt64
+    ) ENGINE = MergeTree PARTITION BY intDiv(came, $DAYS) PRIMARY KEY short ORDER BY (short, key)
+    SETTINGS index_granularity = 256, $ORDERED, $DURABLE"""
+CREATE_LOG: Final = f"CREATE TABLE IF NOT EXISTS DB.arrived_event{_LOG}"
+
+# What each batch adds, by cell and number of the batch: written twice, it is the same row. A row without an
+# account ends a batch: all that it adds is there. Next to them, as batch 0, the amounts of all batches up to
+# one: any such row is right for its `upto`, and the highest one is used. One table, so that a read is one
+# look. Partitions of batches are dropped whole once they are folded.
+CREATE_AMOUNTS: Final = """CREATE TABLE IF NOT EXISTS DB.cell (
+        account String, meter String, day Int32, grp String, batch UInt64, upto UInt64,
+        amount Decimal(76, 30)
+    ) ENGINE = ReplacingMergeTree(upto) ORDER BY (account, meter, day, grp, batch)
+    PARTITION BY if(batch = 0, 0, intDiv(batch, $BATCHES) + 1)
+    SETTINGS index_granularity = 1024, $DURABLE"""
 
 _CREATE: Final = (
     "CREATE DATABASE IF NOT EXISTS $DATABASE",
-    # The log: one insert a batch. `key` is a digest of account, source and id (of events that came up to
-    # version 1: of source and id), `batch` names the insert. Small
-    # granules, because keys are looked up one by one.
-    """CREATE TABLE IF NOT EXISTS DB.event_log (
-        key FixedString(20), source String, id String, batch UUID, type LowCardinality(String),
-        account String, time Int64, data Nullable(String), data_base64 Nullable(String),
-        extensions Nullable(String)
-    ) ENGINE = MergeTree ORDER BY key
-    SETTINGS index_granularity = 512, $ORDERED, $DURABLE""",
-    CREATE_NOTED_KEYS,
-    # What each batch adds, by cell and number of the batch: written twice, it is the same row. A row without
-    # an account ends a batch: all that it adds is there. Partitions are dropped whole once they are folded.
-    """CREATE TABLE IF NOT EXISTS DB.amount (
-        account String, meter String, day Int32, grp String, seq UInt64, amount Decimal(76, 30)
-    ) ENGINE = ReplacingMergeTree ORDER BY (account, meter, day, grp, seq)
-    PARTITION BY intDiv(seq, $BATCHES) SETTINGS index_granularity = 1024, $DURABLE""",
-    # Amounts of all batches up to one. Any such row is right for its `upto`; the highest one is used.
-    """CREATE TABLE IF NOT EXISTS DB.rollup (
-        account String, meter String, day Int32, grp String, amount Decimal(76, 30), upto UInt64
-    ) ENGINE = ReplacingMergeTree(upto) ORDER BY (account, meter, day, grp)
-    SETTINGS index_granularity = 1024, $DURABLE""",
+    CREATE_LOG,
+    CREATE_AMOUNTS,
     """CREATE TABLE IF NOT EXISTS DB.distinct_value (
         account String, meter String, day Int32, grp String, value String
     ) ENGINE = ReplacingMergeTree ORDER BY (account, meter, day, grp, value)
@@ -68,34 +68,27 @@ _CREATE: Final = (
 
 # Columns with their types, so that the client need not ask for them at each insert.
 COLUMNS: Final = {
-    "event_log": (
+    "arrived_event": (
+        ("came", "Int32"),
         ("key", "FixedString(20)"),
         ("source", "String"),
         ("id", "String"),
         ("batch", "UUID"),
-        ("type", "LowCardinality(String)"),
+        ("type", "String"),
         ("account", "String"),
         ("time", "Int64"),
         ("data", "Nullable(String)"),
         ("data_base64", "Nullable(String)"),
         ("extensions", "Nullable(String)"),
     ),
-    "noted_key": (("key", "UInt64"), ("token", "UInt64"), ("day", "Int32")),
-    "amount": (
+    "cell": (
         ("account", "String"),
         ("meter", "String"),
         ("day", "Int32"),
         ("grp", "String"),
-        ("seq", "UInt64"),
-        ("amount", "Decimal(76, 30)"),
-    ),
-    "rollup": (
-        ("account", "String"),
-        ("meter", "String"),
-        ("day", "Int32"),
-        ("grp", "String"),
-        ("amount", "Decimal(76, 30)"),
+        ("batch", "UInt64"),
         ("upto", "UInt64"),
+        ("amount", "Decimal(76, 30)"),
     ),
     "distinct_value": (
         ("account", "String"),
@@ -110,84 +103,112 @@ COLUMNS: Final = {
     "mark": (("name", "String"), ("value", "Int64")),
 }
 
-# Keys go as whole numbers: the client escapes texts character by character.
-_KEYS: Final = """(SELECT toFixedString(
-    substring(reinterpretAsFixedString(arrayJoin({keys:Array(UInt256)})), 1, 20), 20))"""
-_FIRST: Final = "(_block_number, _block_offset)"
+# The number of an event's block: the store's own count goes on where that of an earlier version ended.
+_BLOCK: Final = "if(taken > 0, taken, _block_number + $BASE)"
+_FIRST: Final = "($BLOCK, _block_offset)"
 # A part is named PARTITION_FIRST_LAST_LEVEL. Of a name of another form nothing is left out.
 _FIRST_OF_PART: Final = "toUInt64OrZero(splitByChar('_', _part)[2])"
-_LAST_OF_PART: Final = "toUInt64OrDefault(splitByChar('_', _part)[3], toUInt64(18446744073709551615))"
+_LAST_OF_PART: Final = "toUInt64OrDefault(splitByChar('_', _part)[3], toUInt64(9223372036854775807))"
 _EVENT: Final = "key, source, id, type, account, time, data, data_base64, extensions"
+_TODAY: Final = "toInt32(intDiv(toUnixTimestamp(now()), 86400))"
 _CELL: Final = "account, meter, day, grp"
+
+_STATE: Final = """SELECT 'state' AS kind, toFixedString('', 20) AS key, toInt64($TODAY) AS time,
+            count() AS block, toInt32(0) AS came
+        FROM DB.mark"""
+_OWN: Final = """
+        UNION ALL SELECT 'block', toFixedString('', 20), 0, max($BLOCK), 0 FROM DB.arrived_event
+            WHERE came = {came:Int32} AND short = {one:UInt64} AND batch = {batch:UUID}"""
+_NEWER: Final = "AND batch != {batch:UUID} AND $LAST_OF_PART + $BASE > {since:UInt64}"
+_ARM: Final = """
+        UNION ALL SELECT 'event', key, time, min($BLOCK), argMin(came, $FIRST) FROM DB.arrived_event
+            WHERE $RANGE $NEWER GROUP BY key, time"""
+_ARMS: Final = _ARM.replace(
+    "$RANGE", "came >= {window:Int32} AND short IN {keys:Array(UInt64)}"
+) + _ARM.replace(
+    "$RANGE",
+    "came >= {late_from:Int32} AND came < {window:Int32} AND short IN {late:Array(UInt64)}",
+)
 
 _TEXTS: Final = {
     "schema": "SELECT min(value), max(value) FROM DB.mark WHERE name = 'schema'",
-    "has_log_of_1": "EXISTS TABLE DB.event",
-    # A writer of that version that still runs does not find its log from here on, and its senders send again.
-    "rename_log_of_1": "RENAME TABLE DB.event TO DB.event_log",
-    "has_log_of_2": "EXISTS TABLE DB.usage_event",
-    "rename_log_of_2": "RENAME TABLE DB.usage_event TO DB.event_log",
-    # What an old writer had begun is there or not before the keys of the log are noted.
+    # The block number from which on this version counts: what was said first holds.
+    "base": "SELECT count(), min(value) FROM DB.mark WHERE name = 'base'",
+    "has_table": "EXISTS TABLE DB.TABLE",
+    # A writer of an earlier version that still runs does not find its log from here on, and its senders send
+    # again.
+    "rename_log": "RENAME TABLE DB.TABLE TO DB.former_log",
+    "rename": "RENAME TABLE DB.TABLE TO DB.former_TABLE",
+    # What an old writer had begun is there or not before the log is taken over.
     "old_inserts": r"""SELECT count() FROM system.processes
-        WHERE query_kind = 'Insert' AND match(query, '\\b(usage_event|event)\\b')""",
-    # By ranges of keys, so that it goes on where it was cut short; whatever is noted twice is noted. Token 0
-    # is no writer's.
-    "noted_of_2": "SELECT max(value) FROM DB.mark WHERE name = 'noted'",
-    "note_log_of_2": """INSERT INTO DB.noted_key (key, token, day)
-        SELECT $SHORT_KEY, 0, toInt32(intDiv(time, 86400000000)) FROM DB.event_log
-        WHERE key >= toFixedString(unhex({first:String}), 20)
-            AND key <= toFixedString(unhex({last:String}), 20)""",
+        WHERE query_kind = 'Insert' AND match(query, '\\b(event_log|usage_event|event|amount|rollup)\\b')""",
+    "create_copy": f"CREATE TABLE IF NOT EXISTS DB.TABLE{_LOG}",
+    "copy_log": """INSERT INTO DB.TABLE (came, key, source, id, batch, type, account, time, data,
+            data_base64, extensions, taken)
+        SELECT 0, key, source, id, batch, type, account, time, data, data_base64, extensions, _block_number
+        FROM DB.former_log WHERE key >= toFixedString(unhex({first:String}), 20)
+            AND key <= toFixedString(unhex({last:String}), 20)
+        ORDER BY key, _block_number, _block_offset LIMIT 1 BY key""",
+    # Whole or not at all, and the same when it is done again.
+    "take_over": "ALTER TABLE DB.arrived_event REPLACE PARTITION 0 FROM DB.TABLE",
+    "last_of_former": """SELECT greatest((SELECT max(_block_number) FROM DB.former_log),
+        (SELECT max(seq) FROM DB.former_amount), (SELECT max(upto) FROM DB.former_rollup))""",
+    # Twice, they are the same rows.
+    "take_over_rollups": """INSERT INTO DB.cell ($CELL, batch, upto, amount)
+        SELECT $CELL, 0, upto, amount FROM DB.former_rollup""",
+    "take_over_amounts": """INSERT INTO DB.cell ($CELL, batch, upto, amount)
+        SELECT $CELL, seq, seq, amount FROM DB.former_amount SETTINGS max_partitions_per_insert_block = 0""",
+    "former_days": "SELECT $TODAY, toInt32(intDiv(max(time), 86400000000)) FROM DB.former_log",
+    "copies": """SELECT name FROM system.tables
+        WHERE database = {database:String} AND startsWith(name, 'copied_log_')""",
+    "drop_table": "DROP TABLE IF EXISTS DB.TABLE SYNC",
     # Marks are only ever added, and the server knows how many there are without reading them.
     "version": "SELECT count() FROM DB.mark",
     "look": """SELECT toString(change), digest, meters, toInt64(ready), _block_number AS place
             FROM DB.meter_change
         UNION ALL SELECT '', name, '', max(value), 0 FROM DB.mark GROUP BY name""",
-    # Which keys another writer noted too; and the first number in the part that has what this one noted.
-    "others_of_keys": """SELECT DISTINCT key, 0 AS since FROM DB.noted_key
-            WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64}
-        UNION ALL SELECT 0, greatest($FIRST_OF_PART, 1) FROM DB.noted_key
-            WHERE key = {one:UInt64} AND token = {token:UInt64}""",
-    # After the events are there: which keys came with or after this writer's own (parts say in their names up
-    # to which number they go), and its own block.
-    "conflicts_of_keys": """SELECT DISTINCT 'key' AS kind, key AS n FROM DB.noted_key
-            WHERE key IN {keys:Array(UInt64)} AND token != {token:UInt64} AND $LAST_OF_PART >= {since:UInt64}
-        UNION ALL SELECT 'block', max(_block_number) FROM DB.event_log
-            WHERE key = unhex({one:String}) AND batch = {batch:UUID}""",
-    "delete_old_keys": "DELETE FROM DB.noted_key WHERE day < {before:Int32}",
-    "first_of_keys": """SELECT key, argMin(batch, $FIRST), min(_block_number),
-            maxIf(_block_number, batch = {token:UUID})
-        FROM DB.event_log WHERE key IN $KEYS GROUP BY key""",
-    "accounts_of_keys": """SELECT key, argMin(account, $FIRST), min(_block_number)
-        FROM DB.event_log WHERE key IN $KEYS GROUP BY key""",
-    "events_of_keys": """SELECT key, type, account, time, data, data_base64, extensions FROM DB.event_log
-        WHERE key IN $KEYS ORDER BY key, _block_number, _block_offset LIMIT 1 BY key""",
-    "events_of_block": "SELECT $EVENT FROM DB.event_log WHERE _block_number = {seq:UInt64}",
-    "blocks_there": """SELECT DISTINCT _block_number FROM DB.event_log
-        WHERE _block_number IN {seqs:Array(UInt64)}""",
+    "state": _STATE,
+    # What came before: keys of the last days, and those that may have come earlier.
+    "look_for_keys": (_STATE + _ARMS).replace("$NEWER", ""),
+    # After the events are there: their own block, and what else came since (parts say in their names up to
+    # which number they go).
+    "look_again": (_STATE + _OWN + _ARMS).replace("$NEWER", _NEWER),
+    "accounts_of_keys": """SELECT key, argMin(account, $FIRST), argMin(time, $FIRST), min($BLOCK)
+        FROM DB.arrived_event WHERE came = 0 AND short IN {keys:Array(UInt64)} GROUP BY key""",
+    "events_of_keys": """SELECT key, $BLOCK AS block, type, account, time, data, data_base64, extensions
+        FROM DB.arrived_event WHERE came IN {days:Array(Int32)} AND short IN {keys:Array(UInt64)}
+            AND block IN {blocks:Array(UInt64)}
+        ORDER BY key, _block_offset LIMIT 1 BY key, block""",
+    "events_of_block": """SELECT came, batch, $EVENT FROM DB.arrived_event
+        WHERE $OF_BLOCK AND $BLOCK = {seq:UInt64} ORDER BY key""",
+    "blocks_there": """SELECT DISTINCT $BLOCK AS block FROM DB.arrived_event
+        WHERE (came = 0 OR $LAST_OF_PART + $BASE >= {least:UInt64}) AND block IN {seqs:Array(UInt64)}""",
     # Of events that are gone the amounts still tell.
-    "last_block": """SELECT max(seq) FROM (SELECT max(_block_number) AS seq FROM DB.event_log
-        UNION ALL SELECT max(seq) FROM DB.amount UNION ALL SELECT max(upto) FROM DB.rollup)""",
-    "delete_beaten": """DELETE FROM DB.event_log WHERE key IN $KEYS AND batch = {token:UUID}""",
-    # Account by account, so that counting them again holds one account in memory.
-    "all_events": """SELECT $EVENT FROM (
-            SELECT $EVENT FROM DB.event_log WHERE _block_number <= {upto:UInt64}
-            ORDER BY key, _block_number, _block_offset LIMIT 1 BY key
-        ) WHERE time >= {first:Int64} ORDER BY account""",
-    "events_after": """SELECT $EVENT FROM DB.event_log WHERE key > unhex({after:String})
-        ORDER BY key, _block_number, _block_offset LIMIT 1 BY key LIMIT {limit:UInt32}""",
-    "old_events": "SELECT count() FROM DB.event_log WHERE time < {before:Int64}",
-    "delete_old_events": "DELETE FROM DB.event_log WHERE time < {before:Int64}",
-    "ended": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq IN {seqs:Array(UInt64)}",
-    "ended_after": "SELECT DISTINCT seq FROM DB.amount WHERE account = '' AND seq > {seq:UInt64}",
-    "fold": """INSERT INTO DB.rollup ($CELL, amount, upto)
+    "last_block": """SELECT max(seq) FROM (SELECT max($BLOCK) AS seq FROM DB.arrived_event
+        UNION ALL SELECT max(upto) FROM DB.cell)""",
+    "delete_beaten": """DELETE FROM DB.arrived_event IN PARTITION TABLE
+        WHERE short IN {keys:Array(UInt64)} AND hex(key) IN {names:Array(String)}
+            AND batch = {batch:UUID}""",
+    # Account by account, so that counting them again holds one account in memory. What was beaten is gone
+    # before its batch is whole.
+    "all_events": """SELECT $EVENT FROM DB.arrived_event
+        WHERE $BLOCK <= {upto:UInt64} AND time >= {first:Int64} ORDER BY account""",
+    "events_after": """SELECT $BLOCK AS block, $EVENT FROM DB.arrived_event
+        WHERE short >= {short:UInt64} AND (key, block) > (unhex({key:String}), {block:UInt64})
+        ORDER BY short, key, block, _block_offset LIMIT 1 BY key, time LIMIT {limit:UInt32}""",
+    "old_events": "SELECT count() FROM DB.arrived_event WHERE time < {before:Int64}",
+    "delete_old_events": "DELETE FROM DB.arrived_event WHERE time < {before:Int64}",
+    "ended": "SELECT DISTINCT batch FROM DB.cell WHERE account = '' AND batch IN {seqs:Array(UInt64)}",
+    "ended_after": "SELECT DISTINCT batch FROM DB.cell WHERE account = '' AND batch > {seq:UInt64}",
+    "fold": """INSERT INTO DB.cell ($CELL, batch, amount, upto)
         WITH fresh AS (
-            SELECT $CELL, seq, any(amount) AS added FROM DB.amount
-            WHERE seq > {after:UInt64} AND seq <= {upto:UInt64} AND account != '' GROUP BY $CELL, seq
+            SELECT $CELL, batch AS seq, any(amount) AS added FROM DB.cell
+            WHERE batch > {after:UInt64} AND batch <= {upto:UInt64} AND account != '' GROUP BY $CELL, batch
         ), base AS (
-            SELECT $CELL, argMax(amount, upto) AS total, max(upto) AS reached FROM DB.rollup
-            WHERE ($CELL) IN (SELECT $CELL FROM fresh) GROUP BY $CELL
+            SELECT $CELL, argMax(amount, upto) AS total, max(upto) AS reached FROM DB.cell
+            WHERE batch = 0 AND ($CELL) IN (SELECT $CELL FROM fresh) GROUP BY $CELL
         )
-        SELECT fresh.account, fresh.meter, fresh.day, fresh.grp,
+        SELECT fresh.account, fresh.meter, fresh.day, fresh.grp, 0,
             if(startsWith(fresh.meter, 'max-'),
                 if(base.reached = 0, maxIf(added, seq > base.reached),
                     greatest(any(base.total), maxIf(added, seq > base.reached))),
@@ -199,8 +220,9 @@ _TEXTS: Final = {
         HAVING countIf(seq > base.reached) > 0""",
     "folded_before": """SELECT max(value) FROM DB.mark
         WHERE name = 'folded' AND at < now() - INTERVAL {seconds:UInt32} SECOND""",
-    "partitions": """SELECT DISTINCT intDiv(seq, $BATCHES) FROM DB.amount WHERE seq <= {upto:UInt64}""",
-    "drop_partition": "ALTER TABLE DB.amount DROP PARTITION {partition:UInt64}",
+    "partitions": """SELECT DISTINCT intDiv(batch, $BATCHES) FROM DB.cell
+        WHERE batch > 0 AND batch <= {upto:UInt64}""",
+    "drop_partition": "ALTER TABLE DB.cell DROP PARTITION {partition:UInt64}",
     "admitted": """SELECT account, meter, month, grp FROM DB.admission
         WHERE account IN {accounts:Array(String)} AND meter IN {meters:Array(String)}
         ORDER BY _block_number, _block_offset""",
@@ -208,20 +230,20 @@ _TEXTS: Final = {
     "accounts_after": """SELECT DISTINCT name FROM DB.account WHERE name > {after:String}
         ORDER BY name LIMIT {limit:UInt32}""",
     "cells": """
-        SELECT 'base', $CELL, max(upto) AS seq, argMax(amount, upto) AS n FROM DB.rollup
-            WHERE account = {account:String} GROUP BY $CELL
-        UNION ALL SELECT 'fresh', $CELL, seq, any(amount) AS n FROM DB.amount
-            WHERE account = {account:String} AND seq <= {upto:UInt64} GROUP BY $CELL, seq""",
+        SELECT 'base', $CELL, max(upto) AS seq, argMax(amount, upto) AS n FROM DB.cell
+            WHERE account = {account:String} AND batch = 0 GROUP BY $CELL
+        UNION ALL SELECT 'fresh', $CELL, batch, any(amount) AS n FROM DB.cell
+            WHERE account = {account:String} AND batch > 0 AND batch <= {upto:UInt64}
+            GROUP BY $CELL, batch""",
     "values": """SELECT DISTINCT meter, day, grp, value FROM DB.distinct_value
         WHERE account = {account:String}""",
-    "accounts_of_amounts": """SELECT account FROM DB.rollup UNION DISTINCT SELECT account FROM DB.amount
-        WHERE account != '' UNION DISTINCT SELECT account FROM DB.distinct_value
+    "accounts_of_amounts": """SELECT account FROM DB.cell WHERE account != ''
+        UNION DISTINCT SELECT account FROM DB.distinct_value
         UNION DISTINCT SELECT name FROM DB.account""",
-    "highest_upto": "SELECT max(upto) FROM DB.rollup",
+    "highest_upto": "SELECT max(upto) FROM DB.cell WHERE batch = 0",
     "expire": "DELETE FROM DB.TABLE WHERE meter = {meter:String} AND day < {day:Int32}",
     "count_expiring": """SELECT uniqExact($CELL) FROM (
-        SELECT $CELL FROM DB.rollup WHERE meter = {meter:String} AND day < {day:Int32}
-        UNION ALL SELECT $CELL FROM DB.amount WHERE meter = {meter:String} AND day < {day:Int32}
+        SELECT $CELL FROM DB.cell WHERE meter = {meter:String} AND day < {day:Int32}
         UNION ALL SELECT $CELL FROM DB.distinct_value
             WHERE meter = {meter:String} AND day < {day:Int32})""",
     "forget_meters": "DELETE FROM DB.TABLE WHERE meter IN {meters:Array(String)}",
@@ -229,13 +251,12 @@ _TEXTS: Final = {
 }
 
 _READ: Final = {
+    # Rows as they are: what stands there twice is told apart by who asks, which costs less than grouping.
     "amounts": """
-        SELECT 'version' AS kind, '' AS account, toInt64((SELECT count() FROM DB.mark)) AS first,
-                toInt64(0) AS last, '' AS meter, '' AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n
-        UNION ALL SELECT 'base', account, day, 0, meter, grp, max(upto), argMax(amount, upto)
-            FROM DB.rollup WHERE $PERIOD GROUP BY account, meter, day, grp
-        UNION ALL SELECT 'fresh', account, day, 0, meter, grp, seq, any(amount)
-            FROM DB.amount WHERE $PERIOD GROUP BY account, meter, day, grp, seq""",
+        SELECT 'version' AS kind, '' AS account, toInt64(count()) AS first, toInt64(0) AS last, '' AS meter,
+                '' AS grp, toUInt64(0) AS seq, toDecimal256(0, 30) AS n FROM DB.mark
+        UNION ALL SELECT 'cell', account, day, toInt64(batch), meter, grp, upto, amount FROM DB.cell
+            WHERE $PERIOD""",
     "values": """
         UNION ALL SELECT 'value', account, day, 0, meter, grp, 0, toDecimal256(uniqExact(value), 30)
             FROM DB.distinct_value WHERE $PERIOD GROUP BY account, meter, day, grp
@@ -255,8 +276,10 @@ _READ: Final = {
 _PERIOD: Final = "account IN {accounts:Array(String)} AND day >= {start:Int32} AND day < {end:Int32}"
 
 
-def statements(database: str) -> dict[str, str]:
-    """Give the statements for a database, whose name was checked to be a plain identifier."""
+def statements(database: str, base: int = 0) -> dict[str, str]:
+    """Give the statements for a database, whose name was checked to be a plain identifier, and whose blocks
+    are counted from `base` on.
+    """
     found = dict(_TEXTS)
     # One question is one way there and back: everything that an answer may need, and no more.
     for values, days, groups in product((False, True), repeat=3):
@@ -264,7 +287,7 @@ def statements(database: str) -> dict[str, str]:
         found[read_name(values=values, days=days, groups=groups)] = _READ["amounts"] + "".join(
             text for name, text in _READ.items() if asked.get(name)
         )
-    return {name: _whole(text, database) for name, text in found.items()}
+    return {name: _whole(text, database, base) for name, text in found.items()}
 
 
 def create(database: str) -> list[str]:
@@ -272,14 +295,14 @@ def create(database: str) -> list[str]:
     return [_whole(text, database) for text in _CREATE]
 
 
-def create_noted_keys(database: str) -> str:
-    """Give the statement that makes the table that a log of version 2 has not."""
-    return _whole(CREATE_NOTED_KEYS, database)
+def create_of_this_version(database: str) -> list[str]:
+    """Give the statements that make the tables that no earlier version has."""
+    return [_whole(text, database) for text in (CREATE_LOG, CREATE_AMOUNTS)]
 
 
-def _whole(text: str, database: str) -> str:
+def _whole(text: str, database: str, base: int = 0) -> str:
     parts = {
-        "$KEYS": _KEYS,
+        "$OF_BLOCK": "(came = 0 OR {seq:UInt64} BETWEEN $FIRST_OF_PART + $BASE AND $LAST_OF_PART + $BASE)",
         "$EVENT": _EVENT,
         "$CELL": _CELL,
         "$PERIOD": _PERIOD,
@@ -289,7 +312,11 @@ def _whole(text: str, database: str) -> str:
         "$FIRST_OF_PART": _FIRST_OF_PART,
         "$LAST_OF_PART": _LAST_OF_PART,
         "$FIRST": _FIRST,
+        "$BLOCK": _BLOCK,
+        "$BASE": str(base),
+        "$TODAY": _TODAY,
         "$BATCHES": str(BATCHES_A_PARTITION),
+        "$DAYS": str(DAYS_A_PARTITION),
         "$DATABASE": database,
         "DB.": f"{database}.",
     }

@@ -8,6 +8,7 @@ between, the writer that sends its events again, or counts past them, finishes w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Final
 
@@ -16,12 +17,20 @@ import msgspec
 from watchword.usage.aggregation import spans_of
 from watchword.usage.clickhouse import schema
 from watchword.usage.clickhouse.answers import Answers
-from watchword.usage.clickhouse.log import EventLog
+from watchword.usage.clickhouse.arrivals import NO_TIME, Found, beats, best
+from watchword.usage.clickhouse.log import EventLog, Look
 from watchword.usage.clickhouse.meter_changes import Changing
 from watchword.usage.clickhouse.meter_log import MeterLog, MeterView, kept_mark
-from watchword.usage.clickhouse.noted_keys import NotedKeys
 from watchword.usage.clickhouse.recount import Comparison, Recount
-from watchword.usage.clickhouse.rollups import Cells, measure_all, under_places
+from watchword.usage.clickhouse.rollups import (
+    FORGOTTEN,
+    Cells,
+    Measured,
+    Sums,
+    measure_all,
+    only_places,
+    under_places,
+)
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.deduplication import (
     EVENTS_FROM,
@@ -38,7 +47,7 @@ from watchword.usage.events import Event
 from watchword.usage.meters import Meter
 from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
-from watchword.usage.rollups import Contribution, MeterSet, meter_set
+from watchword.usage.rollups import MeterSet, meter_set
 from watchword.usage.store import (
     Difference,
     Expired,
@@ -63,27 +72,54 @@ class ClickHouseStore:
         Raises StoreRefusedError when the DSN cannot be read.
         """
         self._sessions = Sessions(dsn)
-        self._log, self._meters = EventLog(self._sessions), MeterLog(self._sessions)
-        self._noted = NotedKeys(self._sessions)
+        self._meters = MeterLog(self._sessions)
+        self._log = EventLog(self._sessions, self._meters)
         self._cells = Cells(self._sessions, self._log, self._meters)
         self._changing = Changing(self._sessions, self._log, self._cells, self._meters)
+        self._pool = ThreadPoolExecutor(self.threads, "clickhouse-usage")
         # Whether a meter counted distinct values when last looked; a wrong guess costs one more question.
         self._has_distinct = False
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch as one block of the log; an outcome for each event, in order."""
+        if not events:
+            return []
         counted = meter_set(tuple(meters))
-        view = self._meters.look()
+        digests = {key: digest_of(*key) for key in map(key_of, events)}
+        days, times = _days_and_times(events, digests)
+        # While the server looks, what the events add is counted: nearly always all of them are new.
+        looking = self._pool.submit(self._log.look, days)
+        problems, sums = _measure(events, counted)
+        look = looking.result()
+        view = look.view
         if view.announced is None:
             self._changing.change(counted, only_if_none=True)
             view = self._meters.look()
         require_in_force(view.announced.digest if view.announced is not None else None, counted)
-        measured = [counted.contributions(event) for event in events]
-        problems = [
-            past_keeping(event, view.events_from) or (found if isinstance(found, EventProblem) else None)
-            for event, found in zip(events, measured, strict=True)
-        ]
-        return self._store(Batch(events, problems), events, measured, counted)
+        if view.events_from:
+            problems = [
+                past_keeping(event, view.events_from) or problem
+                for event, problem in zip(events, problems, strict=True)
+            ]
+        batch = Batch(events, problems)
+        known = self._known(digests, days, times, look)
+        new = {digests[key]: events[place] for key, place in batch.first.items() if key not in known}
+        stored: set[int] = set()
+        if new:
+            beaten = self._append(new, counted, sums if len(new) == len(events) else None, look)
+            stored = {
+                place
+                for key, place in batch.first.items()
+                if digests[key] in new and digests[key] not in beaten
+            }
+            known |= {key: beaten[digests[key]] for key in batch.first if digests[key] in beaten}
+        existing: dict[Key, Kept] = {}
+        if known:
+            # "It is there already" may be said only of what counts already.
+            self._cells.finish({found.block for found in known.values()}, look.view)
+            kept = self._log.kept(known.values())
+            existing = {key: kept[found.key] for key, found in known.items() if found.key in kept}
+        return batch.outcomes(stored, existing)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query by one question; None for an unknown account."""
@@ -127,13 +163,12 @@ class ClickHouseStore:
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
         """Give events by the digest of their key."""
-        bytes.fromhex(cursor)
-        rows = self._log.after(cursor, limit)
+        rows, more = self._log.after(cursor, limit)
         events = [
             Event(0, name, source, kind, account, when, True, None, data, binary, extensions)
             for _, source, name, kind, account, when, data, binary, extensions in rows
         ]
-        return events, bytes(rows[-1][0]).hex() if len(rows) == limit else ""
+        return events, more
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time."""
@@ -150,13 +185,11 @@ class ClickHouseStore:
                 self._meters.mark(kept_mark(entry), day)
                 ((count,),) = self._sessions.rows("count_expiring", meter=entry.place, day=day)
                 amounts += int(count)
-                for table in ("rollup", "amount", "distinct_value") if count else ():
+                for table in ("cell", "distinct_value") if count else ():
                     self._sessions.do("expire", table, meter=entry.place, day=day)
         ((events,),) = self._sessions.rows("old_events", before=first * MICROSECONDS_PER_DAY)
         if events:
             self._sessions.do("delete_old_events", before=first * MICROSECONDS_PER_DAY)
-        if first > view.events_from:
-            self._sessions.do("delete_old_keys", before=first)
         return Expired(int(events), amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
@@ -172,10 +205,10 @@ class ClickHouseStore:
         founded = {account for account, _, _ in events.by_account({}, letting_in=False)}
         founded |= {name for name in named if self._cells.of_account(name, self._log.last_block())}
         if unfounded := sorted(known - founded):
+            self._meters.mark(FORGOTTEN, self._meters.look().marks.get(FORGOTTEN, 0) + 1)
             self._sessions.do("forget_accounts", names=unfounded)
         if unknown := sorted(founded - known):
-            self._sessions.insert("account", [(name,) for name in unknown])
-        self._cells.forget_accounts()
+            self._sessions.insert_rows("account", [(name,) for name in unknown])
         return rebuilt
 
     def check(self, meters: Sequence[Meter]) -> list[Difference]:
@@ -193,61 +226,48 @@ class ClickHouseStore:
 
     def close(self) -> None:
         """Give up the connections."""
+        self._pool.shutdown()
         self._sessions.close()
 
-    def _store(
-        self,
-        batch: Batch,
-        events: Sequence[Event],
-        measured: Sequence[list[Contribution] | EventProblem],
-        counted: MeterSet,
-    ) -> list[Outcome]:
-        if not events:
-            return []
-        digests = {key: digest_of(*key) for key in batch.keys}
-        by_version_1 = self._log.keys_of_version_1(digests)
-        # Of several events with one key the day of the one that may be stored.
-        days = {digests[key_of(event)]: event.day for event in events}
-        days |= {digests[key]: events[place].day for key, place in batch.first.items()}
-        note, noted = self._noted.note(days, by_version_1.values())
-        blocks = self._log.blocks_of(noted.intersection(digests.values()))
-        earlier = [
-            key for key, digest in by_version_1.items() if digest in noted and digests[key] not in blocks
-        ]
-        for key, (digest, block) in self._log.blocks_of_version_1(earlier).items():
-            digests[key], blocks[digest] = digest, block
-        new = {digests[key]: place for key, place in batch.first.items() if digests[key] not in blocks}
-        stored: set[int] = set()
-        if new:
-            token = self._log.append([(digest, events[place]) for digest, place in new.items()])
-            conflicts = self._noted.conflicts(note, new.keys(), token)
-            # One key tells, unless its event was given up as too old at this moment.
-            block = conflicts.block or self._log.block_of(token, new.keys())
-            if not block:
-                raise StoreUnavailableError(
-                    "the events of the batch were given up as they came", "send the same events again"
-                )
-            # Also what was noted before: its event may have come since.
-            beaten = self._log.settle(token, (conflicts.keys | noted) & new.keys())
-            stored = {place for digest, place in new.items() if digest not in beaten}
-            # After the log, so that a process that changes the meters now sees these events: see `meter_log`.
-            view = self._meters.look()
-            mine = [(events[place], measured[place]) for place in sorted(stored)]
-            usable = [(event, found) for event, found in mine if not isinstance(found, EventProblem)]
-            added = under_places(usable, view, counted)
-            if added is None:
-                added = measure_all([event for event, _ in usable], view)
-            self._cells.end_batch(block, added)
-            blocks |= self._log.blocks_of(beaten)
-            if block % schema.BATCHES_A_PARTITION == 0:
-                self._cells.fold()
-        existing: dict[Key, Kept] = {}
-        if blocks:
-            # "It is there already" may be said only of what counts already.
-            self._cells.finish(set(blocks.values()), self._meters.look())
-            kept = self._log.kept(list(blocks))
-            existing = {key: kept[digest] for key, digest in digests.items() if digest in kept}
-        return batch.outcomes(stored, existing)
+    def _known(
+        self, digests: Mapping[Key, bytes], days: Mapping[bytes, int], times: Mapping[bytes, int], look: Look
+    ) -> dict[Key, Found]:
+        """Give what stands for those of these keys that came before."""
+        chosen = best(look.found, times)
+        known = {key: chosen[digest] for key, digest in digests.items() if digest in chosen}
+        unknown = {key: digest for key, digest in digests.items() if key not in known}
+        former = self._log.keys_of_version_1(unknown, days, look.bounds)
+        return known | self._log.found_of_version_1(former)
+
+    def _append(
+        self, arrived: Mapping[bytes, Event], counted: MeterSet, sums: Sums | None, look: Look
+    ) -> dict[bytes, Found]:
+        """Insert events, given by key, and what they add (`sums`, where that is known); give those that were
+        beaten.
+        """
+        self._log.remember_ahead(arrived.values(), look.bounds)
+        inserting = self._pool.submit(self._log.append, list(arrived.items()), look.bounds.today)
+        places = only_places(look.view, counted) if sums is not None else None
+        columns = sums.columns(places) if sums is not None and places is not None else None
+        insert = inserting.result()
+        # After the log, so that a process that changes the meters now sees these events: see `meter_log`.
+        days = {digest: event.day for digest, event in arrived.items()}
+        again, block = self._log.look_again(insert, days, look)
+        if not block:
+            raise StoreUnavailableError(
+                "the events of the batch were given up as they came", "send the same events again"
+            )
+        others = [one for one in again.found if beats(one, arrived[one.key].time, block, insert.came)]
+        beaten = {one.key: one for one in sorted(others, key=lambda one: -one.block)}
+        self._log.delete(insert, beaten)
+        if columns is not None and not beaten and only_places(again.view, counted) == places:
+            self._cells.write(block, columns, again.view)
+        else:
+            mine = [event for digest, event in arrived.items() if digest not in beaten]
+            self._cells.end_batch(block, _added(mine, counted, again.view), again.view)
+        if block % schema.BATCHES_A_PARTITION == 0:
+            self._cells.fold()
+        return beaten
 
     def _compare(self, counted: MeterSet, view: MeterView, upto: int) -> list[Difference]:
         entries = view.ready.by_name() if view.ready is not None else {}
@@ -279,3 +299,41 @@ class ClickHouseStore:
                     found.append(Difference(account, None, None, "known", None))
         found += [Difference(account, None, None, None, "known") for account in sorted(founded - known)]
         return found[:MAX_DIFFERENCES]
+
+
+def _days_and_times(
+    events: Sequence[Event], digests: Mapping[Key, bytes]
+) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """Give by key the day from which on an event of this batch may have come, and the time of the first."""
+    days: dict[bytes, int] = {}
+    times: dict[bytes, int] = {}
+    for event in events:
+        digest = digests[key_of(event)]
+        day = event.day if event.time_given else NO_TIME
+        days[digest] = min(day, days.get(digest, day))
+        times.setdefault(digest, event.time)
+    return days, times
+
+
+def _measure(events: Sequence[Event], counted: MeterSet) -> tuple[list[EventProblem | None], Sums | None]:
+    """Tell what is wrong with each event, and what they add if all of them are new and sound."""
+    problems: list[EventProblem | None] = []
+    sums: Sums | None = Sums()
+    for event in events:
+        found = counted.contributions(event)
+        if isinstance(found, EventProblem):
+            problems.append(found)
+            sums = None
+            continue
+        problems.append(None)
+        if sums is not None and not sums.add(event, found):
+            sums = None
+    return problems, sums
+
+
+def _added(events: Sequence[Event], counted: MeterSet, view: MeterView) -> Measured:
+    """Tell what sound events add, under the places of the meters that count at this moment."""
+    measured = [(event, counted.contributions(event)) for event in events]
+    usable = [(event, found) for event, found in measured if not isinstance(found, EventProblem)]
+    added = under_places(usable, view, counted)
+    return measure_all(events, view) if added is None else added
