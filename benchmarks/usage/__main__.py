@@ -40,8 +40,9 @@ class Result(msgspec.Struct):
     bare_p99: float
     smallest: int = 0
     beside: float = 0.0
-    """Of the store with the fewest events, that was open next to this one: its size, and its rate in the same
-    turns (0 where this is that one).
+    bare_beside: float = 0.0
+    """Of the store with the fewest events, that was open next to this one: its size, and its rate and that of
+    bare inserts there in the same turns (0 where this is that one).
     """
 
 
@@ -145,7 +146,7 @@ def measure(  # noqa: PLR0917 - what the flags say
         for events in batches:
             say(f"{engine.name}: batches of {events:,}")
             turns = max(8, count * 1000 // max(1000, events))
-            rate, bare_rate, beside = writing(engine, events, turns, reference)
+            rate, bare_rate, beside, bare_beside = writing(engine, events, turns, reference)
             found.append(
                 Result(
                     engine.name,
@@ -157,6 +158,7 @@ def measure(  # noqa: PLR0917 - what the flags say
                     *(quantile(each, q) for each in (ours, bare) for q in (0.5, 0.99)),
                     0 if reference is None else reference.size,
                     beside,
+                    bare_beside,
                 )
             )
         return found
@@ -164,28 +166,29 @@ def measure(  # noqa: PLR0917 - what the flags say
         engine.close()
 
 
-def writing(engine: Engine, size: int, count: int, reference: Reference | None) -> tuple[float, float, float]:
-    """Events a second into the store, bare, and into the reference (0 without), one batch of each in
+def writing(
+    engine: Engine, size: int, count: int, reference: Reference | None
+) -> tuple[float, float, float, float]:
+    """Events a second into the store and bare, and both of the reference (0 without), one batch of each in
     turns.
     """
     chance = random.Random(size)
-    ours, bare, beside = [], [], []
+    rates: tuple[list[float], ...] = ([], [], [], [])
     # The first ones open connections, fill caches, and are what a store learns from.
     warm = max(2, -(-WARM_EVENTS // size))
     for number in range(count + warm):
-        mine, other, third = batch(chance, size), batch(chance, size), batch(chance, size)
-        one = timed(lambda mine=mine: engine.store.ingest(mine, METERS))
-        two = timed(lambda other=other: engine.bare_insert(other))
-        three = 0.0
-        if reference is not None:
-            three = timed(lambda third=third: reference.engine.store.ingest(third, METERS))
-        if number >= warm:
-            ours.append(one)
-            bare.append(two)
-            beside.append(three)
+        for place, each in enumerate((engine, reference.engine if reference is not None else None)):
+            mine, other = batch(chance, size), batch(chance, size)
+            into_store = into_bare = 0.0
+            if each is not None:
+                into_store = timed(lambda each=each, mine=mine: each.store.ingest(mine, METERS))
+                into_bare = timed(lambda each=each, other=other: each.bare_insert(other))
+            if number >= warm:
+                rates[2 * place].append(into_store)
+                rates[2 * place + 1].append(into_bare)
     # Means, not medians: what a batch puts off (folding, checkpoints) is paid by a later one.
-    rates = [size / statistics.fmean(each) if each[0] else 0.0 for each in (ours, bare, beside)]
-    return rates[0], rates[1], rates[2]
+    ours, bare, beside, bare_beside = (size / statistics.fmean(each) if each[0] else 0.0 for each in rates)
+    return ours, bare, beside, bare_beside
 
 
 def reading(engine: Engine, count: int) -> tuple[list[float], list[float]]:
@@ -274,6 +277,7 @@ def page(results: Sequence[Result]) -> str:
             f"{r.beside:,.0f}",
             f"{r.rate:,.0f}",
             f"**{r.rate / r.beside:.2f}**",
+            f"{r.bare_rate / r.bare_beside:.2f}" if r.bare_beside else "",
         )
         for r in sorted(results, key=lambda r: (r.engine, r.events, r.batch))
         if r.beside
@@ -284,7 +288,7 @@ def page(results: Sequence[Result]) -> str:
         table(results),
     ]
     if flat:
-        head = ["engine", "growth", "batch", "in with few events, events/s", "in with many", "ratio"]
+        head = ["engine", "growth", "batch", "in with few events, events/s", "in with many", "ratio", "bare"]
         lines += ["", markdown(head, flat)]
     if growth:
         head = ["engine", "growth", "read p50, times", "next to the bare read, times"]
