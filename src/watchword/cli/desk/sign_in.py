@@ -210,14 +210,15 @@ def _of_provider(provider: str, seconds: float, ask: Callable[[], _T]) -> _T:
     try:
         return within(seconds, ask)
     except DeadlineError:
-        why = f"it has not answered whole after {seconds:g} s"
+        why = "it has not answered whole in time"
     except ProviderError as error:
         why = str(error)
     except ValueError:
         why = "no host is called so"
     raise UnusableInput(
-        f"The provider {provider} cannot be used: {plain(why)}.",
-        "Check the issuer in the DeskClient, and the network; SSL_CERT_FILE names a CA of your own.",
+        f"The provider {provider} cannot be used within {seconds:g} s: {plain(why)}.",
+        "Check the issuer in the DeskClient, and the network; SSL_CERT_FILE names a CA of your own, and "
+        "--timeout-seconds gives more time.",
     )
 
 

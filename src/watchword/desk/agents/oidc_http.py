@@ -219,6 +219,8 @@ def _request(url: str, deadline: float, form: bytes | None = None, login: str = 
         answer = http.client.HTTPResponse(timed, method="GET" if form is None else "POST")
         answer.begin()
         body = answer.read(_MAX_BYTES + 1)
+    except TimeoutError:
+        raise ProviderError("it has not answered whole in time") from None
     except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise ProviderError(f"it cannot be asked ({type(error).__name__})") from None
     finally:
