@@ -82,6 +82,18 @@ def test_two_databases_are_two_stores(store: UsageStore, clickhouse: ClickHouseS
         assert totals(second)["remote_cache_hits"] == "1"
 
 
+def test_a_server_that_makes_the_log_with_another_engine_is_refused(
+    clickhouse: ClickHouseServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As ClickHouse Cloud does: its SharedMergeTree numbers blocks by partition.
+    told, made = "ENGINE = MergeTree PARTITION BY", "ENGINE = ReplacingMergeTree PARTITION BY"
+    monkeypatch.setattr(schema, "_CREATE", tuple(text.replace(told, made) for text in schema._CREATE))
+    with closing(open_store(clickhouse.dsn(database))) as store:
+        for _ in range(2):
+            with pytest.raises(StoreRefusedError, match="with the engine ReplacingMergeTree"):
+                store.ingest([event()], METERS)
+
+
 @pytest.mark.parametrize(
     ("damage", "found"),
     [

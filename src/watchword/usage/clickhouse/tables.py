@@ -32,6 +32,7 @@ _CODE = re.compile(r"(?i)code: (\d+)")
 _FORMER_NAMES: Final = ("event", "usage_event", "event_log")
 _FORMER_AMOUNTS: Final = ("amount", "rollup")
 _TAKE_OVERS: Final = 5
+_ENGINE: Final = "MergeTree"
 
 
 class Made(NamedTuple):
@@ -71,8 +72,21 @@ class Tables:
                 f"{self._database} has schema version {version}; this Watchword knows {schema.VERSION}",
                 "run the Watchword version that made it, or give another database",
             )
+        self._require_one_server()
         ((count, base),) = self._rows("base")
         return Made(first or 0, int(base) if count else 0)
+
+    def _require_one_server(self) -> None:
+        """Raise where a server makes other tables than it is told to, as those of a cluster may: there, blocks
+        are numbered by partition, and their numbers do not say which came first.
+        """
+        ((engine,),) = self._rows("engine", database=self._database)
+        if engine != _ENGINE:
+            raise StoreRefusedError(
+                f"the server made the log of {self._database} with the engine {engine}, and not {_ENGINE}",
+                "give the DSN of a server of its own: ClickHouse Cloud and replicated databases number blocks "
+                "otherwise. Nothing was stored",
+            )
 
     def _take_over(self) -> None:
         for name in _FORMER_NAMES:
