@@ -77,15 +77,16 @@ class Tables:
         return Made(first or 0, int(base) if count else 0)
 
     def _require_one_server(self) -> None:
-        """Raise where a server makes other tables than it is told to, as those of a cluster may: there, blocks
-        are numbered by partition, and their numbers do not say which came first.
+        """Raise where a server makes other tables than it is told to, as those of a cluster may.
+
+        There, blocks are numbered by partition, and their numbers do not say which came first.
         """
         ((engine,),) = self._rows("engine", database=self._database)
         if engine != _ENGINE:
             raise StoreRefusedError(
                 f"the server made the log of {self._database} with the engine {engine}, and not {_ENGINE}",
-                "give the DSN of a server of its own: ClickHouse Cloud and replicated databases number blocks "
-                "otherwise. Nothing was stored",
+                "give the DSN of a server of its own: ClickHouse Cloud and replicated databases number "
+                "blocks otherwise. Nothing was stored",
             )
 
     def _take_over(self) -> None:
