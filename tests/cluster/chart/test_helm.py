@@ -15,6 +15,7 @@ import yaml
 
 from testing.charts.rendering import CHART, NAMESPACE
 from testing.controlplane import Binaries, Cluster, Etcd, start_cluster
+from testing.controlplane.process import wait_until
 from testing.manifests import issuer, service
 from tests.charts.conftest import Helm
 from watchword.webhook.certificates import make_pair, utc_now
@@ -153,6 +154,8 @@ def test_a_release_lives_through_upgrade_rollback_uninstall_and_return(
     )
     run(helm, fresh, "uninstall", "watchword")
     assert ours(fresh) == set()
+    # Definitions go once the last of their objects has.
+    wait_until(lambda: not fresh.request("GET", CRDS)["items"], what="no definition of ours")
 
 
 def test_the_rendered_manifests_are_taken_by_a_strict_api_server(helm: Helm, fresh: Cluster) -> None:
