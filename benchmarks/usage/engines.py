@@ -10,6 +10,7 @@ added up, nothing is answered.
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 import tempfile
 from collections.abc import Sequence
@@ -325,6 +326,8 @@ class ClickHouse:
         ).result_rows
         for (week,) in weeks:
             self._bare.command(f"OPTIMIZE TABLE watchword_usage.arrived_event PARTITION ID '{week}' FINAL")
+        # The first insert that is durable would else wait for all that the fill has not written yet.
+        os.sync()
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         import uuid
