@@ -184,6 +184,7 @@ def writing(
             if each is not None:
                 into_store = timed(lambda each=each, mine=mine: each.store.ingest(mine, METERS))
                 into_bare = timed(lambda each=each, other=other: each.bare_insert(other))
+                each.settle()
             if number >= warm:
                 rates[2 * place].append(into_store)
                 rates[2 * place + 1].append(into_bare)
