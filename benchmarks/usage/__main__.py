@@ -174,22 +174,22 @@ def writing(
     """Events a second into the store and bare, and both of the reference (0 without), one batch of each in
     turns.
     """
-    rates: tuple[list[float], ...] = ([], [], [], [])
+    engines = [engine] if reference is None else [engine, reference.engine]
+    times: list[list[float]] = [[] for _ in range(2 * len(engines))]
     # The first ones open connections, fill caches, and are what a store learns from.
     warm = max(2, -(-WARM_EVENTS // size))
     for number in range(count + warm):
-        for place, each in enumerate((engine, reference.engine if reference is not None else None)):
+        for place, each in enumerate(engines):
             mine, other = batch(chance, size), batch(chance, size)
-            into_store = into_bare = 0.0
-            if each is not None:
-                into_store = timed(lambda each=each, mine=mine: each.store.ingest(mine, METERS))
-                into_bare = timed(lambda each=each, other=other: each.bare_insert(other))
-                each.settle()
+            into_store = timed(lambda each=each, mine=mine: each.store.ingest(mine, METERS))
+            into_bare = timed(lambda each=each, other=other: each.bare_insert(other))
+            each.settle()
             if number >= warm:
-                rates[2 * place].append(into_store)
-                rates[2 * place + 1].append(into_bare)
+                times[2 * place].append(into_store)
+                times[2 * place + 1].append(into_bare)
     # Means, not medians: what a batch puts off (folding, checkpoints) is paid by a later one.
-    ours, bare, beside, bare_beside = (size / statistics.fmean(each) if each[0] else 0.0 for each in rates)
+    ours, bare, *others = (size / statistics.fmean(each) for each in times)
+    beside, bare_beside = others or (0.0, 0.0)
     return ours, bare, beside, bare_beside
 
 

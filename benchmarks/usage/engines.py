@@ -286,9 +286,10 @@ class ClickHouse:
         blocks = -(-events // ACCOUNTS)
         a_day = -(-blocks // YEAR_DAYS) * ACCOUNTS
         back = pow(_STRIDE, -1, YEAR_DAYS)
-        partition = lambda day: (FIRST_DAY + day) // schema.DAYS_A_PARTITION  # noqa: E731 - a key
-        for _, group in itertools.groupby(range(YEAR_DAYS), partition):
-            days = list(group)
+        partitions = itertools.groupby(
+            range(YEAR_DAYS), lambda day: (FIRST_DAY + day) // schema.DAYS_A_PARTITION
+        )
+        for days in [list(group) for _, group in partitions]:
             self._bare.command(
                 f"""INSERT INTO watchword_usage.arrived_event
                     (came, key, source, id, batch, type, account, time, data)
@@ -328,14 +329,6 @@ class ClickHouse:
                 "mark", [[mark, last]], database="watchword_usage", column_names=["name", "value"]
             )
         self._bare.command("OPTIMIZE TABLE watchword_usage.cell FINAL")
-        # Of the log the last weeks, which is what a batch looks at: all of it would be written twice.
-        weeks = self._bare.query(
-            """SELECT DISTINCT partition_id FROM system.parts
-            WHERE database = 'watchword_usage' AND table = 'arrived_event' AND active
-            ORDER BY toInt64(partition) DESC LIMIT 3"""
-        ).result_rows
-        for (week,) in weeks:
-            self._bare.command(f"OPTIMIZE TABLE watchword_usage.arrived_event PARTITION ID '{week}' FINAL")
         # The first insert that is durable would else wait for all that the fill has not written yet.
         os.sync()
 

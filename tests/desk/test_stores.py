@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -122,20 +123,26 @@ def test_tokens_are_listed_from_the_newest_on_with_what_they_speak_for(open_stor
     assert again.tokens_before(ids[0], 10) == []
 
 
+def _old_file(folder: Path, version: int, row: str) -> str:
+    """A file as a desk of an earlier schema left it, with one row in it."""
+    path = folder / "desk.db"
+    with closing(sqlite3.connect(path)) as old:
+        for statement in (
+            *(each for step in range(version) for each in schema.STEPS[step]),
+            f"PRAGMA application_id = {schema.APPLICATION_ID}",
+            f"PRAGMA user_version = {version}",
+            "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
+            row,
+        ):
+            old.execute(statement)
+        old.commit()
+    return str(path)
+
+
 def test_a_file_of_the_release_before_is_brought_up_with_what_is_in_it(tmp_path: Path) -> None:
-    path = tmp_path / "desk.db"
-    old = sqlite3.connect(path)
-    for statement in (
-        *schema.STEPS[0],
-        f"PRAGMA application_id = {schema.APPLICATION_ID}",
-        "PRAGMA user_version = 1",
-        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
-        "INSERT INTO token VALUES ('t', 'workload:a:b:c', 'tuist/server', 1, 2000)",
-    ):
-        old.execute(statement)
-    old.commit()
-    old.close()
-    store = SQLiteDeskStore(str(path))
+    store = SQLiteDeskStore(
+        _old_file(tmp_path, 1, "INSERT INTO token VALUES ('t', 'workload:a:b:c', 'tuist/server', 1, 2000)")
+    )
     try:
         assert store.identity() == "old"
         assert store.find("t") == KnownToken("workload:a:b:c", "tuist/server", 2000, is_revoked=False)
@@ -150,19 +157,7 @@ _OLD_AGENT = (
 
 
 def test_a_file_with_agents_of_before_there_were_providers_is_brought_up(tmp_path: Path) -> None:
-    path = tmp_path / "desk.db"
-    old = sqlite3.connect(path)
-    for statement in (
-        *(each for step in range(3) for each in schema.STEPS[step]),
-        f"PRAGMA application_id = {schema.APPLICATION_ID}",
-        "PRAGMA user_version = 3",
-        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
-        _OLD_AGENT,
-    ):
-        old.execute(statement)
-    old.commit()
-    old.close()
-    store = SQLiteDeskStore(str(path))
+    store = SQLiteDeskStore(_old_file(tmp_path, 3, _OLD_AGENT))
     try:
         _is_the_agent_of_before(store)
     finally:
@@ -199,19 +194,7 @@ _OLD_LINK = (
 
 
 def test_a_file_with_links_of_before_clients_were_kept_is_brought_up(tmp_path: Path) -> None:
-    path = tmp_path / "desk.db"
-    old = sqlite3.connect(path)
-    for statement in (
-        *(each for step in range(4) for each in schema.STEPS[step]),
-        f"PRAGMA application_id = {schema.APPLICATION_ID}",
-        "PRAGMA user_version = 4",
-        "INSERT INTO identity (id, made_at) VALUES ('old', 1)",
-        _OLD_LINK,
-    ):
-        old.execute(statement)
-    old.commit()
-    old.close()
-    store = SQLiteDeskStore(str(path))
+    store = SQLiteDeskStore(_old_file(tmp_path, 4, _OLD_LINK))
     try:
         _keeps_the_first_client_that_comes(store)
     finally:

@@ -9,9 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from datetime import date
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,19 +17,18 @@ from hypothesis import strategies as st
 from testing.clickhouse_server import ClickHouseServer
 from testing.usage_samples import METERS, envelope, event, events, unhurried
 from tests.usage.contract import statuses, totals
+from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
 from tests.usage.test_clickhouse import fresh_database
 from watchword.usage import UsageQuery, UsageStore, open_store
 from watchword.usage.clickhouse import ClickHouseStore, log, native, schema
 from watchword.usage.clickhouse.arrivals import NO_TIME, Bounds, Found, beats
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.deduplication import WINDOW_DAYS, digest_of
-from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
+from watchword.usage.times import day_of_number
 
 pytestmark = pytest.mark.clickhouse
 
-TODAY = day_number(date(2026, 11, 3))
 Asked = list[tuple[str, Mapping[str, object]]]
-At = Callable[[int], UsageStore]
 
 
 @pytest.fixture
@@ -79,13 +76,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return seen
 
 
-def sent(store: UsageStore, *, day: int | None = TODAY, name: str = "1") -> tuple[str, tuple[str, ...]]:
-    (event,) = events(envelope(id=name, **({"time": ...} if day is None else {})))
-    if day is not None:
-        # Past the parser, which has a clock of its own.
-        event = msgspec.structs.replace(event, time=day * MICROSECONDS_PER_DAY + 36_000_000_000)
-    (outcome,) = store.ingest([event], METERS)
-    return outcome.status, outcome.differs
+class TestArrivals(ArrivalContract):
+    pass
 
 
 def days_of(clickhouse: ClickHouseServer, database: str) -> list[int]:
@@ -138,26 +130,6 @@ def test_partitions_before_the_window_are_not_read(
     (read,) = store._sessions.rows("plan", **Bounds(TODAY, 0, 0).look_back({b"k" * 20: TODAY})._asdict())
     assert int(read[3]) <= WINDOW_DAYS  # rows, one a day
     assert len(days_of(clickhouse, database)) == 20
-
-
-def test_a_replay_is_known_for_as_long_as_its_event_is_kept(at: At) -> None:
-    assert sent(at(TODAY)) == ("stored", ())
-    for later in (0, 1, WINDOW_DAYS, WINDOW_DAYS + 1, 40, 400):
-        assert sent(at(TODAY + later)) == ("duplicate", ())
-        assert sent(at(TODAY + later), day=None) == ("duplicate", ())
-    assert at(TODAY + 400).check(METERS) == []
-
-
-def test_a_late_event_is_known_though_its_day_is_long_before_it_came(at: At) -> None:
-    assert sent(at(TODAY), day=TODAY - 90) == ("stored", ())
-    for later in (0, 1, WINDOW_DAYS + 1, 200):
-        assert sent(at(TODAY + later), day=TODAY - 90) == ("duplicate", ())
-
-
-def test_an_early_event_is_known_after_the_window(at: At) -> None:
-    assert sent(at(TODAY), day=TODAY + 100) == ("stored", ())
-    for later in (1, WINDOW_DAYS + 1, 90, 150):
-        assert sent(at(TODAY + later), day=TODAY + 100) == ("duplicate", ())
 
 
 def test_an_id_with_another_time_is_known_within_the_window_and_another_event_after_it(at: At) -> None:

@@ -6,11 +6,9 @@ goes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from datetime import date
 
-import msgspec
 import psycopg
 import pytest
 from hypothesis import given
@@ -19,6 +17,7 @@ from hypothesis import strategies as st
 from testing.postgres_server import PostgresServer
 from testing.usage_samples import HITS, METERS, envelope, events, unhurried
 from tests.usage.contract import totals
+from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
 from tests.usage.test_postgresql import fresh_schema
 from watchword.usage import Event, Expired, UsageQuery, UsageStore, open_store
 from watchword.usage.deduplication import WINDOW_DAYS, digest_of, most_ahead, row_of
@@ -26,10 +25,7 @@ from watchword.usage.postgresql import PostgreSQLStore
 from watchword.usage.postgresql import store as store_module
 from watchword.usage.postgresql.arrivals import Arrivals
 from watchword.usage.postgresql.rollups import columns
-from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
-
-TODAY = day_number(date(2026, 11, 3))
-At = Callable[[int], UsageStore]
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_of_number
 
 
 @pytest.fixture
@@ -64,13 +60,8 @@ def asked(postgres: PostgresServer, schema: str) -> Iterator[psycopg.Connection]
         yield connection
 
 
-def sent(store: UsageStore, *, day: int | None = TODAY, name: str = "1") -> tuple[str, tuple[str, ...]]:
-    (event,) = events(envelope(id=name, **({"time": ...} if day is None else {})))
-    if day is not None:
-        # Past the parser, which has a clock of its own.
-        event = msgspec.structs.replace(event, time=day * MICROSECONDS_PER_DAY + 36_000_000_000)
-    (outcome,) = store.ingest([event], METERS)
-    return outcome.status, outcome.differs
+class TestArrivals(ArrivalContract):
+    pass
 
 
 def days_of(asked: psycopg.Connection) -> list[int]:
@@ -79,26 +70,6 @@ def days_of(asked: psycopg.Connection) -> list[int]:
         "WHERE i.inhparent = 'event'::regclass"
     )
     return sorted(int(name.removeprefix("event_")) for (name,) in rows)
-
-
-def test_a_replay_is_known_for_as_long_as_its_event_is_kept(at: At) -> None:
-    assert sent(at(TODAY)) == ("stored", ())
-    for later in (0, 1, WINDOW_DAYS, WINDOW_DAYS + 1, 40, 400):
-        assert sent(at(TODAY + later)) == ("duplicate", ())
-        assert sent(at(TODAY + later), day=None) == ("duplicate", ())
-    assert at(TODAY + 400).check(METERS) == []
-
-
-def test_a_late_event_is_known_though_its_day_is_long_before_it_came(at: At) -> None:
-    assert sent(at(TODAY), day=TODAY - 90) == ("stored", ())
-    for later in (0, 1, WINDOW_DAYS + 1, 200):
-        assert sent(at(TODAY + later), day=TODAY - 90) == ("duplicate", ())
-
-
-def test_an_early_event_is_known_after_the_window(at: At) -> None:
-    assert sent(at(TODAY), day=TODAY + 100) == ("stored", ())
-    for later in (1, WINDOW_DAYS + 1, 90, 150):
-        assert sent(at(TODAY + later), day=TODAY + 100) == ("duplicate", ())
 
 
 def test_an_id_with_another_time_is_known_within_the_window(at: At) -> None:

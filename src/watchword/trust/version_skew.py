@@ -90,18 +90,16 @@ def readable_part(document: Mapping[str, Any]) -> ProtectedService | None:
     not even its name can be read.
     """
     spec = document.get("spec")
-    read = read_object({**document, "spec": _STAND_IN})
-    if not isinstance(read.resource, ProtectedService):
-        return None
     kept: dict[str, Any] = dict(_STAND_IN)
-    for name, member in spec.items() if isinstance(spec, dict) else ():
-        if (
-            name in _MEMBERS
-            and read_object({**document, "spec": {**kept, name: member}}).resource is not None
-        ):
-            kept[name] = member
     found = read_object({**document, "spec": kept}).resource
-    return found if isinstance(found, ProtectedService) else None
+    if not isinstance(found, ProtectedService):
+        return None
+    for name, member in spec.items() if isinstance(spec, dict) else ():
+        more = kept | {name: member}
+        read = read_object({**document, "spec": more}).resource if name in _MEMBERS else None
+        if isinstance(read, ProtectedService):
+            kept, found = more, read
+    return found
 
 
 def narrowed(standing: _R, remainder: Resource) -> _R:

@@ -119,9 +119,7 @@ def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:
 
 def digest_of(*parts: str) -> bytes:
     """Digest texts so that no two lists of them meet: each goes in with its length before it."""
-    raws = [part.encode() for part in parts]
-    framed = b"".join([piece for raw in raws for piece in (len(raw).to_bytes(4, "big"), raw)])
-    return hashlib.blake2b(framed, digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(b"".join(map(_framed, parts)), digest_size=DIGEST_BYTES).digest()
 
 
 def digests_of(events: Sequence[Event]) -> list[bytes]:
@@ -131,12 +129,15 @@ def digests_of(events: Sequence[Event]) -> list[bytes]:
     for event in events:
         before = framed.get(event.source)
         if before is None:
-            raw = event.source.encode()
-            before = framed[event.source] = len(raw).to_bytes(4, "big") + raw
-        raw = event.id.encode()
-        text = before + len(raw).to_bytes(4, "big") + raw
+            before = framed[event.source] = _framed(event.source)
+        text = before + _framed(event.id)
         digests.append(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest())
     return digests
+
+
+def _framed(text: str) -> bytes:
+    raw = text.encode()
+    return len(raw).to_bytes(4, "big") + raw
 
 
 def event_of_row(row: Sequence[Any]) -> Event:

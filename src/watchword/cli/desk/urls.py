@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """URLs of desks and of their providers: what may be asked, and what stays on this machine."""
 
-import ipaddress
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from watchword.cli.failures import UnusableInput
+from watchword.cli.options import is_loopback
 from watchword.cli.plain_text import plain
 
 _SCHEMES: Final = frozenset({"http", "https"})
@@ -44,11 +44,7 @@ def is_private(url: str) -> bool:
 def is_here(url: str) -> bool:
     """Whether the host of a URL is this machine, by a name or an address that means nothing else."""
     parts = _split(url)
-    host = "" if parts is None else parts.hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts is not None and is_loopback(parts.hostname or "")
 
 
 def _split(url: str) -> SplitResult | None:

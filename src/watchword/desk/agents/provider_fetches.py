@@ -61,7 +61,7 @@ class ProviderFetches:
             self._refuse_at_rest(issuer)
             await self._endpoints(issuer)
             await self._shared("keys", issuer, self._providers.keys, issuer, kid)
-        # Whoever asked first asked for another key id, and all keys came.
+        # The first to ask may have asked for another key id; all keys came with its answer.
         return self._providers.known_keys(issuer, kid) or ()
 
     async def exchange(self, issuer: str, form: Mapping[str, str], client_secret: str = "") -> str | None:
@@ -113,7 +113,7 @@ class ProviderFetches:
             self._rests_until[issuer] = self._monotonic() + REST_SECONDS
 
     async def _in_slot(self, issuer: str, ask: Callable[[Unpack[_Given]], _T], *given: *_Given) -> _T:
-        """Ask in a thread; its slot is free again when the thread has ended, whoever still waits."""
+        """Ask in a thread; its slot is free again when the thread has ended, and not before."""
         slots = self._slots.setdefault(issuer, asyncio.Semaphore(AT_ONCE))
         await slots.acquire()
         try:

@@ -231,12 +231,15 @@ class ProxiedStream(PassedStream):
             self.pool += sha256(value).digest()
         self._given_at = self._since = self.host.now()
         upstream.active[self] = None
-        may_repeat = request.method in _SAFE and not self._has_body
-        connection = upstream.take(self.pool, self._since, may_repeat=may_repeat)
+        connection = upstream.take(self.pool, self._since, may_repeat=self._may_repeat())
         if connection is None:
             upstream.connect(self)
         else:
             self.attach(connection)
+
+    def _may_repeat(self) -> bool:
+        # What takes a connection that rested for long is what is sent again when that was too long.
+        return self.asked.method in _SAFE and not self._has_body
 
     # The caller's side.
 
@@ -382,8 +385,7 @@ class ProxiedStream(PassedStream):
         if self._has_left:
             return
         self._connection = None
-        method = self.asked.method
-        if can_retry and not self._has_body and not self._was_retried and method in _SAFE:
+        if can_retry and self._may_repeat() and not self._was_retried:
             self._was_retried = True
             self._upstream.connect(self)
             return

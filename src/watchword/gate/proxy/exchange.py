@@ -228,12 +228,16 @@ class ProxiedExchange:
         if self._answer is not None:
             self._say(self._answer)
             return
-        may_repeat = self._method in _SAFE and not self.has_body
-        connection = self._upstream.take(self.pool, self._caller.loop.time(), may_repeat=may_repeat)
+        now, may_repeat = self._caller.loop.time(), self._may_repeat()
+        connection = self._upstream.take(self.pool, now, may_repeat=may_repeat)
         if connection is None:
             self._upstream.connect(self)
         else:
             self.attach(connection)
+
+    def _may_repeat(self) -> bool:
+        # What takes a connection that rested for long is what is sent again when that was too long.
+        return self._method in _SAFE and not self.has_body
 
     def attach(self, connection: "UpstreamConnection") -> None:
         """Send what waits by a connection that nothing is under way on."""
@@ -343,7 +347,7 @@ class ProxiedExchange:
         if self._is_over:
             return
         self._connection = None
-        if can_retry and not self.has_body and not self._was_retried and self._method in _SAFE:
+        if can_retry and self._may_repeat() and not self._was_retried:
             self._was_retried = True
             self._upstream.connect(self)
             return
