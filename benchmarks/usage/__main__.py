@@ -21,7 +21,7 @@ from watchword.usage import BATCHED, UsageQuery, parse_events
 from watchword.usage.times import day_number
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance-usage.md"
-WARM_EVENTS = 30_000
+WARM_EVENTS = 60_000
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 

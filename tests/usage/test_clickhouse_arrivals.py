@@ -20,7 +20,7 @@ from tests.usage.contract import statuses, totals
 from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
 from tests.usage.test_clickhouse import fresh_database
 from watchword.usage import UsageQuery, UsageStore, open_store
-from watchword.usage.clickhouse import ClickHouseStore, log, native, schema
+from watchword.usage.clickhouse import ClickHouseStore, arrivals, log, native, schema
 from watchword.usage.clickhouse.arrivals import NO_TIME, Bounds, Found, beats
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.deduplication import WINDOW_DAYS, digest_of
@@ -54,7 +54,7 @@ def at(clickhouse: ClickHouseServer, database: str) -> Iterator[At]:
             store.use_meters(METERS)
             texts = store._sessions._statements
             clocks = {name: text.replace(schema._TODAY, str(day)) for name, text in texts.items()}
-            assert clocks["look_again"] != texts["look_again"]
+            assert clocks["look again 0"] != texts["look again 0"]
             texts.update(clocks)
             store._log._bounds = None
             return store
@@ -80,6 +80,11 @@ class TestArrivals(ArrivalContract):
     pass
 
 
+def asked_with(days: Mapping[bytes, int]) -> Mapping[str, object]:
+    """What a store asks for keys with that remembers none."""
+    return log._in_window(Bounds(TODAY, 0, 0).look_back(days))[1]
+
+
 def days_of(clickhouse: ClickHouseServer, database: str) -> list[int]:
     days = clickhouse.query(f"SELECT DISTINCT came FROM {database}.arrived_event ORDER BY came")  # noqa: S608 - names of our own
     return [int(day) for day in days.split()]
@@ -99,7 +104,7 @@ def test_a_batch_is_two_inserts_and_two_questions(
     monkeypatch.setattr(Sessions, "insert", noting)
     asked.clear()
     assert statuses(store, *(envelope(id=str(n + 2), data={"bytes": 1}, type="other") for n in range(50)))
-    assert [name for name, _ in asked] == ["look_for_keys", "look_again"]
+    assert [name for name, _ in asked] == ["look 1", "look again 1"]
     assert into == ["arrived_event", "cell"]
 
 
@@ -109,11 +114,13 @@ def test_an_event_of_today_is_looked_for_in_the_days_of_the_window(at: At, asked
     asked.clear()
     sent(store, name="2")
     for name, parameters in asked:
+        assert name in {"look 0", "look again 0"}
         assert parameters["window"] == TODAY - WINDOW_DAYS, name
         assert str(parameters["late"]) == "[]"
     asked.clear()
     sent(store, name="3", day=TODAY - 30)
-    for _, parameters in asked:
+    for name, parameters in asked:
+        assert name in {"look 1", "look again 1"}
         assert (parameters["window"], parameters["late_from"]) == (TODAY - WINDOW_DAYS, TODAY - 31)
         assert str(parameters["late"]) != "[]"
 
@@ -125,9 +132,9 @@ def test_partitions_before_the_window_are_not_read(
         assert sent(at(day), day=day, name=str(day)) == ("stored", ())
     store = at(TODAY)
     assert isinstance(store, ClickHouseStore)
-    text = store._sessions._statements["look_for_keys"].split("UNION ALL")[1]
+    text = store._sessions._statements["look 0"].split("UNION ALL")[1]
     store._sessions._statements["plan"] = f"EXPLAIN ESTIMATE {text}"
-    (read,) = store._sessions.rows("plan", **Bounds(TODAY, 0, 0).look_back({b"k" * 20: TODAY})._asdict())
+    (read,) = store._sessions.rows("plan", **asked_with({b"k" * 20: TODAY}))
     assert int(read[3]) <= WINDOW_DAYS  # rows, one a day
     assert len(days_of(clickhouse, database)) == 20
 
@@ -278,9 +285,9 @@ def test_the_partition_of_a_first_arrival_is_always_looked_at(  # noqa: PLR0917 
     partition, until = (came, came) if came >= arrivals_from else (0, arrivals_from - 1)
     bounds = Bounds(max(0, came + later), arrivals_from, max(most, day - until))
     look = bounds.look_back({b"k" * 20: day if has_time else NO_TIME})
-    is_late = str(look.late) != "[]"
-    assert look.window <= partition or (is_late and look.late_from <= partition < look.window)
-    if not partition:
+    assert look.window <= partition or look.since_day(look.late) <= partition < look.window
+    assert look.holds(Found(b"k" * 20, 0, 1, partition))
+    if not partition and arrivals_from:
         assert bounds.may_be_former(day if has_time else NO_TIME)
 
 
@@ -293,6 +300,7 @@ def test_keys_that_meet_in_their_short_form_are_two_events(
     short = native.short_key
     monkeypatch.setattr(native, "short_key", lambda key: short(key) & 1)
     monkeypatch.setattr(log, "short_key", lambda key: short(key) & 1)
+    monkeypatch.setattr(arrivals, "short_key", lambda key: short(key) & 1)
     clickhouse.query(
         f"ALTER TABLE {database}.arrived_event MODIFY COLUMN short UInt64 DEFAULT "
         "bitAnd(reinterpretAsUInt64(reverse(substring(key, 1, 8))), 1)"
@@ -319,9 +327,9 @@ def test_a_look_for_a_key_reads_a_few_rows_of_many(
     clickhouse.query(f"OPTIMIZE TABLE {database}.arrived_event FINAL")
     keys = clickhouse.query(f"SELECT hex({filled}) FROM numbers(7)").split()  # noqa: S608 - names of our own
     days = {bytes.fromhex(key): TODAY for key in keys}
-    text = store._sessions._statements["look_for_keys"].split("UNION ALL")[1]
+    text = store._sessions._statements["look 0"].split("UNION ALL")[1]
     store._sessions._statements["plan"] = f"EXPLAIN ESTIMATE {text}"
-    (row,) = store._sessions.rows("plan", **Bounds(TODAY, 0, 0).look_back(days)._asdict())
+    (row,) = store._sessions.rows("plan", **asked_with(days))
     assert len(keys) <= int(row[3]) <= 2 * 256 * len(keys)
     assert len(store._log.look(days).found) == len(keys)
 
@@ -330,10 +338,10 @@ def test_the_second_look_reads_only_what_is_new(at: At, clickhouse: ClickHouseSe
     store = at(TODAY)
     assert isinstance(store, ClickHouseStore)
     sent(store)
-    text = store._sessions._statements["look_again"].split("UNION ALL")[2]
+    text = store._sessions._statements["look again 0"].split("UNION ALL")[2]
     store._sessions._statements["plan"] = f"EXPLAIN ESTIMATE {text}"
     days = {digest_of("acme", "/ci", name): TODAY for name in "12"}
-    given = Bounds(TODAY, 0, 0).look_back(days)._asdict() | {"batch": uuid.UUID(int=0)}
+    given = asked_with(days) | {"batch": uuid.UUID(int=0)}
     since = store._log._seen
     assert since > 0
     sent(store, name="2")

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from testing.usage_samples import METERS, envelope, events
 from watchword.usage import Event, MetersChangedError, StoreUnavailableError, open_store
+from watchword.usage.clickhouse import recent_keys
+from watchword.usage.postgresql import cache
 
 BATCH = 40
 ACCOUNTS = ("acme", "umbrella", "acme/eu")
@@ -36,7 +38,14 @@ def batch(number: int) -> Sequence[Event]:
     )
 
 
+def remember_soon() -> None:
+    """Have stores remember keys from the second batch on, and not after thousands of events."""
+    cache.ASKED_BEFORE = recent_keys.ASKED_BEFORE = recent_keys.LATE_ASKED_BEFORE = 1  # type: ignore[misc]
+    recent_keys.BLOCKS_BETWEEN_READS = 2  # type: ignore[misc]
+
+
 def main() -> None:
+    remember_soon()
     dsn, first, last, seed = sys.argv[1], *(int(argument) for argument in sys.argv[2:])
     numbers = list(range(first, last))
     if seed:

@@ -10,10 +10,10 @@ Partitions have some days each, and say of which days their parts are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from watchword.usage.clickhouse.native import Numbers, short_keys
+from watchword.usage.clickhouse.native import short_key
 from watchword.usage.deduplication import AHEAD, CLOCKS_DIFFER_DAYS, WINDOW_DAYS
 
 ARRIVALS_FROM: Final = "arrivals_from"
@@ -22,8 +22,6 @@ ARRIVALS_FROM: Final = "arrivals_from"
 
 NO_TIME: Final = 0
 """The day of an event that was sent without a time: it may have come before on any day."""
-
-_NEVER: Final = 2**31 - 1
 
 
 class Bounds(NamedTuple):
@@ -48,26 +46,34 @@ class Bounds(NamedTuple):
         return not self.window or day - max(self.ahead, CLOCKS_DIFFER_DAYS) < self.arrivals_from
 
     def look_back(self, days: Mapping[bytes, int]) -> LookBack:
-        """Split keys, given with the days of their events, into those whose events came in the window if they
-        ever came, and those that may have come before it.
-        """
+        """Say for keys, given with the days of their events, since which day their events may have come."""
         window = self.window
         before = max(self.ahead, CLOCKS_DIFFER_DAYS)
-        firsts = {key: day - before for key, day in days.items() if day - before < window}
-        late_from = self._day(min(firsts.values(), default=_NEVER))
-        return LookBack(window, late_from, short_keys(days), short_keys(firsts))
+        late = {short_key(key): self._day(day - before) for key, day in days.items() if day - before < window}
+        return LookBack(window, list(map(short_key, days)), late)
 
     def _day(self, day: int) -> int:
         return max(day, 0) if day >= self.arrivals_from else 0
 
 
 class LookBack(NamedTuple):
-    """All keys are looked for from the day `window` on, and those of `late` from `late_from` on."""
+    """Keys by their first bytes: all are looked for from the day `window` on, and those of `late` from a day
+    before it on.
+    """
 
     window: int
-    late_from: int
-    keys: Numbers
-    late: Numbers
+    keys: list[int]
+    late: dict[int, int]
+
+    def since_day(self, keys: Iterable[int]) -> int:
+        """Give the first day that any of these keys is looked for in."""
+        return min([self.window, *(self.late[key] for key in keys if key in self.late)])
+
+    def holds(self, found: Found) -> bool:
+        """Tell whether what was found by its first bytes in all days that any key is looked for in is where
+        its own may be.
+        """
+        return found.came >= self.window or short_key(found.key) in self.late
 
 
 class Found(NamedTuple):

@@ -12,10 +12,16 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from watchword.usage.clickhouse.arrivals import Bounds, Found, beats
+from watchword.usage.clickhouse.arrivals import Bounds, Found, LookBack, beats
 from watchword.usage.clickhouse.meter_log import MeterLog, MeterView
 from watchword.usage.clickhouse.native import Numbers, short_key, short_keys
-from watchword.usage.clickhouse.schema import DAYS_A_PARTITION
+from watchword.usage.clickhouse.recent_keys import RecentKeys, Server, Window
+from watchword.usage.clickhouse.schema import (
+    DAYS_A_PARTITION,
+    look_again_name,
+    look_name,
+    look_on_name,
+)
 from watchword.usage.clickhouse.sessions import Row, Sessions
 from watchword.usage.deduplication import (
     AHEAD,
@@ -34,14 +40,25 @@ _DELETED_AT_ONCE = 500
 
 
 class Look(NamedTuple):
-    """What a look gave: where keys were found, the meters and bounds of the moment, and from which block on
-    a later look must look again.
+    """What a look gave: where keys were found, the meters and bounds of the moment, who answered, and from
+    which block on a later look must look again.
     """
 
     found: list[Found]
     view: MeterView
     bounds: Bounds
+    server: Server
     since: int
+
+
+class _Answer(NamedTuple):
+    """What the server says to a question for keys; `block` is that of the asker's own batch."""
+
+    found: list[Found]
+    block: int
+    view: MeterView
+    bounds: Bounds
+    server: Server
 
 
 class Insert(NamedTuple):
@@ -57,20 +74,34 @@ class EventLog:
 
     def __init__(self, sessions: Sessions, meters: MeterLog) -> None:
         """Take the store's connections, and its log of meters."""
+        # How often the server turned out to be another one: nothing that was read before holds of it.
+        self.times_forgotten = 0
         self._sessions, self._meters = sessions, meters
         self._bounds: Bounds | None = None
         # A block of this process: every look that begins after it has seen all up to it.
         self._seen = 0
+        self._server: Server | None = None
+        self._recent = RecentKeys(sessions)
 
     def look(self, days: Mapping[bytes, int]) -> Look:
         """Look for keys, given with the days of their events (`NO_TIME` for events without)."""
         since = self._seen
-        bounds = self._bounds or self._state()[1]
+        bounds = self._bounds or self._ask("state", {}).bounds
+        self._recent.read(bounds.window)
         while True:
-            found, _, view, now = self._ask("look_for_keys", bounds.look_back(days)._asdict())
-            if now == bounds:
-                return Look(_of(days, found), view, bounds, since)
-            bounds = now
+            back = bounds.look_back(days)
+            remembered = self._recent.of(back.window)
+            answer = self._ask(*(_in_window(back) if remembered is None else _since(remembered, back)))
+            known_of = (self._server, remembered and remembered.server)
+            if not all(server is None or server.is_same(answer.server) for server in known_of):
+                # Perhaps a copy that was put back.
+                self._forget()
+                since = 0
+            elif answer.bounds == bounds:
+                self._server = answer.server
+                self._recent.note_asked(back, remembered)
+                return Look(_of(days, back, answer.found), answer.view, bounds, answer.server, since)
+            bounds = answer.bounds
 
     def look_again(self, insert: Insert, days: Mapping[bytes, int], before: Look) -> tuple[Look, int]:
         """Look for what came with or after `before` by others, for keys whose events were inserted; with it
@@ -78,45 +109,50 @@ class EventLog:
         """
         since, bounds = before.since, before.bounds
         while True:
-            found, block, view, now = self._ask(
-                "look_again",
+            back = bounds.look_back(days)
+            answer = self._ask(
+                look_again_name(late=bool(back.late)),
                 {
-                    **bounds.look_back(days)._asdict(),
+                    **_in_window(back)[1],
                     "since": since,
                     "came": insert.came,
                     "one": short_key(insert.key),
                     "batch": insert.batch,
                 },
             )
+            block, now = answer.block, answer.bounds
             # A new day changes nothing for a batch that is in the log; a number that goes back, as that of a
             # server that lost its data, tells that nothing is known of what came before.
             if now._replace(today=0) == bounds._replace(today=0) and (block > since or not since):
                 if block:
                     self._seen = block
-                return Look(_of(days, found), view, now, since), block
+                    self._recent.note_seen(block, before.server)
+                found = _of(days, back, answer.found)
+                return Look(found, answer.view, now, before.server, since), block
             if block and block <= since:
-                self._seen = 0
+                self._forget()
             bounds, since = now, 0
 
-    def _state(self) -> tuple[MeterView, Bounds]:
-        _, _, view, bounds = self._ask("state", {})
-        return view, bounds
+    def _forget(self) -> None:
+        self._seen, self._server = 0, None
+        self._recent.forget()
+        self._meters.forget()
+        self.times_forgotten += 1
 
-    def _ask(
-        self, statement: str, parameters: Mapping[str, object]
-    ) -> tuple[list[Found], int, MeterView, Bounds]:
+    def _ask(self, statement: str, parameters: Mapping[str, object]) -> _Answer:
         found: list[Found] = []
-        block = version = today = 0
+        block = version = today = started = 0
+        table = b""
         for kind, key, time, number, came in self._sessions.rows(statement, **parameters):
             if kind == "event":
                 found.append(Found(bytes(key), time, number, came))
             elif kind == "block":
                 block = number
             else:
-                version, today = number, time
+                table, version, today, started = bytes(key), number, time, came
         view = self._meters.at(version)
         bounds = self._bounds = Bounds.of(view.marks, today)
-        return found, block, view, bounds
+        return _Answer(found, block, view, bounds, Server(table, started))
 
     def remember_ahead(self, events: Collection[Event], bounds: Bounds) -> None:
         """Remember, before they are in the log, by how many days events are ahead of the day on which they
@@ -255,6 +291,30 @@ class EventLog:
         return [row[1:] for row in rows], more
 
 
-def _of(days: Mapping[bytes, int], found: list[Found]) -> list[Found]:
+def _in_window(back: LookBack) -> tuple[str, dict[str, object]]:
+    """Ask for all keys in the window, and for late ones before it."""
+    return look_name(late=bool(back.late)), {
+        "window": back.window,
+        "late_from": back.since_day(back.late),
+        "keys": Numbers(back.keys),
+        "late": Numbers(back.late),
+    }
+
+
+def _since(remembered: Window, back: LookBack) -> tuple[str, dict[str, object]]:
+    """Ask for all keys in what came since a window was read, and for those in all that may have come earlier
+    that may be in it or have come before it.
+    """
+    earlier = remembered.earlier(back)
+    return look_on_name(earlier=bool(earlier)), {
+        "since_day": back.since_day(back.late),
+        "upto": remembered.upto,
+        "keys": Numbers(back.keys),
+        "earlier_since_day": back.since_day(earlier),
+        "earlier": Numbers(earlier),
+    }
+
+
+def _of(days: Mapping[bytes, int], back: LookBack, found: list[Found]) -> list[Found]:
     # The server is asked by the first bytes of a key, which another one may have too.
-    return [one for one in found if one.key in days]
+    return [one for one in found if one.key in days and back.holds(one)]

@@ -103,6 +103,10 @@ class MeterLog:
         self._sessions = sessions
         self._seen: tuple[int, MeterView] | None = None
 
+    def forget(self) -> None:
+        """Read the log again the next time: its number of marks may be that of another one."""
+        self._seen = None
+
     def look(self) -> MeterView:
         """Give the log and the marks as they are, read again where anything was added."""
         ((version,),) = self._sessions.rows("version")

@@ -101,7 +101,7 @@ class Cells:
         """Take the store's connections and its two logs."""
         self._sessions, self._log, self._meters = sessions, log, meters
         self._known_accounts: set[str] | None = None
-        self._forgotten = 0
+        self._forgotten = (0, 0)
 
     def end_batch(self, seq: int, measured: Measured, view: MeterView) -> None:
         """Write all that a batch's first events add, by a look at the meters after they were in the log."""
@@ -193,7 +193,8 @@ class Cells:
         return joined(base, fresh)
 
     def _write_accounts(self, accounts: set[str], view: MeterView) -> None:
-        known, forgotten = self._known_accounts, view.marks.get(FORGOTTEN, 0)
+        known = self._known_accounts
+        forgotten = (view.marks.get(FORGOTTEN, 0), self._log.times_forgotten)
         if known is None or forgotten != self._forgotten or len(known) > 2 * _MOST_ACCOUNTS_KNOWN:
             # At once, so that the first batches of a process need not write accounts that are known.
             rows = self._sessions.rows("accounts_after", after="", limit=_MOST_ACCOUNTS_KNOWN)

@@ -113,22 +113,29 @@ _EVENT: Final = "key, source, id, type, account, time, data, data_base64, extens
 _TODAY: Final = "toInt32(intDiv(toUnixTimestamp(now()), 86400))"
 _CELL: Final = "account, meter, day, grp"
 
-_STATE: Final = """SELECT 'state' AS kind, toFixedString('', 20) AS key, toInt64($TODAY) AS time,
-            count() AS block, toInt32(0) AS came
+# Which table it is on which run of the server, for those who remember what they read.
+_SERVER: Final = """toFixedString(UUIDStringToNum(toString((SELECT any(uuid) FROM system.tables
+            WHERE database = '$DATABASE' AND name = 'arrived_event'))), 20)"""
+# One bit of a word for six bits of a key.
+_BIT: Final = "bitShiftLeft(toUInt64(1), bitAnd(bitShiftRight(short, $AT), 63))"
+_STARTED: Final = "toInt32(toUnixTimestamp(now()) - uptime())"
+_STATE: Final = """SELECT 'state' AS kind, $SERVER AS key, toInt64($TODAY) AS time,
+            count() AS block, $STARTED AS came
         FROM DB.mark"""
+_NO_KEY: Final = "toFixedString('', 20)"
 _OWN: Final = """
         UNION ALL SELECT 'block', toFixedString('', 20), 0, max($BLOCK), 0 FROM DB.arrived_event
             WHERE came = {came:Int32} AND short = {one:UInt64} AND batch = {batch:UUID}"""
-_NEWER: Final = "AND batch != {batch:UUID} AND $LAST_OF_PART + $BASE > {since:UInt64}"
 _ARM: Final = """
         UNION ALL SELECT 'event', key, time, min($BLOCK), argMin(came, $FIRST) FROM DB.arrived_event
-            WHERE $RANGE $NEWER GROUP BY key, time"""
-_ARMS: Final = _ARM.replace(
-    "$RANGE", "came >= {window:Int32} AND short IN {keys:Array(UInt64)}"
-) + _ARM.replace(
-    "$RANGE",
-    "came >= {late_from:Int32} AND came < {window:Int32} AND short IN {late:Array(UInt64)}",
-)
+            WHERE $RANGE GROUP BY key, time"""
+_WINDOW: Final = "came >= {window:Int32} AND short IN {keys:Array(UInt64)}"
+_LATE: Final = "came >= {late_from:Int32} AND came < {window:Int32} AND short IN {late:Array(UInt64)}"
+_RECENT: Final = "came >= {since_day:Int32} AND short IN {keys:Array(UInt64)} AND $AFTER_BLOCK"
+_EARLIER: Final = "came >= {earlier_since_day:Int32} AND short IN {earlier:Array(UInt64)}"
+# Parts say in their names up to which number they go.
+_AFTER_BLOCK: Final = "$LAST_OF_PART + $BASE > {upto:UInt64}"
+_NEWER: Final = "AND batch != {batch:UUID} AND $LAST_OF_PART + $BASE > {since:UInt64}"
 
 _TEXTS: Final = {
     "schema": "SELECT min(value), max(value) FROM DB.mark WHERE name = 'schema'",
@@ -170,11 +177,15 @@ _TEXTS: Final = {
             FROM DB.meter_change
         UNION ALL SELECT '', name, '', max(value), 0 FROM DB.mark GROUP BY name""",
     "state": _STATE,
-    # What came before: keys of the last days, and those that may have come earlier.
-    "look_for_keys": (_STATE + _ARMS).replace("$NEWER", ""),
-    # After the events are there: their own block, and what else came since (parts say in their names up to
-    # which number they go).
-    "look_again": (_STATE + _OWN + _ARMS).replace("$NEWER", _NEWER),
+    "count_keys": "SELECT count() FROM DB.arrived_event WHERE came >= {window:Int32}",
+    # See `usage.key_bits`: the words of its table, in order.
+    "bits_of_keys": """SELECT mask FROM (
+            SELECT toUInt32(bitShiftRight(short, {shift:UInt8})) AS word,
+                groupBitOr(bitOr(bitOr($BIT_0, $BIT_6), bitOr($BIT_12, $BIT_18))) AS mask
+            FROM DB.arrived_event WHERE came >= {window:Int32} GROUP BY word
+        ) ORDER BY word WITH FILL FROM 0 TO {words:UInt32}""",
+    "keys_of_parts": """SELECT short FROM DB.arrived_event
+        WHERE came >= {window:Int32} AND $AFTER_BLOCK LIMIT {limit:UInt32}""",
     "accounts_of_keys": """SELECT key, argMin(account, $FIRST), argMin(time, $FIRST), min($BLOCK)
         FROM DB.arrived_event WHERE came = 0 AND short IN {keys:Array(UInt64)} GROUP BY key""",
     "events_of_keys": """SELECT key, $BLOCK AS block, type, account, time, data, data_base64, extensions
@@ -289,6 +300,17 @@ def statements(database: str, base: int = 0) -> dict[str, str]:
         found[read_name(values=values, days=days, groups=groups)] = _READ["amounts"] + "".join(
             text for name, text in _READ.items() if asked.get(name)
         )
+    # What came before, for all keys in the window and for late ones before it; or, where it is remembered
+    # which keys are not there, for all keys in what came since, and for few in what came earlier.
+    for late in (False, True):
+        arms = [_ARM.replace("$RANGE", _WINDOW), *([_ARM.replace("$RANGE", _LATE)] if late else [])]
+        found[look_name(late=late)] = _STATE + "".join(arms)
+        # After the events are there: their own block, and what else came since.
+        newer = [arm.replace(" GROUP BY", f" {_NEWER} GROUP BY") for arm in arms]
+        found[look_again_name(late=late)] = _STATE.replace("$SERVER", _NO_KEY) + _OWN + "".join(newer)
+    recent = _STATE + _ARM.replace("$RANGE", _RECENT)
+    found[look_on_name(earlier=False)] = recent
+    found[look_on_name(earlier=True)] = recent + _ARM.replace("$RANGE", _EARLIER)
     return {name: _whole(text, database, base) for name, text in found.items()}
 
 
@@ -312,8 +334,12 @@ def _whole(text: str, database: str, base: int = 0) -> str:
         "$DURABLE": _DURABLE,
         "$SHORT_KEY": "reinterpretAsUInt64(reverse(substring(key, 1, 8)))",
         "$FIRST_OF_PART": _FIRST_OF_PART,
+        "$AFTER_BLOCK": _AFTER_BLOCK,
         "$LAST_OF_PART": _LAST_OF_PART,
         "$FIRST": _FIRST,
+        **{f"$BIT_{at}": _BIT.replace("$AT", str(at)) for at in (12, 18, 0, 6)},
+        "$SERVER": _SERVER,
+        "$STARTED": _STARTED,
         "$BLOCK": _BLOCK,
         "$BASE": str(base),
         "$TODAY": _TODAY,
@@ -330,3 +356,18 @@ def _whole(text: str, database: str, base: int = 0) -> str:
 def read_name(*, values: bool, days: bool, groups: bool) -> str:
     """Give the name of the question for amounts: with distinct values, those by day, those by group."""
     return f"read {values:d}{days:d}{groups:d}"
+
+
+def look_name(*, late: bool) -> str:
+    """Give the name of the question for keys in all of the window, with late ones before it."""
+    return f"look {late:d}"
+
+
+def look_on_name(*, earlier: bool) -> str:
+    """Give the name of the question for keys in what came since a block, with some in what came earlier."""
+    return f"look on {earlier:d}"
+
+
+def look_again_name(*, late: bool) -> str:
+    """Give the name of the question for keys of events that are there, with late ones."""
+    return f"look again {late:d}"
