@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import psycopg
 
 _FILLERS = 2  # connections that fill at once
+_BATCH_OF_FILL = 10_000
+_PART_OF_FILL = 20_000_000  # events of a week, with a billion in a year
 _STRIDE = 101  # days between two events of one account: a small fill is spread over the year too
 
 # What an operator sets for a server with a few GB of memory; everything else is PostgreSQL's default, and so
@@ -300,11 +302,13 @@ class ClickHouse:
                     block * {ACCOUNTS} + account_number AS i
                 SELECT {FIRST_DAY} + day, toFixedString(
                         substring(unhex(hex(sipHash128(i)) || hex(sipHash64(i))), 1, 20), 20),
-                    '/fill', 'f' || toString(i), generateUUIDv4(), 'cache.hit',
+                    '/fill', 'f' || toString(i),
+                    reinterpretAsUUID(sipHash128({days[0]}, intDiv(number, {_BATCH_OF_FILL}))), 'cache.hit',
                     'account-' || toString(i % {ACCOUNTS}), ({FIRST_DAY} + day) * 86400000000 + i % 86400,
                     '{{"bytes":' || toString(i % 1000) || '}}'
                 FROM numbers({len(days) * a_day}) WHERE i < {events}
-                SETTINGS max_threads = 1, max_block_size = 8000000, min_insert_block_size_rows = 8000000,
+                SETTINGS max_threads = 1, max_block_size = {_PART_OF_FILL},
+                    min_insert_block_size_rows = {_PART_OF_FILL},
                     min_insert_block_size_bytes = 0"""  # noqa: S608 - numbers of our own
             )
         ((last,),) = self._bare.query(
@@ -316,7 +320,7 @@ class ClickHouse:
             SELECT account, sums.1, day, '', 0, {last}, toDecimal256(sums.2, 30) FROM (
                 SELECT account, intDiv(time, 86400000000) AS day, [
                     ('{places[HITS.name]}', count()),
-                    ('{places[BYTES.name]}', sum(toUInt64(extract(data, '[0-9]+'))))] AS both
+                    ('{places[BYTES.name]}', sum(toUInt64(substring(data, 10, length(data) - 10))))] AS both
                 FROM watchword_usage.arrived_event GROUP BY account, day
             ) ARRAY JOIN both AS sums
             SETTINGS max_bytes_before_external_group_by = 2000000000"""  # noqa: S608 - as above
