@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -384,3 +386,31 @@ def test_replays_in_one_batch_with_new_ones(clock: Clock) -> None:
     assert statuses(store, *(envelope(id=name) for name in names[:20])) == ["stored"] * 20
     assert statuses(store, *(envelope(id=name) for name in names)) == ["duplicate"] * 20 + ["stored"] * 20
     assert store.check(METERS) == []
+
+
+def test_writers_that_remember_store_each_event_once_while_parts_merge(
+    clickhouse: ClickHouseServer, database: str
+) -> None:
+    stores = [of_day(clickhouse, database)[0] for _ in range(3)]
+    stored: list[str] = []
+
+    def write(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(25):
+            names = [f"{chance.randrange(300)}" for _ in range(12)]
+            batch = [envelope(id=name, time=f"2026-11-{int(name) % 3 + 1:02}T10:00:00Z") for name in names]
+            outcomes = statuses(stores[number], *batch)
+            stored.extend(name for name, status in zip(names, outcomes, strict=True) if status == "stored")
+            if chance.random() < 0.2:
+                clickhouse.query(f"OPTIMIZE TABLE {database}.arrived_event FINAL")
+
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(write, range(3)))
+        assert len(stored) == len(set(stored)) > 250
+        assert totals(stores[0])["remote_cache_hits"] == str(len(stored))
+        assert stores[0].check(METERS) == []
+        assert any(store._log._recent._window is not None for store in stores)
+    finally:
+        for store in stores:
+            store.close()
