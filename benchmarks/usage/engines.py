@@ -15,6 +15,7 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -98,35 +99,68 @@ class SQLite:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ww-bench-")
-        path = Path(self._folder.name) / "usage.db"
-        self.store = open_store(f"sqlite:///{path}")
+        self._path = Path(self._folder.name) / "usage.db"
+        self._open()
+
+    def _open(self) -> None:
+        self.store = open_store(f"sqlite:///{self._path}")
         self.store.use_meters(METERS)
-        self._bare = sqlite3.connect(path, isolation_level=None, timeout=60)
+        # Its cache and its checkpoints are the store's: what differs is the work, and not the settings.
+        self._bare = sqlite3.connect(self._path, isolation_level=None, timeout=60)
         self._bare.execute("PRAGMA synchronous = FULL")
+        for pragma in ("cache_size", "wal_autocheckpoint"):
+            (value,) = self.store._connection.execute(f"PRAGMA {pragma}").fetchone()  # type: ignore[attr-defined]  # looks into this engine's store
+            self._bare.execute(f"PRAGMA {pragma} = {value:d}")
 
     def fill(self, events: int) -> None:
-        run = self._bare.execute
-        run("PRAGMA cache_size = -400000")
-        run("BEGIN IMMEDIATE")
-        run(
-            """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
-            INSERT INTO usage_event (source, id, type, account, time, data)
-            SELECT '/fill', 'f' || i, 'cache.hit', 'account-' || (i % ?),
-                (? + (i / ?) * 101 % ?) * 86400000000 + i % 86400, '{"bytes":' || (i % 1000) || '}' FROM n""",
-            (events, ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS),
-        )
-        run("INSERT OR IGNORE INTO account SELECT DISTINCT account FROM usage_event")
-        for meter, amount in (
-            (HITS.name, "count(*)"),
-            (BYTES.name, "sum(CAST(substr(data, 10) AS INTEGER))"),
-        ):
+        # Events come day by day, to one account after the other. Their ids are as random as those that are
+        # measured, so that each of these may have to go anywhere between them.
+        self.store.close()
+        self._bare.close()
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            run = connection.execute
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                "locking_mode = EXCLUSIVE",
+                "cache_size = -400000",
+            ):
+                run(f"PRAGMA {pragma}")
+            ((index,),) = run("SELECT sql FROM sqlite_master WHERE name = 'usage_event_key'").fetchall()
+            run("DROP INDEX usage_event_key")
             run(
-                f"""INSERT INTO rollup SELECT account, time / 86400000000, ?, '', CAST({amount} AS TEXT)
-                FROM usage_event GROUP BY 1, 2""",  # noqa: S608 - constants of the line above
-                (meter,),
+                """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :events)
+                INSERT INTO usage_event (source, id, type, account, time, data)
+                SELECT '/ci', lower(hex(randomblob(18))), 'cache.hit', 'account-' || (i % :accounts),
+                    (:first_day + i * :days / :events) * 86400000000 + i % 86400,
+                    '{"bytes":' || (i % 1000) || '}' FROM n""",
+                self._numbers(events),
             )
-        run("COMMIT")
-        run("PRAGMA wal_checkpoint(TRUNCATE)")
+            run(index)
+            # What the events above come to, in the order in which it is kept: `--check` counts them.
+            run(
+                """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :accounts),
+                    d(day) AS (SELECT 0 UNION ALL SELECT day + 1 FROM d WHERE day + 1 < :days),
+                    span AS MATERIALIZED (SELECT day, (day * :events + :days - 1) / :days - 1 AS before,
+                        ((day + 1) * :events + :days - 1) / :days - 1 AS last FROM d),
+                    a AS MATERIALIZED (SELECT 'account-' || i AS name, i FROM n ORDER BY 1),
+                    meter(name, is_sum) AS (VALUES (:bytes, 1), (:hits, 0))
+                INSERT INTO rollup SELECT a.name, :first_day + day, meter.name, '', iif(is_sum, i % 1000, 1) *
+                        ((last - i + :accounts) / :accounts - (before - i + :accounts) / :accounts) AS amount
+                    FROM a CROSS JOIN span CROSS JOIN meter
+                    WHERE (last - i + :accounts) / :accounts > (before - i + :accounts) / :accounts""",
+                self._numbers(events) | {"bytes": BYTES.name, "hits": HITS.name},
+            )
+            run("INSERT INTO account SELECT DISTINCT account FROM rollup")
+            run("PRAGMA locking_mode = NORMAL")
+            run("PRAGMA journal_mode = WAL")
+        # What is measured would else wait for all that the fill has not written yet.
+        os.sync()
+        self._open()
+
+    @staticmethod
+    def _numbers(events: int) -> dict[str, int | str]:
+        return {"events": events, "accounts": ACCOUNTS, "days": YEAR_DAYS, "first_day": FIRST_DAY}
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         self._bare.execute("BEGIN IMMEDIATE")

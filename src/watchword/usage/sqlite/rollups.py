@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 from watchword.usage.deduplication import EVENTS_FROM, METERS
@@ -22,19 +23,20 @@ from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written
+_BY_KEY: Final = itemgetter(0)
 
 
 def add(connection: sqlite3.Connection, tally: Tally, target: schema.Target) -> None:
-    """Add a tally to the target's tables."""
+    """Add a tally to the target's tables, by key: each page is read and written once."""
     added: list[tuple[object, ...]] = []
     raised: list[tuple[object, ...]] = []
-    for key, (meter, amount) in tally.amounts.items():
+    for key, (meter, amount) in sorted(tally.amounts.items(), key=_BY_KEY):
         (raised if meter.aggregation == "max" else added).append((*key, plain(amount)))
-    for key, values in tally.distinct.items():
+    for key, values in sorted(tally.distinct.items(), key=_BY_KEY):
         cursor = connection.executemany(target.insert_value, [(*key, value) for value in sorted(values)])
         if cursor.rowcount > 0:
             added.append((*key, str(cursor.rowcount)))
-    connection.executemany(target.add_amount, added)
+    connection.executemany(target.add_amount, sorted(added) if tally.distinct else added)
     connection.executemany(target.raise_amount, raised)
 
 

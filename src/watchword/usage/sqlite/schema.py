@@ -89,13 +89,15 @@ CREATE_EXPECTED: Final = (
 
 INSERT_EVENT: Final = """INSERT INTO usage_event
         (source, id, type, account, time, data, data_base64, extensions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, id, account) DO NOTHING"""
+LAST_EVENT: Final = "SELECT coalesce(max(rowid), 0) FROM usage_event"
+KEYS_AFTER_ROW: Final = "SELECT source, id, account FROM usage_event WHERE rowid > ?"
 # The keys come as one JSON array of triples; CROSS JOIN makes SQLite look each of them up.
 EVENTS_BY_KEY: Final = """SELECT e.source, e.id, e.type, e.account, e.time,
         e.data, e.data_base64, e.extensions
     FROM json_each(?) AS k CROSS JOIN usage_event AS e
-        ON e.source = json_extract(k.value, '$[1]') AND e.id = json_extract(k.value, '$[2]')
-            AND e.account = json_extract(k.value, '$[0]')"""
+        ON e.source = json_extract(k.value, '$[0]') AND e.id = json_extract(k.value, '$[1]')
+            AND e.account = json_extract(k.value, '$[2]')"""
 ALL_EVENTS: Final = "SELECT source, id, type, account, time, data, data_base64 FROM usage_event"
 # By key, in pages: NULLs first does not arise, all are NOT NULL.
 EVENTS_AFTER: Final = """SELECT source, id, type, account, time, data, data_base64, extensions

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -23,7 +24,6 @@ from watchword.usage.deduplication import (
     METERS,
     Batch,
     Kept,
-    Key,
     past_keeping,
     require_in_force,
     row_of,
@@ -53,6 +53,8 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 _EXPIRE_AT_ONCE: Final = 5000  # events that one transaction gives up: others' writes wait no longer than that
 
 _Row = tuple[Any, ...]
+_IndexKey = tuple[str, str, str]
+"""Source, id and account: a key in the order of its index."""
 
 
 class SQLiteStore:
@@ -83,21 +85,21 @@ class SQLiteStore:
                 past_keeping(event, first_day) or (found if isinstance(found, EventProblem) else None)
                 for event, found in measured
             ]
-            batch = Batch(events, problems)
-            # No one else writes until the end of this transaction: what is not there now is new.
-            existing = self._kept(batch.keys)
-            stored = sorted(place for key, place in batch.first.items() if key not in existing)
-            self._connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in stored])
+            # In the order of their index: what lies on one page is looked up and written together.
+            batch = Batch(events, problems, [(event.source, event.id, event.account) for event in events])
+            order = [place for _, place in sorted(batch.first.items())]
+            stored = self._insert(events, order, batch.first)
+            existing = self._kept(batch.keys - {key for key, place in batch.first.items() if place in stored})
             admission = admission_of(self._connection)
             tally = Tally(admission)
-            for event, contributions in (measured[place] for place in stored):
+            for event, contributions in (measured[place] for place in sorted(stored)):
                 assert not isinstance(contributions, EventProblem)  # noqa: S101 - those are not stored
                 tally.add(event, contributions)
             accounts = sorted({events[place].account for place in stored})
             self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in accounts])
             admit(self._connection, admission)
             add(self._connection, tally, schema.STORED)
-        return batch.outcomes(set(stored), existing)
+        return batch.outcomes(stored, existing)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query from one snapshot; None for an unknown account."""
@@ -232,11 +234,24 @@ class SQLiteStore:
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[_Row]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _kept(self, keys: Iterable[Key]) -> dict[Key, Kept]:
-        asked = json.dumps(sorted(keys))
+    def _insert(
+        self, events: Sequence[Event], order: Sequence[int], places: Mapping[_IndexKey, int]
+    ) -> set[int]:
+        """Insert events at some places whose keys are not taken; the places of those that were inserted."""
+        connection = self._connection
+        # No one else writes until the end of this transaction: what comes after this row is ours.
+        ((last,),) = self._rows(schema.LAST_EVENT)
+        done = connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in order])
+        if done.rowcount == len(order):
+            return set(order)
+        return {places[key] for key in self._rows(schema.KEYS_AFTER_ROW, (last,))}
+
+    def _kept(self, keys: AbstractSet[_IndexKey]) -> dict[_IndexKey, Kept]:
+        if not keys:
+            return {}
         return {
-            (kept[1], source, name): tuple(kept)
-            for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (asked,))
+            (source, name, kept[1]): tuple(kept)
+            for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (json.dumps(sorted(keys)),))
         }
 
     def _counter(self, account: str) -> Any:
