@@ -19,13 +19,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR_DAYS
+from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, TODAY, YEAR_DAYS
 from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from watchword.usage import Event, UsageStore, open_store
 from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
+from watchword.usage.times import day_number
 
 if TYPE_CHECKING:
     import psycopg
@@ -105,6 +106,7 @@ class SQLite:
     def _open(self) -> None:
         self.store = open_store(f"sqlite:///{self._path}")
         self.store.use_meters(METERS)
+        self._today = day_number(TODAY)
         # Its cache and its checkpoints are the store's: what differs is the work, and not the settings.
         self._bare = sqlite3.connect(self._path, isolation_level=None, timeout=60)
         self._bare.execute("PRAGMA synchronous = FULL")
@@ -113,8 +115,7 @@ class SQLite:
             self._bare.execute(f"PRAGMA {pragma} = {value:d}")
 
     def fill(self, events: int) -> None:
-        # Events come day by day, to one account after the other. Their ids are as random as those that are
-        # measured, so that each of these may have to go anywhere between them.
+        # Each event came on its day, to one account after the other; keys are random, as digests are.
         self.store.close()
         self._bare.close()
         with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
@@ -126,12 +127,13 @@ class SQLite:
                 "cache_size = -400000",
             ):
                 run(f"PRAGMA {pragma}")
-            ((index,),) = run("SELECT sql FROM sqlite_master WHERE name = 'usage_event_key'").fetchall()
-            run("DROP INDEX usage_event_key")
+            ((index,),) = run("SELECT sql FROM sqlite_master WHERE name = 'arrived_event_key'").fetchall()
+            run("DROP INDEX arrived_event_key")
             run(
                 """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :events)
-                INSERT INTO usage_event (source, id, type, account, time, data)
-                SELECT '/ci', lower(hex(randomblob(18))), 'cache.hit', 'account-' || (i % :accounts),
+                INSERT INTO arrived_event (came, key, source, id, type, account, time, data)
+                SELECT :first_day + i * :days / :events, randomblob(20), '/ci', lower(hex(randomblob(18))),
+                    'cache.hit', 'account-' || (i % :accounts),
                     (:first_day + i * :days / :events) * 86400000000 + i % 86400,
                     '{"bytes":' || (i % 1000) || '}' FROM n""",
                 self._numbers(events),
@@ -145,13 +147,14 @@ class SQLite:
                         ((day + 1) * :events + :days - 1) / :days - 1 AS last FROM d),
                     a AS MATERIALIZED (SELECT 'account-' || i AS name, i FROM n ORDER BY 1),
                     meter(name, is_sum) AS (VALUES (:bytes, 1), (:hits, 0))
-                INSERT INTO rollup SELECT a.name, :first_day + day, meter.name, '', iif(is_sum, i % 1000, 1) *
+                INSERT INTO day_amount
+                SELECT :first_day + day, a.name, meter.name, '', iif(is_sum, i % 1000, 1) *
                         ((last - i + :accounts) / :accounts - (before - i + :accounts) / :accounts) AS amount
-                    FROM a CROSS JOIN span CROSS JOIN meter
+                    FROM span CROSS JOIN a CROSS JOIN meter
                     WHERE (last - i + :accounts) / :accounts > (before - i + :accounts) / :accounts""",
                 self._numbers(events) | {"bytes": BYTES.name, "hits": HITS.name},
             )
-            run("INSERT INTO account SELECT DISTINCT account FROM rollup")
+            run("INSERT INTO account SELECT DISTINCT account FROM day_amount")
             run("PRAGMA locking_mode = NORMAL")
             run("PRAGMA journal_mode = WAL")
         # What is measured would else wait for all that the fill has not written yet.
@@ -165,9 +168,10 @@ class SQLite:
     def bare_insert(self, events: Sequence[Event]) -> None:
         self._bare.execute("BEGIN IMMEDIATE")
         self._bare.executemany(
-            """INSERT INTO usage_event (source, id, type, account, time, data, data_base64, extensions)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-            [_row(event) for event in events],
+            """INSERT INTO arrived_event
+                (came, key, source, id, type, account, time, data, data_base64, extensions)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            [(self._today, digest_of(e.account, e.source, e.id), *_row(e)) for e in events],
         )
         self._bare.execute("COMMIT")
 
@@ -176,7 +180,9 @@ class SQLite:
 
     def bare_read(self, account: str, start: int, end: int) -> int:
         rows = self._bare.execute(
-            "SELECT day, meter, grp, amount FROM rollup WHERE account = ? AND day >= ? AND day < ?",
+            """WITH RECURSIVE days(day) AS (SELECT ?2 UNION ALL SELECT day + 1 FROM days WHERE day + 1 < ?3)
+            SELECT a.day, meter, grp, amount FROM days CROSS JOIN day_amount a
+                ON a.day = days.day AND a.account = ?1""",
             (account, start, end),
         )
         return len(rows.fetchall())

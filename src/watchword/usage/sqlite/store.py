@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from watchword.usage.aggregation import DistinctSpan, Row, fold
+from watchword.usage.closed_keys import ASKED_BEFORE, ClosedKeys
 from watchword.usage.deduplication import (
     EVENTS_FROM,
     MAX_DIFFERENCES,
     METERS,
     Batch,
-    Kept,
     past_keeping,
     require_in_force,
     row_of,
@@ -35,6 +35,7 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
+from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of, read_closed_keys
 from watchword.usage.sqlite.file import open_file, unavailable
 from watchword.usage.sqlite.rollups import (
     add,
@@ -44,6 +45,7 @@ from watchword.usage.sqlite.rollups import (
     put_in_force,
     recompute,
     state_of,
+    states,
 )
 from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
@@ -53,8 +55,6 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 _EXPIRE_AT_ONCE: Final = 5000  # events that one transaction gives up: others' writes wait no longer than that
 
 _Row = tuple[Any, ...]
-_IndexKey = tuple[str, str, str]
-"""Source, id and account: a key in the order of its index."""
 
 
 class SQLiteStore:
@@ -62,34 +62,53 @@ class SQLiteStore:
 
     threads = 1
 
-    def __init__(self, path: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Open the file at `path`, made (readable by its owner only) when there is none; `:memory:` for no
         file.
 
-        `busy_timeout_seconds` is how long a call waits for another process's transaction. Raises
-        StoreRefusedError when the file is no usage store of this version or cannot have a write-ahead log;
-        StoreUnavailableError
-        when it is busy.
+        `busy_timeout_seconds` is how long a call waits for another process's transaction; `clock` says on
+        which day events come. Raises StoreRefusedError when the file is no usage store of this version or
+        cannot have a write-ahead log; StoreUnavailableError when it is busy.
         """
         self._connection = open_file(path, busy_timeout_seconds)
+        self._clock = clock
+        self._closed: ClosedKeys | None = None
+        self._asked_day, self._asked = -1, 0
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
         counted = meter_set(tuple(meters))
         # Measured before the lock is taken: other writers should wait for the disk only.
         measured = [(event, counted.contributions(event)) for event in events]
+        keys = keys_of(events)
+        self._read_closed_keys()
         with self._transaction("BEGIN IMMEDIATE"):
             self._require_in_force(counted)
-            first_day = events_from(self._connection)
+            state = states(self._connection)
+            first_day = int(state.get(EVENTS_FROM) or 0)
             problems = [
                 past_keeping(event, first_day) or (found if isinstance(found, EventProblem) else None)
                 for event, found in measured
             ]
-            # In the order of their index: what lies on one page is looked up and written together.
-            batch = Batch(events, problems, [(event.source, event.id, event.account) for event in events])
-            order = [place for _, place in sorted(batch.first.items())]
-            stored = self._insert(events, order, batch.first)
-            existing = self._kept(batch.keys - {key for key, place in batch.first.items() if place in stored})
+            batch = Batch(events, problems, keys)
+            arrivals = Arrivals.of(state, int(self._clock()) // SECONDS_PER_DAY)
+            lookup = Lookup(self._connection, events, keys)
+            self._ask(arrivals.received, lookup.find_earlier(arrivals, self._closed_keys(arrivals.received)))
+            new = {key: place for key, place in batch.first.items() if key not in lookup.found}
+            stored = self._insert(events, new, arrivals.received)
+            if len(stored) < len(events):
+                # Of today's, but what this batch stored itself is no answer to an event before it.
+                known = lookup.found.keys() | {keys[place] for place in stored}
+                others = [place for place, key in enumerate(keys) if key not in known]
+                lookup.find(others, arrivals.received, arrivals.received + 1)
+            # Also when nothing was stored: what is read of the days before must be all that there ever is.
+            arrivals.note(self._connection, state, [events[place] for place in stored])
             admission = admission_of(self._connection)
             tally = Tally(admission)
             for event, contributions in (measured[place] for place in sorted(stored)):
@@ -99,7 +118,7 @@ class SQLiteStore:
             self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in accounts])
             admit(self._connection, admission)
             add(self._connection, tally, schema.STORED)
-        return batch.outcomes(stored, existing)
+        return batch.outcomes(stored, lookup.found)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query from one snapshot; None for an unknown account."""
@@ -130,18 +149,28 @@ class SQLiteStore:
             return self._meter_states()
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
-        """Give events by source, id and account."""
-        source, identifier, account = json.loads(cursor) if cursor else ("", "", "")
+        """Give the events that came before there were days of arrival, by key; then the others as they came.
+
+        A cursor is a key, or the place of one of the others.
+        """
+        last = json.loads(cursor) if cursor else ["", "", ""]
         with self._transaction("BEGIN"):
-            rows = self._rows(schema.EVENTS_AFTER, (source, identifier, account, limit))
+            rows: list[_Row] = []
+            if not isinstance(last, int):
+                source, identifier, account = last
+                rows = self._rows(schema.PAST_EVENTS_AFTER, (source, identifier, account, limit))
+                last = 0
+            is_past = len(rows) == limit
+            if not is_past:
+                rows += self._rows(schema.ARRIVED_EVENTS_AFTER, (last, limit - len(rows)))
         events = [
             Event(0, key, place, kind, account, when, True, None, data, binary, extensions)
-            for place, key, kind, account, when, data, binary, extensions in rows
+            for place, key, kind, account, when, data, binary, extensions, *_ in rows
         ]
         if len(events) < limit:
             return events, ""
-        last = events[-1]
-        return events, json.dumps([last.source, last.id, last.account])
+        source, identifier, _, account, *_ = rows[-1]
+        return events, json.dumps([source, identifier, account] if is_past else rows[-1][-1])
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time, in transactions that let other writers in between."""
@@ -159,13 +188,14 @@ class SQLiteStore:
                 self._connection.execute(schema.EXPIRE_VALUES, (name, day))
                 self._connection.execute(schema.EXPIRE_ADMITTED, (name, month_of(day)))
         events = 0
-        while first:
-            with self._transaction("BEGIN"):
-                old = self._rows(schema.OLD_EVENTS, (first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE))
-            if not old:
-                break
-            with self._transaction("BEGIN IMMEDIATE"):
-                events += self._connection.executemany(schema.DELETE_EVENT, old).rowcount
+        for find, delete in schema.EXPIRE_EVENTS if first else ():
+            while True:
+                with self._transaction("BEGIN"):
+                    old = self._rows(find, (first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE))
+                if not old:
+                    break
+                with self._transaction("BEGIN IMMEDIATE"):
+                    events += self._connection.executemany(delete, old).rowcount
         return Expired(events, amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
@@ -234,25 +264,37 @@ class SQLiteStore:
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[_Row]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _insert(
-        self, events: Sequence[Event], order: Sequence[int], places: Mapping[_IndexKey, int]
-    ) -> set[int]:
-        """Insert events at some places whose keys are not taken; the places of those that were inserted."""
-        connection = self._connection
+    def _insert(self, events: Sequence[Event], new: Mapping[bytes, int], day: int) -> set[int]:
+        """Insert events that came on a day, by key their places; the places of those that were not there.
+
+        In the order of their keys: what lies on one page of the index is written together.
+        """
         # No one else writes until the end of this transaction: what comes after this row is ours.
         ((last,),) = self._rows(schema.LAST_EVENT)
-        done = connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in order])
-        if done.rowcount == len(order):
-            return set(order)
-        return {places[key] for key in self._rows(schema.KEYS_AFTER_ROW, (last,))}
+        rows = [(day, key, *row_of(events[new[key]])) for key in sorted(new)]
+        if self._connection.executemany(schema.INSERT_EVENT, rows).rowcount == len(rows):
+            return set(new.values())
+        return {new[key] for (key,) in self._rows(schema.KEYS_AFTER_ROW, (last,))}
 
-    def _kept(self, keys: AbstractSet[_IndexKey]) -> dict[_IndexKey, Kept]:
-        if not keys:
-            return {}
-        return {
-            (source, name, kept[1]): tuple(kept)
-            for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (json.dumps(sorted(keys)),))
-        }
+    def _closed_keys(self, day: int) -> ClosedKeys | None:
+        closed = self._closed
+        return closed if closed is not None and closed.day == day else None
+
+    def _ask(self, day: int, keys: int) -> None:
+        """Note that so many keys were looked up on each day for want of the window before this one."""
+        if day != self._asked_day:
+            self._asked_day, self._asked = day, 0
+        self._asked += keys
+
+    def _read_closed_keys(self) -> None:
+        """Read the window before the newest day, once enough keys were looked up there.
+
+        Before the lock is taken: other writers do not wait for it.
+        """
+        if self._asked < ASKED_BEFORE or self._closed_keys(self._asked_day) is not None:
+            return
+        with self._transaction("BEGIN"):
+            self._closed = read_closed_keys(self._connection, self._asked_day)
 
     def _counter(self, account: str) -> Any:
         def count(span: DistinctSpan) -> Iterable[Row]:
