@@ -19,14 +19,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, TODAY, YEAR_DAYS
+from benchmarks.usage.load import ACCOUNTS, BYTES, FIRST_DAY, HITS, METERS, YEAR_DAYS
 from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from watchword.usage import Event, UsageStore, open_store
 from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
-from watchword.usage.times import day_number
+from watchword.usage.sqlite.arrivals import EVENTS_A_PART, PART, PART_FROM, PARTS_A_DAY
 
 if TYPE_CHECKING:
     import psycopg
@@ -106,7 +106,6 @@ class SQLite:
     def _open(self) -> None:
         self.store = open_store(f"sqlite:///{self._path}")
         self.store.use_meters(METERS)
-        self._today = day_number(TODAY)
         # Its cache and its checkpoints are the store's: what differs is the work, and not the settings.
         self._bare = sqlite3.connect(self._path, isolation_level=None, timeout=60)
         self._bare.execute("PRAGMA synchronous = FULL")
@@ -131,9 +130,10 @@ class SQLite:
             run("DROP INDEX arrived_event_key")
             run(
                 """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :events)
-                INSERT INTO arrived_event (came, key, source, id, type, account, time, data)
-                SELECT :first_day + i * :days / :events, randomblob(20), '/ci', lower(hex(randomblob(18))),
-                    'cache.hit', 'account-' || (i % :accounts),
+                INSERT INTO arrived_event (part, key, source, id, type, account, time, data)
+                SELECT (:first_day + i * :days / :events) * :parts
+                        + min(:parts - 1, i * :days % :events / :days / :a_part), randomblob(20),
+                    '/ci', lower(hex(randomblob(18))), 'cache.hit', 'account-' || (i % :accounts),
                     (:first_day + i * :days / :events) * 86400000000 + i % 86400,
                     '{"bytes":' || (i % 1000) || '}' FROM n""",
                 self._numbers(events),
@@ -155,6 +155,9 @@ class SQLite:
                 self._numbers(events) | {"bytes": BYTES.name, "hits": HITS.name},
             )
             run("INSERT INTO account SELECT DISTINCT account FROM day_amount")
+            ((part,),) = run("SELECT max(part) FROM arrived_event").fetchall()
+            ((last,),) = run("SELECT max(place) FROM arrived_event WHERE part < ?", (part,)).fetchall()
+            run("INSERT INTO state VALUES (?, ?), (?, ?)", (PART, str(part), PART_FROM, str(last)))
             run("PRAGMA locking_mode = NORMAL")
             run("PRAGMA journal_mode = WAL")
         # What is measured would else wait for all that the fill has not written yet.
@@ -163,15 +166,24 @@ class SQLite:
 
     @staticmethod
     def _numbers(events: int) -> dict[str, int | str]:
-        return {"events": events, "accounts": ACCOUNTS, "days": YEAR_DAYS, "first_day": FIRST_DAY}
+        return {
+            "events": events,
+            "accounts": ACCOUNTS,
+            "days": YEAR_DAYS,
+            "first_day": FIRST_DAY,
+            "parts": PARTS_A_DAY,
+            "a_part": EVENTS_A_PART,
+        }
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         self._bare.execute("BEGIN IMMEDIATE")
+        part = self._bare.execute("SELECT CAST(value AS INTEGER) FROM state WHERE name = ?", (PART,))
+        ((newest,),) = part.fetchall()
         self._bare.executemany(
             """INSERT INTO arrived_event
-                (came, key, source, id, type, account, time, data, data_base64, extensions)
+                (part, key, source, id, type, account, time, data, data_base64, extensions)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            [(self._today, digest_of(e.account, e.source, e.id), *_row(e)) for e in events],
+            [(newest, digest_of(e.account, e.source, e.id), *_row(e)) for e in events],
         )
         self._bare.execute("COMMIT")
 

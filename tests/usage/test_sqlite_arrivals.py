@@ -18,8 +18,9 @@ from tests.usage.contract import totals
 from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
 from watchword.usage import Event, Expired, SQLiteStore
 from watchword.usage.deduplication import WINDOW_DAYS, digest_of, most_ahead
-from watchword.usage.sqlite import store as store_module
-from watchword.usage.sqlite.arrivals import Arrivals, keys_of
+from watchword.usage.sqlite import arrivals as arrivals_module
+from watchword.usage.sqlite import remembered
+from watchword.usage.sqlite.arrivals import PARTS_A_DAY, Arrivals, keys_of
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_of_number
 
 
@@ -28,7 +29,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "usage.db"
 
 
-@pytest.fixture(params=["each day a new process", "one process that remembers", "two that take turns"])
+@pytest.fixture(
+    params=[
+        "each day a new process",
+        "one process that remembers",
+        "two that take turns",
+        "one, and each event has a part",
+        "two, and two events have a part",
+    ]
+)
 def at(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[At]:
     """The store as it is on a day by the machine's clock."""
     if request.param == "each day a new process":
@@ -36,9 +45,11 @@ def at(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPat
             yield on
         return
     # The keys of the window are read after the first batch of each day, and asked from the second on.
-    monkeypatch.setattr(store_module, "ASKED_BEFORE", 1)
+    monkeypatch.setattr(remembered, "ASKED_BEFORE", 1)
     now = TODAY
-    many = 1 if request.param == "one process that remembers" else 2
+    many = 1 if request.param.startswith("one") else 2
+    if request.param.endswith("a part"):
+        monkeypatch.setattr(arrivals_module, "EVENTS_A_PART", many)
     stores = [SQLiteStore(str(path), clock=lambda: now * 86_400.0 + 7) for _ in range(many)]
 
     def on_day(day: int) -> SQLiteStore:
@@ -111,7 +122,7 @@ def test_a_clock_that_is_put_back_or_far_ahead_lets_no_replay_in(at: At, path: P
         assert sent(at(day), name=f"new-{day}", day=day) == ("stored", ())
         assert sent(at(day), name=f"new-{day}", day=day) == ("duplicate", ())
     with closing(sqlite3.connect(path)) as asked:
-        days = asked.execute("SELECT DISTINCT came FROM arrived_event ORDER BY came").fetchall()
+        days = asked.execute("SELECT DISTINCT part / 32 FROM arrived_event ORDER BY 1").fetchall()
     assert days == [(TODAY,), (TODAY + 5000,)]
     assert at(TODAY).check(METERS) == []
 
@@ -123,7 +134,7 @@ def test_a_day_on_which_nothing_new_came_is_closed_all_the_same(path: Path) -> N
         assert sent(at(TODAY + 1)) == ("duplicate", ())
         assert sent(at(TODAY), name="2") == ("stored", ())
     with closing(sqlite3.connect(path)) as asked:
-        days = asked.execute("SELECT came FROM arrived_event WHERE id = '2'").fetchall()
+        days = asked.execute("SELECT part / 32 FROM arrived_event WHERE id = '2'").fetchall()
     assert days == [(TODAY + 1,)]
 
 
@@ -184,6 +195,6 @@ def test_the_day_of_a_first_arrival_is_always_looked_at(  # noqa: PLR0917 - what
     # What a store remembers after it took the event; of what came before, the migration says it.
     ahead = most_ahead([event], came if came >= first_day else first_day - 1, most)
     again = event if has_time else Event(0, "1", "/ci", HITS.event_type, "acme", 0, False)
-    arrivals = Arrivals(max(came + later, first_day), first_day, ahead)
+    arrivals = Arrivals(max(came + later, first_day) * PARTS_A_DAY, 0, 0, first_day, ahead)
     ((look_back, _),) = arrivals.look_back([again]).items()
     assert look_back <= came if came >= first_day else look_back < first_day

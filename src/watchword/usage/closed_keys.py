@@ -17,15 +17,12 @@ ASKED_BEFORE: Final = 20_000
 than that would read more than it saves."""
 
 MAX_KEYS: Final = 2_500_000
-"""With more keys in the window (350,000 events a day) none is remembered, and the store is asked for each:
+"""With more keys for each table (350,000 events a day) none is remembered, and the store is asked for each:
 with these, one in fifty is there by chance, and a gate has other uses for its memory."""
 
 _TABLE_BITS: Final = 25  # 4 MiB
 # Two places for each key, of the first eight bytes of its digest.
 _HASH_BYTES: Final = 8
-_FIRST: Final = 64 - _TABLE_BITS
-_SECOND: Final = _FIRST - _TABLE_BITS
-_MASK: Final = (1 << _TABLE_BITS) - 1
 _BITS: Final = tuple(1 << bit for bit in range(8))
 _WORD: Final = "Q"
 
@@ -33,10 +30,13 @@ _WORD: Final = "Q"
 class ClosedKeys:
     """The window before one day: WINDOW_DAYS days that take nothing new."""
 
-    def __init__(self, day: int) -> None:
+    def __init__(self, day: int, tables: int = 1) -> None:
+        """Remember no key yet, in so many tables (a power of two): with more, fewer are there by chance."""
         self.day = day
-        self._table: bytearray | None = bytearray(1 << (_TABLE_BITS - 3))
-        self._room = MAX_KEYS
+        bits = _TABLE_BITS + tables.bit_length() - 1
+        self._table: bytearray | None = bytearray(1 << (bits - 3))
+        self._shift, self._other_shift, self._mask = 64 - bits, 64 - 2 * bits, (1 << bits) - 1
+        self._room = MAX_KEYS * tables
 
     @property
     def room(self) -> int:
@@ -51,21 +51,21 @@ class ClosedKeys:
             self._table = None
         if self._table is None:
             return
-        table = self._table
+        table, shift, other_shift, mask = self._table, self._shift, self._other_shift, self._mask
         for word in words:
-            first, second = word >> _FIRST, word >> _SECOND & _MASK
-            table[first >> 3] |= _BITS[first & 7]
-            table[second >> 3] |= _BITS[second & 7]
+            one, other = word >> shift, word >> other_shift & mask
+            table[one >> 3] |= _BITS[one & 7]
+            table[other >> 3] |= _BITS[other & 7]
 
     def may_have(self, digests: Sequence[bytes], places: Sequence[int]) -> Sequence[int]:
         """Give those of `places` whose digests may be there."""
         if self._table is None:
             return places
-        table = self._table
+        table, shift, other_shift, mask = self._table, self._shift, self._other_shift, self._mask
         hashes = memoryview(b"".join([digests[place][:_HASH_BYTES] for place in places])).cast(_WORD)
         return [
             place
             for place, word in zip(places, hashes.tolist(), strict=True)
-            if table[word >> _FIRST >> 3] & _BITS[word >> _FIRST & 7]
-            and table[(word >> _SECOND & _MASK) >> 3] & _BITS[word >> _SECOND & 7]
+            if table[word >> shift >> 3] & _BITS[word >> shift & 7]
+            and table[(word >> other_shift & mask) >> 3] & _BITS[word >> other_shift & 7]
         ]

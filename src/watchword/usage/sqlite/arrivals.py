@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events by the day on which they came: on which days a key may be, and which of a batch's are there.
+"""Events by the day on which they came: where a key may be, and which of a batch's are there.
 
-The keys of a day lie together in their index, and a batch writes into those of one day, the newest. Another
-day begins under the lock that every writer takes, so that the days before it take no new events any more.
+The keys of a day lie in a few parts of their index, one after the other, and a batch writes into the newest
+one: to few pages, however many keys there are. Another part begins under the lock that every writer takes,
+when a day begins or when the newest one has enough keys. So the parts before it take no new keys any more.
 
 An event that is sent again with its time came first on its day or later (or earlier, by the most that events
 were ever ahead of the clock): `first_arrival`. So the days from that one on are looked at, and the last
@@ -31,32 +32,51 @@ from watchword.usage.events import Event
 from watchword.usage.sqlite import schema
 from watchword.usage.times import MICROSECONDS_PER_DAY
 
-RECEIVED: Final = "received"
 ARRIVALS_FROM: Final = "arrivals_from"
-"""In the store's state: the newest day on which events came, and the first day that has keys by arrival (0
-where all have)."""
+PART: Final = "part"
+PART_FROM: Final = "part_from"
+"""In the store's state: the first day that has keys by arrival (0 where all have), the newest part, and the
+place of the last event before it."""
+
+PARTS_A_DAY: Final = 32
+EVENTS_A_PART: Final = 50_000
+"""So many keys are 450 pages. The last part of a day takes all the rest of it: looks in many cost, too."""
 
 SECONDS_PER_DAY: Final = 86_400
-_READ_AT_ONCE: Final = 5_000  # keys
 
 
 class Arrivals(NamedTuple):
-    """The days of arrival as the state and a clock give them, in days since 1970-01-01."""
+    """The parts as the state and a clock give them; days in days since 1970-01-01."""
 
-    received: int
+    part: int
+    before: int
+    """The newest part, and which one that was before this batch."""
+    last: int
     first_day: int
     ahead: int
 
     @classmethod
-    def of(cls, state: Mapping[str, str], today: int) -> Arrivals:
-        """Read a state. A clock that was put back changes nothing: the newest day stays the newest."""
-        first_day = int(state.get(ARRIVALS_FROM, 0))
-        return cls(max(today, first_day, int(state.get(RECEIVED, 0))), first_day, int(state.get(AHEAD, 0)))
+    def of(cls, state: Mapping[str, str], today: int, last: int) -> Arrivals:
+        """Read a state; `last` is the place of the last event.
+
+        A clock that was put back changes nothing: the newest part stays the newest.
+        """
+        first_day, before = int(state.get(ARRIVALS_FROM, 0)), int(state.get(PART, 0))
+        part = max(before, PARTS_A_DAY * max(today, first_day))
+        is_full = last - int(state.get(PART_FROM, 0)) >= EVENTS_A_PART
+        if part == before and is_full and (part + 1) % PARTS_A_DAY:
+            part += 1
+        return cls(part, before, last, first_day, int(state.get(AHEAD, 0)))
+
+    @property
+    def day(self) -> int:
+        """The day of the newest part."""
+        return self.part // PARTS_A_DAY
 
     @property
     def window(self) -> int:
         """The first day of the window in which an id is known whatever time it is sent with."""
-        return self.received - WINDOW_DAYS
+        return self.day - WINDOW_DAYS
 
     def look_back(self, events: Sequence[Event]) -> dict[int, list[int]]:
         """Give the places of events by the first day that may have them."""
@@ -72,11 +92,12 @@ class Arrivals(NamedTuple):
             places.append(place)
         return days
 
-    def note(self, connection: sqlite3.Connection, state: Mapping[str, str], events: Sequence[Event]) -> None:
-        """Write down that these events come on the newest day, and how far ahead of it they are."""
-        if state.get(RECEIVED) != str(self.received):
-            connection.execute(schema.SET_STATE, (RECEIVED, str(self.received)))
-        ahead = most_ahead(events, self.received, self.ahead)
+    def note(self, connection: sqlite3.Connection, stored: Sequence[Event]) -> None:
+        """Write down which part is the newest, and how far ahead of their day the events in it are."""
+        if self.part != self.before:
+            connection.execute(schema.SET_STATE, (PART, str(self.part)))
+            connection.execute(schema.SET_STATE, (PART_FROM, str(self.last)))
+        ahead = most_ahead(stored, self.day, self.ahead)
         if ahead != self.ahead:
             connection.execute(schema.SET_STATE, (AHEAD, str(ahead)))
 
@@ -104,29 +125,32 @@ class Lookup:
         self._connection, self._events, self._keys = connection, events, keys
 
     def find_earlier(self, arrivals: Arrivals, closed: ClosedKeys | None) -> int:
-        """Look at the days before the newest one; how many keys were asked for on each day of the window."""
+        """Look at the parts before the newest one; how many keys were asked for in all of the window.
+
+        `closed` has the keys of the window up to the part that was the newest before this batch.
+        """
         recent: list[int] = []
         asked = 0
-        window = arrivals.window
+        first_day, window = arrivals.first_day, max(arrivals.window, arrivals.first_day)
         for first, places in arrivals.look_back(self._events).items():
-            if first < arrivals.first_day:
+            if first < first_day:
                 self._find_past(places)
             if closed is None:
-                self.find(places, max(first, arrivals.first_day), arrivals.received)
+                self.find(places, max(first, first_day) * PARTS_A_DAY, arrivals.part)
                 asked += len(places)
             else:
                 recent += closed.may_have(self._keys, places)
-                self.find(places, max(first, arrivals.first_day), window)
-        self.find(recent, max(window, arrivals.first_day), arrivals.received)
+                self.find(places, max(first, first_day) * PARTS_A_DAY, window * PARTS_A_DAY)
+        if closed is not None:
+            self.find(recent, window * PARTS_A_DAY, arrivals.before)
+            self.find(range(len(self._keys)), max(window * PARTS_A_DAY, arrivals.before), arrivals.part)
         return asked
 
     def find(self, places: Sequence[int], first: int, end: int) -> None:
-        """Look at the days from one up to and without another for the keys of some places."""
-        if first >= end:
+        """Look at the parts from one up to and without another for the keys of some places."""
+        if first >= end or not places:
             return
         keys = b"".join(sorted({self._keys[place] for place in places}))
-        if not keys:
-            return
         times = {self._keys[place]: self._events[place].time for place in places}
         for key, *kept in self._connection.execute(schema.EVENTS_BY_KEY, (keys, first, end)):
             # An id that came again after the window stands twice; a replay is one of the two.
@@ -143,14 +167,3 @@ class Lookup:
         for source, name, *kept in self._connection.execute(schema.PAST_EVENTS_BY_KEY, asked):
             key = keys[source, name, kept[1]]
             self.found[key] = (kept[0], kept[1], kept[2], kept[3], kept[4], kept[5])
-
-
-def read_closed_keys(connection: sqlite3.Connection, day: int) -> ClosedKeys:
-    """Read the keys of the window before a day that has begun, in the caller's transaction."""
-    closed = ClosedKeys(day)
-    for one in range(day - WINDOW_DAYS, day):
-        # No more than are remembered, and not all of a day at once.
-        rows = connection.execute(schema.KEYS_OF_DAY, (one, closed.room + 1))
-        while closed.room >= 0 and (part := rows.fetchmany(_READ_AT_ONCE)):
-            closed.add(b"".join([key for (key,) in part]))
-    return closed

@@ -2,7 +2,8 @@
 """The SQLite statements of the usage store: every one a constant, every value a parameter.
 
 No text of an event, a meter or a query is ever part of a statement. The key of an event is a digest of
-account, source and id, each with its length before it, and the day on which it came: see `arrivals`.
+account, source and id, each with its length before it, and belongs to a part of the day on which it came: see
+`arrivals`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SCHEMA_VERSION: Final = 4
 _CREATE_EVENTS: Final = (
     """CREATE TABLE arrived_event (
         place INTEGER PRIMARY KEY,
-        came INTEGER NOT NULL,
+        part INTEGER NOT NULL,
         key BLOB NOT NULL,
         source TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -29,10 +30,10 @@ _CREATE_EVENTS: Final = (
         data_base64 TEXT,
         extensions TEXT
     ) STRICT""",
-    # By day first: a batch writes among the keys of its day only, however many there are of other days.
+    # By part first: a batch writes among the keys of the newest one only, however many there are of others.
     # An index of its own and no constraint: a constraint of SQLite's cannot be changed without copying the
     # table.
-    "CREATE UNIQUE INDEX arrived_event_key ON arrived_event (came, key)",
+    "CREATE UNIQUE INDEX arrived_event_key ON arrived_event (part, key)",
 )
 # What came before version 4, and nothing since.
 _CREATE_PAST: Final = (
@@ -132,26 +133,27 @@ CREATE_EXPECTED: Final = (
 )
 
 INSERT_EVENT: Final = """INSERT INTO arrived_event
-        (came, key, source, id, type, account, time, data, data_base64, extensions)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (came, key) DO NOTHING"""
+        (part, key, source, id, type, account, time, data, data_base64, extensions)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (part, key) DO NOTHING"""
 LAST_EVENT: Final = "SELECT coalesce(max(place), 0) FROM arrived_event"
 KEYS_AFTER_ROW: Final = "SELECT key FROM arrived_event WHERE place > ?"
-KEYS_OF_DAY: Final = "SELECT substr(key, 1, 8) FROM arrived_event WHERE came = ? LIMIT ?"
-# Keys of 20 bytes, one after the other, and the days on which they may have come, from one up to and without
-# another. Each day that has events is found by one step in the index; CROSS JOIN keeps to this order.
+KEYS_OF_PARTS: Final = "SELECT substr(key, 1, 8) FROM arrived_event WHERE part >= ? AND part < ? LIMIT ?"
+# Keys of 20 bytes, one after the other, and the parts that may have them, from one up to and without another.
+# Each part that has events is found by one step in the index; CROSS JOIN keeps to this order.
 EVENTS_BY_KEY: Final = """WITH RECURSIVE
-    days(day) AS (
-        SELECT min(came) FROM arrived_event WHERE came >= ?2
+    parts(part) AS (
+        SELECT min(part) FROM arrived_event WHERE part >= ?2
         UNION ALL
-        SELECT (SELECT min(came) FROM arrived_event WHERE came > day) FROM days WHERE day < ?3
+        SELECT (SELECT min(e.part) FROM arrived_event AS e WHERE e.part > parts.part)
+            FROM parts WHERE parts.part < ?3
     ),
     starts(start) AS MATERIALIZED (
         SELECT 1 UNION ALL SELECT start + 20 FROM starts WHERE start + 20 < length(?1)
     )
     SELECT e.key, e.type, e.account, e.time, e.data, e.data_base64, e.extensions
-    FROM days CROSS JOIN starts CROSS JOIN arrived_event AS e
-        ON e.came = days.day AND e.key = substr(?1, starts.start, 20)
-    WHERE days.day < ?3"""
+    FROM parts CROSS JOIN starts CROSS JOIN arrived_event AS e
+        ON e.part = parts.part AND e.key = substr(?1, starts.start, 20)
+    WHERE parts.part < ?3"""
 # The keys come as one JSON array of triples; CROSS JOIN makes SQLite look each of them up.
 PAST_EVENTS_BY_KEY: Final = """SELECT e.source, e.id, e.type, e.account, e.time,
         e.data, e.data_base64, e.extensions

@@ -18,7 +18,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from watchword.usage.aggregation import DistinctSpan, Row, fold
-from watchword.usage.closed_keys import ASKED_BEFORE, ClosedKeys
 from watchword.usage.deduplication import (
     EVENTS_FROM,
     MAX_DIFFERENCES,
@@ -35,8 +34,9 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
-from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of, read_closed_keys
+from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of
 from watchword.usage.sqlite.file import open_file, unavailable
+from watchword.usage.sqlite.remembered import RememberedKeys
 from watchword.usage.sqlite.rollups import (
     add,
     admission_of,
@@ -78,8 +78,7 @@ class SQLiteStore:
         """
         self._connection = open_file(path, busy_timeout_seconds)
         self._clock = clock
-        self._closed: ClosedKeys | None = None
-        self._asked_day, self._asked = -1, 0
+        self._remembered = RememberedKeys()
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
@@ -87,7 +86,10 @@ class SQLiteStore:
         # Measured before the lock is taken: other writers should wait for the disk only.
         measured = [(event, counted.contributions(event)) for event in events]
         keys = keys_of(events)
-        self._read_closed_keys()
+        if self._remembered.is_wanted:
+            # Before the lock is taken: other writers do not wait for it.
+            with self._transaction("BEGIN"):
+                self._remembered.read(self._connection, states(self._connection))
         with self._transaction("BEGIN IMMEDIATE"):
             self._require_in_force(counted)
             state = states(self._connection)
@@ -97,18 +99,21 @@ class SQLiteStore:
                 for event, found in measured
             ]
             batch = Batch(events, problems, keys)
-            arrivals = Arrivals.of(state, int(self._clock()) // SECONDS_PER_DAY)
+            ((last,),) = self._rows(schema.LAST_EVENT)
+            # The clock is read under the lock: a process that waited for it may have waited past midnight.
+            arrivals = Arrivals.of(state, int(self._clock()) // SECONDS_PER_DAY, last)
             lookup = Lookup(self._connection, events, keys)
-            self._ask(arrivals.received, lookup.find_earlier(arrivals, self._closed_keys(arrivals.received)))
+            closed = self._remembered.before(self._connection, arrivals)
+            self._remembered.ask(lookup.find_earlier(arrivals, closed))
             new = {key: place for key, place in batch.first.items() if key not in lookup.found}
-            stored = self._insert(events, new, arrivals.received)
+            stored = self._insert(events, new, arrivals)
             if len(stored) < len(events):
-                # Of today's, but what this batch stored itself is no answer to an event before it.
+                # What this batch stored itself is no answer to an event before it.
                 known = lookup.found.keys() | {keys[place] for place in stored}
                 others = [place for place, key in enumerate(keys) if key not in known]
-                lookup.find(others, arrivals.received, arrivals.received + 1)
-            # Also when nothing was stored: what is read of the days before must be all that there ever is.
-            arrivals.note(self._connection, state, [events[place] for place in stored])
+                lookup.find(others, arrivals.part, arrivals.part + 1)
+            # Also when nothing was stored: what is read of the parts before must be all that there ever is.
+            arrivals.note(self._connection, [events[place] for place in stored])
             admission = admission_of(self._connection)
             tally = Tally(admission)
             for event, contributions in (measured[place] for place in sorted(stored)):
@@ -264,37 +269,16 @@ class SQLiteStore:
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[_Row]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _insert(self, events: Sequence[Event], new: Mapping[bytes, int], day: int) -> set[int]:
-        """Insert events that came on a day, by key their places; the places of those that were not there.
+    def _insert(self, events: Sequence[Event], new: Mapping[bytes, int], arrivals: Arrivals) -> set[int]:
+        """Insert events into the newest part, by key their places; the places of those that were not there.
 
         In the order of their keys: what lies on one page of the index is written together.
         """
-        # No one else writes until the end of this transaction: what comes after this row is ours.
-        ((last,),) = self._rows(schema.LAST_EVENT)
-        rows = [(day, key, *row_of(events[new[key]])) for key in sorted(new)]
+        rows = [(arrivals.part, key, *row_of(events[new[key]])) for key in sorted(new)]
         if self._connection.executemany(schema.INSERT_EVENT, rows).rowcount == len(rows):
             return set(new.values())
-        return {new[key] for (key,) in self._rows(schema.KEYS_AFTER_ROW, (last,))}
-
-    def _closed_keys(self, day: int) -> ClosedKeys | None:
-        closed = self._closed
-        return closed if closed is not None and closed.day == day else None
-
-    def _ask(self, day: int, keys: int) -> None:
-        """Note that so many keys were looked up on each day for want of the window before this one."""
-        if day != self._asked_day:
-            self._asked_day, self._asked = day, 0
-        self._asked += keys
-
-    def _read_closed_keys(self) -> None:
-        """Read the window before the newest day, once enough keys were looked up there.
-
-        Before the lock is taken: other writers do not wait for it.
-        """
-        if self._asked < ASKED_BEFORE or self._closed_keys(self._asked_day) is not None:
-            return
-        with self._transaction("BEGIN"):
-            self._closed = read_closed_keys(self._connection, self._asked_day)
+        # No one else writes until the end of this transaction: what comes after the last one is ours.
+        return {new[key] for (key,) in self._rows(schema.KEYS_AFTER_ROW, (arrivals.last,))}
 
     def _counter(self, account: str) -> Any:
         def count(span: DistinctSpan) -> Iterable[Row]:
