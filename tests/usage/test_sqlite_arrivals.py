@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testing.usage_samples import HITS, METERS, envelope, events, unhurried
-from tests.usage.contract import totals
+from tests.usage.contract import FreshDsn, UsageStoreContract, totals
 from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
+from tests.usage.contract_replays import ReplayContract
 from watchword.usage import Event, Expired, SQLiteStore
 from watchword.usage.deduplication import WINDOW_DAYS, digest_of, most_ahead
 from watchword.usage.sqlite import arrivals as arrivals_module
@@ -83,6 +85,17 @@ class TestArrivals(ArrivalContract):
     pass
 
 
+class TestSmallParts(UsageStoreContract, ReplayContract):
+    """The contract where every few events begin another part, and those before are remembered."""
+
+    @pytest.fixture
+    def fresh_dsn(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FreshDsn:
+        monkeypatch.setattr(remembered, "ASKED_BEFORE", 1)
+        monkeypatch.setattr(arrivals_module, "EVENTS_A_PART", 3)
+        numbers = itertools.count()
+        return lambda: f"sqlite:///{tmp_path}/usage-{next(numbers)}.db"
+
+
 def test_an_id_with_another_time_is_known_within_the_window(at: At) -> None:
     assert sent(at(TODAY)) == ("stored", ())
     for later in (0, 1, 1, 1, WINDOW_DAYS, WINDOW_DAYS, WINDOW_DAYS):
@@ -102,14 +115,18 @@ def test_an_id_with_another_time_after_the_window_is_another_event_everywhere(at
         assert sent(again) == ("duplicate", ())
         assert sent(again, day=later) == ("duplicate", ())
     assert totals(store)["remote_cache_hits"] == "3"
+    # As events may come early now, a look for the second one finds the first one too.
+    assert sent(at(later), name="early", day=later + 50) == ("stored", ())
+    for each in (TODAY, later):
+        assert sent(at(later), day=each) == ("duplicate", ())
     assert store.check(METERS) == []
     store.rebuild(METERS)
-    assert totals(store)["remote_cache_hits"] == "3"
+    assert totals(store)["remote_cache_hits"] == "4"
     found, cursor = [], ""
     while not found or cursor:
         page, cursor = store.events_after(cursor, 1)
         found += [event.day for event in page]
-    assert found == [TODAY, later, later]
+    assert found == [TODAY, later, later, later + 50]
 
 
 def test_a_clock_that_is_put_back_or_far_ahead_lets_no_replay_in(at: At, path: Path) -> None:

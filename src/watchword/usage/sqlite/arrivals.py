@@ -157,6 +157,14 @@ class Lookup:
             if key not in self.found or kept[2] == times.get(key):
                 self.found[key] = (kept[0], kept[1], kept[2], kept[3], kept[4], kept[5])
 
+    def unsure(self) -> list[int]:
+        """Give the places whose keys were not found, or with another time only: an id can stand twice."""
+        return [
+            place
+            for place, (key, event) in enumerate(zip(self._keys, self._events, strict=True))
+            if (kept := self.found.get(key)) is None or kept[2] != event.time
+        ]
+
     def _find_past(self, places: Sequence[int]) -> None:
         """Look at what came before there were days of arrival."""
         keys = {

@@ -109,9 +109,9 @@ class SQLiteStore:
             stored = self._insert(events, new, arrivals)
             if len(stored) < len(events):
                 # What this batch stored itself is no answer to an event before it.
-                known = lookup.found.keys() | {keys[place] for place in stored}
-                others = [place for place, key in enumerate(keys) if key not in known]
-                lookup.find(others, arrivals.part, arrivals.part + 1)
+                own = {keys[place] for place in stored}
+                unsure = [place for place in lookup.unsure() if keys[place] not in own]
+                lookup.find(unsure, arrivals.part, arrivals.part + 1)
             # Also when nothing was stored: what is read of the parts before must be all that there ever is.
             arrivals.note(self._connection, [events[place] for place in stored])
             admission = admission_of(self._connection)
