@@ -22,20 +22,24 @@ from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written
+_Row = tuple[int, str, str, str, str]
+"""As a row of `day_amount`, in the order of its key."""
 
 
 def add(connection: sqlite3.Connection, tally: Tally, target: schema.Target) -> None:
-    """Add a tally to the target's tables."""
-    added: list[tuple[object, ...]] = []
-    raised: list[tuple[object, ...]] = []
-    for key, (meter, amount) in tally.amounts.items():
-        (raised if meter.aggregation == "max" else added).append((*key, plain(amount)))
-    for key, values in tally.distinct.items():
+    """Add a tally to the target's tables, by key: each page is read and written once."""
+    added: list[_Row] = []
+    raised: list[_Row] = []
+    for (account, day, name, group), (meter, amount) in tally.amounts.items():
+        rows = raised if meter.aggregation == "max" else added
+        rows.append((day, account, name, group, plain(amount)))
+    for key, values in sorted(tally.distinct.items()):
         cursor = connection.executemany(target.insert_value, [(*key, value) for value in sorted(values)])
         if cursor.rowcount > 0:
-            added.append((*key, str(cursor.rowcount)))
-    connection.executemany(target.add_amount, added)
-    connection.executemany(target.raise_amount, raised)
+            account, day, name, group = key
+            added.append((day, account, name, group, str(cursor.rowcount)))
+    connection.executemany(target.add_amount, sorted(added))
+    connection.executemany(target.raise_amount, sorted(raised))
 
 
 def recompute(
@@ -104,6 +108,11 @@ def state_of(connection: sqlite3.Connection, name: str) -> str | None:
     """Give what the store remembers of itself under a name."""
     row = connection.execute(schema.STATE, (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def states(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give all that the store remembers of itself."""
+    return dict(connection.execute(schema.STATES).fetchall())
 
 
 def events_from(connection: sqlite3.Connection) -> int:
