@@ -100,7 +100,25 @@ class RememberingDecoder(Decoder):
         return text
 
 
-class TablelessEncoder(Encoder):
+class CountingEncoder(Encoder):
+    """Writes field blocks as the library does.
+
+    Attributes:
+        blocks: how many were begun. Each may have changed the table that all later ones refer to.
+    """
+
+    def __init__(self) -> None:
+        """Write the first block of a connection next."""
+        super().__init__()
+        self.blocks = 0
+
+    def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = True) -> bytes:  # type: ignore[override]  # ours are bytes
+        """Give the block of these fields."""
+        self.blocks += 1
+        return super().encode(headers, huffman)
+
+
+class TablelessEncoder(CountingEncoder):
     """Writes each field by itself: what the static table has by its number, all else as it is.
 
     Nothing enters a table, here or at the other side, and no one on the way may put it into one either
@@ -110,6 +128,7 @@ class TablelessEncoder(Encoder):
     def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = False) -> bytes:  # type: ignore[override]  # ours are bytes
         """Give the block of these fields."""
         del huffman
+        self.blocks += 1
         block = []
         if self.header_table.resized:
             block.append(self._encode_table_size_change())

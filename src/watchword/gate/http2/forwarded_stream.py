@@ -28,8 +28,13 @@ _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 
 
 class ForwardedStream(PassedStream):
-    """A request that is passed on in HTTP/2."""
+    """A request that is passed on in HTTP/2.
 
+    Attributes:
+        has_begun: a frame of an answer came, so the request is not sent again.
+    """
+
+    has_begun = False
     _app: "AppConnection | None" = None
     _app_outlet: Outlet | None = None
     _is_slowed = _was_retried = _is_answered = False
@@ -89,12 +94,13 @@ class ForwardedStream(PassedStream):
             self._kept += body
             if len(self._kept) > KEPT_BODY_BYTES:
                 self._kept = None
-        if self._app_outlet is None:
-            self._waiting += body
-        elif not self._app_outlet.is_done:
-            self._app_outlet.write(body)
-        else:
+        outlet = self._app_outlet
+        if self._is_answered or (outlet is not None and outlet.is_done):
             self._acknowledge(len(body))
+        elif outlet is None:
+            self._waiting += body
+        else:
+            outlet.write(body)
 
     def take_end(self) -> None:
         """Pass on that the request is whole."""
@@ -175,7 +181,7 @@ class ForwardedStream(PassedStream):
         head = [(b":status", b"%d" % status)]
         head += [pair for pair in to_caller(fields[1:], status) if pair[0] != b"date"]
         if status < _FIRST_FINAL:
-            self._send_fields(head)
+            self._send_early(head)
             return
         if is_end:
             self._is_answered = True
@@ -217,14 +223,18 @@ class ForwardedStream(PassedStream):
 
         Args:
             why: the kind of error, for the log.
-            can_retry: the app has not begun with the request, or it was a read on a connection used before.
+            can_retry: the app says that it has not begun with the request, or it was a read on a connection
+                used before. What has answered was not sent in vain, whatever the app says.
         """
         upstream, outlet = self._upstream, self._app_outlet
         if upstream is None or self.is_over:
             return
         self._app = self._app_outlet = None
+        if self._is_answered:
+            # All that is missing is that the caller takes the rest.
+            return
         is_all_there = self._kept is not None or outlet is None or not outlet.sent
-        if can_retry and is_all_there and not self._was_retried:
+        if can_retry and is_all_there and not (self.has_begun or self._was_retried):
             self._was_retried = True
             if outlet is not None:
                 self._sent_again = outlet.sent

@@ -18,7 +18,7 @@ from h2.connection import AllowedStreamIDs
 from h2.stream import H2Stream
 from hyperframe.frame import GoAwayFrame
 
-from watchword.gate.http2.field_compression import RememberingDecoder, TablelessEncoder
+from watchword.gate.http2.field_compression import CountingEncoder, RememberingDecoder, TablelessEncoder
 from watchword.gate.http2.frames import GOAWAY, Frame, FrameFaultError, FrameReader, bounded_settings
 from watchword.gate.http2.limits import FRAMES_A_TURN, MAX_BLOCK_BYTES, MAX_CLOSED_STREAMS
 
@@ -27,7 +27,7 @@ Fields = list[tuple[bytes, bytes]]
 # How much waits in the transport before streams wait; asyncio's own default is 64 KiB.
 _WRITE_HIGH, _WRITE_LOW = 64 * 1024, 16 * 1024
 _MAX_STREAM_ID: Final = 2**31 - 1
-_NO_ERROR: Final = 0
+_NO_ERROR, _INTERNAL_ERROR = 0, 2
 
 
 class _Connection(h2.connection.H2Connection):
@@ -40,8 +40,7 @@ class _Connection(h2.connection.H2Connection):
         most = self.decoder.max_header_list_size
         self.decoder = RememberingDecoder()
         self.decoder.max_header_list_size = most
-        if config.client_side:
-            self.encoder = TablelessEncoder()
+        self.encoder: CountingEncoder = TablelessEncoder() if config.client_side else CountingEncoder()
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         stream = super()._begin_new_stream(stream_id, allowed_ids)
@@ -124,7 +123,7 @@ class Outlet:
                 return
             part = bytes(buffer[:size])
             del buffer[:size]
-            is_last = self.is_ended and not buffer and self._trailers is None
+            is_last = self.is_ended and not buffer and not self._trailers
             connection.send_data(self.stream_id, part, end_stream=is_last)
             self.sent += size
             host.note_sent()
@@ -136,11 +135,11 @@ class Outlet:
                 return
         # What was told that there is room may have written, ended or closed by now.
         if self.is_ended and not buffer and not self.is_done:
-            if self._trailers is not None:
-                connection.send_headers(self.stream_id, self._trailers, end_stream=True)
+            if self._trailers:
+                host.send_fields(self.stream_id, self._trailers, is_end=True)
             else:
                 connection.end_stream(self.stream_id)
-            host.note_sent()
+                host.note_sent()
             self._finish()
 
     def _finish(self) -> None:
@@ -303,6 +302,28 @@ class Http2Host(asyncio.Protocol):
         except (h2.exceptions.ProtocolError, ValueError):
             # The stream is over; the library has counted it for the connection.
             return
+        self.flush_soon()
+
+    def send_fields(self, stream_id: int, fields: Fields, *, is_end: bool) -> None:
+        """Send a block of fields, whole and in order with all others, or nothing of it.
+
+        Each block may change the table that later ones of all streams refer to. One that was encoded and is
+        not sent would have them read as other fields: that ends the connection.
+
+        Raises:
+            h2.exceptions.ProtocolError: the stream takes none.
+        """
+        if self.is_over:
+            return
+        encoder = self.connection.encoder
+        before = encoder.blocks
+        try:
+            self.connection.send_headers(stream_id, fields, end_stream=is_end)
+        except Exception:
+            if encoder.blocks != before:
+                self.fail("a block of fields was encoded and cannot be sent", _INTERNAL_ERROR)
+            raise
+        self.note_sent()
         self.flush_soon()
 
     def reset(self, stream_id: int, code: int) -> None:
