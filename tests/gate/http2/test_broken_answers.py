@@ -29,7 +29,7 @@ from tests.gate.http2.http2_app import Http2App, Link
 from tests.gate.http2.test_app_connections import place, request
 from watchword.gate.http2.host import Http2Host, configuration
 
-DATA, HEADERS, RST_STREAM, GOAWAY = 0, 1, 3, 7
+DATA, HEADERS, RST_STREAM, GOAWAY, CONTINUATION = 0, 1, 3, 7, 9
 END_STREAM, END_HEADERS = 1, 4
 NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM = 0, 2, 7
 

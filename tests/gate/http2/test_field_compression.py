@@ -105,13 +105,13 @@ def test_the_library_reads_what_is_written_and_keeps_nothing_of_it(
 def expanded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The codes that the library had to expand."""
     codes: list[bytes] = []
-    real: Callable[[bytes], bytes] = compression.decode_huffman
+    real: Callable[[bytes], bytes] = compression.expand
 
     def count(code: bytes) -> bytes:
         codes.append(code)
         return real(code)
 
-    monkeypatch.setattr(compression, "decode_huffman", count)
+    monkeypatch.setattr(compression, "expand", count)
     return codes
 
 

@@ -11,9 +11,10 @@ from typing import Final
 
 from hpack.exceptions import HPACKDecodingError, OversizedHeaderListError
 from hpack.hpack import Decoder, Encoder, decode_integer, encode_integer
-from hpack.huffman_table import decode_huffman
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
+
+from watchword.gate.http2.huffman import expand
 
 # What one connection remembers of the texts that it expanded, in bytes: two tokens with their codes. Shorter
 # ones are not worth it.
@@ -85,11 +86,11 @@ class RememberingDecoder(Decoder):
 
     def _expand(self, code: bytes) -> bytes:
         if len(code) < _WORTH_REMEMBERING:
-            return decode_huffman(code)
+            return expand(code)
         known = self._expanded.get(code)
         if known is not None:
             return known
-        text = decode_huffman(code)
+        text = expand(code)
         size = len(code) + len(text)
         if size <= REMEMBERED_BYTES:
             if self._remembered_bytes + size > REMEMBERED_BYTES:

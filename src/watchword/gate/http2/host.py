@@ -19,8 +19,22 @@ from h2.stream import H2Stream
 from hyperframe.frame import GoAwayFrame
 
 from watchword.gate.http2.field_compression import CountingEncoder, RememberingDecoder, TablelessEncoder
-from watchword.gate.http2.frames import GOAWAY, Frame, FrameFaultError, FrameReader, bounded_settings
-from watchword.gate.http2.limits import FRAMES_A_TURN, MAX_BLOCK_BYTES, MAX_CLOSED_STREAMS
+from watchword.gate.http2.frames import (
+    CONTINUATION,
+    GOAWAY,
+    HEADERS,
+    Frame,
+    FrameFaultError,
+    FrameReader,
+    bounded_settings,
+)
+from watchword.gate.http2.limits import (
+    BLOCK_BYTES_A_FRAME,
+    FRAMES_A_TURN,
+    MAX_BLOCK_BYTES,
+    MAX_CLOSED_STREAMS,
+)
+from watchword.gate.http2.turns import turns_of
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -174,8 +188,8 @@ class Http2Host(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outlets: dict[int, Outlet] = {}
         self._flusher: asyncio.Handle | None = None
-        # Frames that were read wait for it.
-        self._turn: asyncio.Handle | None = None
+        # Frames that were read wait for its turn.
+        self._waits = False
         self.is_write_paused = self.is_over = False
 
     # What the loop calls.
@@ -187,7 +201,7 @@ class Http2Host(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take frames, one at a time, and only so many before other connections have their turn."""
-        if self._turn is not None:
+        if self._waits:
             self._reader.hold(data)
             return
         taken = 0
@@ -199,8 +213,10 @@ class Http2Host(asyncio.Protocol):
                     self.connection.receive_data(each)
                 else:
                     self._take(each)
+                    if each.type in (HEADERS, CONTINUATION):
+                        taken += len(each.data) // BLOCK_BYTES_A_FRAME
                 taken += 1
-                if taken == FRAMES_A_TURN:
+                if taken >= FRAMES_A_TURN:
                     self._wait_for_turn()
                     break
         except FrameFaultError as why:
@@ -214,12 +230,14 @@ class Http2Host(asyncio.Protocol):
         if self.is_over or self._transport is None:
             return
         self._transport.pause_reading()
-        self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+        self._waits = True
+        turns_of(asyncio.get_running_loop()).wait(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn = None
-        self.data_received(b"")
-        self.read_on()
+        if self._waits:
+            self._waits = False
+            self.data_received(b"")
+            self.read_on()
 
     def may_read(self) -> bool:
         """Whether more may be read, once what was read is taken."""
@@ -227,7 +245,7 @@ class Http2Host(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Read again, unless something else is waited for."""
-        if self._turn is None and self._transport is not None and not self.is_over and self.may_read():
+        if not self._waits and self._transport is not None and not self.is_over and self.may_read():
             self._transport.resume_reading()
 
     def _take(self, frame: Frame) -> None:
@@ -249,9 +267,7 @@ class Http2Host(asyncio.Protocol):
         if self._flusher is not None:
             self._flusher.cancel()
             self._flusher = None
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._waits = False
         for outlet in list(self._outlets.values()):
             outlet.stop()
 
