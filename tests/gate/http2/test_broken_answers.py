@@ -60,7 +60,7 @@ HEAD_AND_THEN: dict[str, Trigger] = {
     "goaway, not begun": lambda head, stream: [head + goaway(0), None],
     "another head": lambda head, stream: [head + head],
     "trailers with a status": lambda head, stream: [
-        head + frame(DATA, 0, stream, b"x") + block(stream, [(b":status", b"500")], is_end=True)
+        head + frame(DATA, 0, stream, b"") + block(stream, [(b":status", b"500")], is_end=True)
     ],
     "data": lambda head, stream: [head + frame(DATA, END_STREAM, stream, b"body")],
     "refused": lambda head, stream: [head + reset(stream, REFUSED_STREAM)],
@@ -134,7 +134,7 @@ class Breaking:
                 link.socket.shutdown(socket.SHUT_RDWR)
                 return False
             link.socket.sendall(part)
-        if fields[b"x-do"] in LEAVES or (fields[b"x-do"] == b"data" and fields[b":method"] == b"HEAD"):
+        if fields[b"x-do"] in LEAVES:
             self._left.add(link.number)
         return None
 

@@ -58,10 +58,9 @@ class _Connection(h2.connection.H2Connection):
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         stream = super()._begin_new_stream(stream_id, allowed_ids)
-        if not self.config.client_side:
-            # For the library, a request with a wrong length is the end of the connection, and so of all
-            # other streams; and it misses the one whose body ends with trailers. Both are looked for by us.
-            stream._initialize_content_length = _leave_alone  # type: ignore[method-assign]
+        # For the library, a body of a wrong length is the end of the connection, and so of all other streams;
+        # and it misses the one that ends with trailers. Both are looked for by us.
+        stream._initialize_content_length = _leave_alone  # type: ignore[method-assign]
         return stream
 
 
