@@ -102,7 +102,7 @@ class RememberingDecoder(Decoder):
 
 
 class CountingEncoder(Encoder):
-    """Writes field blocks as the library does.
+    """Writes field blocks as the library does, but says of a table's sizes what has to be said.
 
     Attributes:
         blocks: how many were begun. Each may have changed the table that all later ones refer to.
@@ -112,11 +112,34 @@ class CountingEncoder(Encoder):
         """Write the first block of a connection next."""
         super().__init__()
         self.blocks = 0
+        # Of the sizes since the last block; None: it did not change.
+        self._smallest: int | None = None
+
+    @property
+    def header_table_size(self) -> int:
+        """How large the table may become, in bytes."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        if self._smallest is not None or value != self.header_table.maxsize:
+            self._smallest = value if self._smallest is None else min(self._smallest, value)
+        self.header_table.maxsize = value
+        # The library's own note, which forgets a change if the same size is said again.
+        self.header_table.resized = False
 
     def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = True) -> bytes:  # type: ignore[override]  # ours are bytes
         """Give the block of these fields."""
         self.blocks += 1
-        return super().encode(headers, huffman)
+        return self._sizes() + super().encode(headers, huffman)
+
+    def _sizes(self) -> bytes:
+        """The smallest size since the last block, which drops entries, and the present one (section 4.2)."""
+        smallest, self._smallest = self._smallest, None
+        if smallest is None:
+            return b""
+        present = self.header_table.maxsize
+        return b"".join(_size(each) for each in dict.fromkeys((smallest, present)))
 
 
 class TablelessEncoder(CountingEncoder):
@@ -130,10 +153,7 @@ class TablelessEncoder(CountingEncoder):
         """Give the block of these fields."""
         del huffman
         self.blocks += 1
-        block = []
-        if self.header_table.resized:
-            block.append(self._encode_table_size_change())
-            self.header_table.resized = False
+        block = [self._sizes()]
         static = HeaderTable.STATIC_TABLE_MAPPING
         for name, value in headers:
             found = static.get(name)
@@ -156,6 +176,12 @@ def _integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
         return number, at + 1
     number, length = decode_integer(data[at:], bits)
     return number, at + length
+
+
+def _size(number: int) -> bytes:
+    update = encode_integer(number, 5)
+    update[0] |= _TABLE_SIZE
+    return bytes(update)
 
 
 def _length(text: bytes) -> bytes:

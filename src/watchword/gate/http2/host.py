@@ -16,6 +16,8 @@ import h2.exceptions
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs
 from h2.stream import H2Stream
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.struct import HeaderTuple
 from hyperframe.frame import GoAwayFrame
 
 from watchword.gate.http2.field_compression import CountingEncoder, RememberingDecoder, TablelessEncoder
@@ -44,6 +46,24 @@ _MAX_STREAM_ID: Final = 2**31 - 1
 _NO_ERROR, _INTERNAL_ERROR = 0, 2
 
 
+class CompressionError(h2.exceptions.ProtocolError):
+    """A block of fields that cannot be read, so that none behind it can (RFC 9113, section 4.3)."""
+
+    error_code = h2.errors.ErrorCodes.COMPRESSION_ERROR
+
+
+class _Decoder(RememberingDecoder):
+    """Says which error it is; for the library, each is one of the protocol."""
+
+    def decode(self, data: bytes, raw: bool = True) -> list[HeaderTuple]:
+        try:
+            return super().decode(data, raw)
+        except OversizedHeaderListError:
+            raise
+        except HPACKError as why:
+            raise CompressionError(str(why)) from why
+
+
 class _Connection(h2.connection.H2Connection):
     """The library's state, with less of what is over: a connection may live for a million requests."""
 
@@ -52,7 +72,7 @@ class _Connection(h2.connection.H2Connection):
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
         most = self.decoder.max_header_list_size
-        self.decoder = RememberingDecoder()
+        self.decoder = _Decoder()
         self.decoder.max_header_list_size = most
         self.encoder: CountingEncoder = TablelessEncoder() if config.client_side else CountingEncoder()
 
