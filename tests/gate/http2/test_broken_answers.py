@@ -167,14 +167,20 @@ def place_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gat
         yield standing
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
-@pytest.mark.parametrize("does", [*HEAD_AND_THEN, *EARLY])
+CASES = [
+    (does, method)
+    for does in [*HEAD_AND_THEN, *EARLY]
+    for method in (b"GET", b"HEAD", b"POST")
+    # But to HEAD, data is the rest of a whole answer.
+    if does != "data" or method == b"HEAD"
+]
+
+
+@pytest.mark.parametrize(("does", "method"), CASES)
 def test_a_request_is_not_sent_again_once_its_answer_began(
     place_of_all: tuple[Gate, Breaking], does: str, method: bytes
 ) -> None:
     gate, script = place_of_all
-    if does == "data" and method != b"HEAD":
-        pytest.skip("that is a whole answer")
     name = f"{does}-{method.decode()}"
     with Caller(gate.address) as caller:
         # The connection to the app has answered before, so that what is read may be sent again at all.
