@@ -30,14 +30,16 @@ LATE_DAYS: Final = 21
 BLOCKS_BETWEEN_READS: Final = 16
 """After how many blocks those that came since are read."""
 
-MOST_KEYS: Final = 22_000_000
-"""With more keys in the window (three million events a day) none is remembered, and each is looked up."""
+MOST_KEYS: Final = 40_000_000
+"""With more keys in the window (five million events a day) none is remembered, and each is looked up."""
 
-# 128 KiB to 16 MiB. Of keys with 13 bits each, one in a hundred is said to be there by chance; with six, one
+# 128 KiB to 32 MiB. Of keys with 12 bits each, one in ninety is said to be there by chance; with six, one
 # in fifteen.
-_LEAST_WIDTH, _MOST_WIDTH = 14, 21
-_BITS_A_KEY: Final = 13
+_LEAST_WIDTH, _MOST_WIDTH = 14, 22
+_BITS_A_KEY: Final = 12
 _LEAST_BITS_A_KEY: Final = 6
+# The weeks before the window are worth no more than half of it.
+_MOST_LATE_WIDTH: Final = 21
 _MOST_READ_AT_ONCE: Final = 1_000_000
 # The server tells when it was started by two clocks, in whole seconds.
 _START_DIFFERS_SECONDS: Final = 2
@@ -157,7 +159,7 @@ class RecentKeys:
     def _read_all(self, first: int, seen: int, server: Server) -> Window | None:
         """Have the server make the table of all keys from a day on; None where there are too many."""
         start, count = self._from(first), self._count(self._from(first))
-        if start < first and _BITS_A_KEY * count > _bits(_MOST_WIDTH):
+        if start < first and _BITS_A_KEY * count > _bits(_MOST_LATE_WIDTH):
             self._late_days, self._has_room_for_late = 0, False
             start, count = first, self._count(first)
         if count > MOST_KEYS:
