@@ -137,19 +137,25 @@ EDITS = {
         "service.yaml",
         "scope: app:read",
         "scope: app:admin",
-        ["~ the route GET /version requires app:admin, before app:read"],
+        [
+            f"- {ATLAS}: may no longer send GET /version",
+            "~ the route GET /version requires app:admin, before app:read",
+        ],
     ),
     "a new route": (
         "service.yaml",
         "  routes:",
         "  routes:\n    - {path: /new, methods: [PUT], scope: app:read}",
-        ["~ the route PUT /new is new, and requires app:read"],
+        [
+            f"+ {ATLAS}: may send PUT /new, refused before",
+            "~ the route PUT /new is new, and requires app:read",
+        ],
     ),
     "a route less": (
         "service.yaml",
         "    - {path: /version, methods: [GET], scope: app:read}\n",
         "",
-        ["~ the route GET /version is gone"],
+        [f"- {ATLAS}: may no longer send GET /version", "~ the route GET /version is gone"],
     ),
     "tokens of no pod": (
         "service.yaml",
@@ -255,7 +261,7 @@ def test_each_edit_is_said_as_who_gains_and_who_loses_what(sides: Work, name: st
     assert code == 1
     for wanted in expected:
         assert [line for line in lines if line.startswith(wanted)], lines
-    # Nothing else is said of who may call: a change of routes opens and closes no door by itself.
+    # Nothing else is said of who may call.
     said = [line for line in lines if "ServiceAccount" in line]
     assert len(said) == sum("ServiceAccount" in each for each in expected), lines
 

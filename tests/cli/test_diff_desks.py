@@ -16,6 +16,7 @@ from watchword.trust import Resources, parse_manifests
 
 VERSION = "{path: /version, methods: [GET], scope: app:read"
 PURPOSE = "requires app:read and a desk token for the purpose cache-read"
+NO_VERSION = f"- {ATLAS}: may no longer send GET /version"
 QUERY = "requires app:read for the account from the query's owner"
 DESK = """\
 apiVersion: watchword.dev/v1alpha1
@@ -66,23 +67,24 @@ EDITS: dict[str, tuple[str, str, str, list[str]]] = {
         "service.yaml",
         VERSION,
         f"{VERSION}, purpose: cache-read",
-        [f"~ the route GET /version {PURPOSE}; before, it requires app:read"],
+        [NO_VERSION, f"~ the route GET /version {PURPOSE}; before, it requires app:read"],
     ),
     "an account from the query": (
         "service.yaml",
         VERSION,
         f"{VERSION}, query: {{owner: account}}",
-        [f"- the route GET /version {QUERY}; before, it requires app:read"],
+        [NO_VERSION, f"- the route GET /version {QUERY}; before, it requires app:read"],
     ),
     "an account that may be missing, and a project": (
         "service.yaml",
         VERSION,
         f"{VERSION}, query: {{owner: account, app: project?}}",
         [
+            NO_VERSION,
             (
                 "~ the route GET /version requires app:read for the project from the query's app where it is "
                 "given, account from the query's owner; before, it requires app:read"
-            )
+            ),
         ],
     ),
     "a purpose of a workload": (

@@ -5,6 +5,7 @@ Offline there is no gate to ask; so that `verify` does not say `no_route` of a p
 are applied here, with the gate's own `authorize`.
 """
 
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from watchword.gate.authz_request import PATH, is_authz_request
@@ -62,21 +63,40 @@ def allow_own(identity: Identity, ruleset: Ruleset, method: str, target: bytes) 
     Returns:
         The scope that permits it, empty where none is asked for; or the refusal.
     """
-    path, _, query = target.partition(b"?")
-    if path == PATH:
+    if target.partition(b"?")[0] == PATH:
         if identity.desk is not None and identity.desk.purpose is not None:
             detail = f"A token for the purpose {identity.desk.purpose} passes only on routes of that purpose."
             return Refusal(Reason.WRONG_PURPOSE, detail)
         return ""
-    rest = _usage_path(ruleset.usage_base_path, target)
+    needs = own_needs(ruleset.usage_base_path, method, target)
+    return needs if isinstance(needs, Refusal) else _held(identity, needs.scope, needs.accounts)
+
+
+class OwnNeeds(NamedTuple):
+    """What one of the gate's usage endpoints asks for: the scope, for each of these accounts."""
+
+    scope: str
+    accounts: tuple[str | None, ...]
+
+
+def own_needs(usage_base_path: str, method: str, target: bytes) -> OwnNeeds | Refusal:
+    """What a request for a usage endpoint needs; the refusal, where it has another method.
+
+    Args:
+        usage_base_path: of the service.
+        method: of the request.
+        target: its raw target, which is one of a usage endpoint.
+    """
+    rest = _usage_path(usage_base_path, target)
     if rest == _EVENTS:
-        return _other_method("POST") if method != "POST" else _held(identity, USAGE_WRITE_SCOPE, (None,))
+        return _other_method("POST") if method != "POST" else OwnNeeds(USAGE_WRITE_SCOPE, (None,))
     if rest is None or rest in (_ACCOUNTS, _METERS):
+        query = target.partition(b"?")[2]
         named = parse_qsl(query.decode("ascii", "replace")) if rest == _ACCOUNTS else []
         accounts = (None, *(value for name, value in named if name == "account"))
     else:
         accounts = (rest[1],)
-    return _other_method("GET") if method != "GET" else _held(identity, USAGE_READ_SCOPE, accounts)
+    return _other_method("GET") if method != "GET" else OwnNeeds(USAGE_READ_SCOPE, accounts)
 
 
 def _usage_path(usage_base_path: str, target: bytes) -> tuple[str, ...] | None:
