@@ -12,7 +12,7 @@ from typing import Any, Final
 from watchword.cli.failures import UnusableInput
 from watchword.cli.kubectl import run_kubectl
 from watchword.kube.names import NamespacedName
-from watchword.trust import Bundle, BundleError, Problem, Resources, decode_bundle, parse_manifests
+from watchword.trust import Bundle, BundleError, decode_bundle
 from watchword.trust.bundle_forms import ENTRIES, newest
 
 _BUNDLE: Final = "watchword-bundle-"
@@ -67,15 +67,15 @@ def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
     return [bundle_of(each) for each in items]
 
 
-def live_resources(context: str | None) -> tuple[Resources, tuple[Problem, ...]]:
-    """A cluster's issuers, services, workloads, desks, clients and namespaces, and what is wrong with some.
+def live_objects(context: str | None) -> list[dict[str, Any]]:
+    """A cluster's issuers, services, workloads, desks, clients and namespaces, as its API server gives them.
 
     Raises:
         UnusableInput: they may not be read, or Watchword is not installed.
     """
-    data = run_kubectl("get", _KINDS, "--all-namespaces", "--output=json", context=context)
-    manifests = parse_manifests([("cluster", json.dumps({"kind": "List", **json.loads(data)}).encode())])
-    return manifests.resources, manifests.problems
+    asked = ("get", _KINDS, "--all-namespaces", "--output=json", "--show-managed-fields")
+    items: list[dict[str, Any]] = json.loads(run_kubectl(*asked, context=context))["items"]
+    return items
 
 
 def bundle_of(document: dict[str, Any]) -> Bundle:

@@ -89,6 +89,16 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
     return Manifests(resources, tuple(problems))
 
 
+def objects_of(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of files as they are written, of every kind, each with its file; lists are taken apart.
+
+    What cannot be read is passed over: `parse_manifests` says what that is.
+    """
+    for source, data in files:
+        for document in _documents(source, data, []):
+            yield source, document
+
+
 def _unreadable(source: str, detail: str, remedy: str) -> Problem:
     return Problem("File", "", source, "", ProblemReason.UNREADABLE, detail, remedy, source)
 
