@@ -93,7 +93,8 @@ def read_documents(data: bytes) -> list[Any] | Unreadable:
         _refuse_surprises(text)
         return list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        detail = f"not YAML or JSON: {' '.join(str(error).split())[:300]}"
+        said = f"nested deeper than {MAX_DEPTH} levels" if isinstance(error, RecursionError) else str(error)
+        detail = f"not YAML or JSON: {' '.join(said.split())[:300]}"
         return Unreadable(detail, "fix the file; nothing of it is used")
 
 
@@ -142,6 +143,22 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise _UnfitYamlError(f"{name} is no number")
+
+
+def is_deeper_than(text: str | bytes, levels: int) -> bool:
+    """Whether YAML is nested deeper than so many levels, as far as it can be read.
+
+    PyYAML builds nodes by recursion in C, where depth ends the process: ask this before it builds any.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > levels:
+                return True
+    except yaml.YAMLError:
+        pass
+    return False
 
 
 def _refuse_surprises(text: str) -> None:
