@@ -169,3 +169,12 @@ def test_a_manifest_that_does_not_fit_what_is_there_is_said(cluster: Work) -> No
     done = cluster.run("diff", "{work}/dir")
     assert done.exit_code == 2
     assert "do not fit what is in the cluster" in done.stderr
+
+
+def test_an_issuer_that_the_cluster_has_not_is_trusted_by_no_one(cluster: Work) -> None:
+    there = [live(namespace()), live(service()), live(workload())]
+    assert diff(cluster, there, [workload()])[0] == []
+    changes, _ = diff(cluster, there, [issuer()])
+    assert [(kind, bool(who)) for kind, who in changes] == [("gains", True), ("gains", False)]
+    changes, _ = diff(cluster, [*there, live(issuer())], [workload(), service()], "--prune")
+    assert ("loses", "ServiceAccount atlas-production/atlas of production") in changes

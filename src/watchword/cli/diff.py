@@ -77,9 +77,14 @@ def command(
         say_problems(before.problems)
         old, after = before.resources, _after(live, new, prune=prune)
         held = _held(old, live), _held(after, live)
-    states = _state(old, cluster_id, held[0]), _state(after, cluster_id, held[1])
-    _say_left_out(new, *states)
-    changes = changes_between(*states, time.time())
+    # In a cluster, an issuer that is not there is nowhere else; of folders, one that the other has is gone.
+    known = (_issuers(after), _issuers(old)) if against is not None else (_named(old), _named(after))
+    states = tuple(
+        _state(resources, cluster_id, keys, others)
+        for resources, keys, others in zip((old, after), held, known, strict=True)
+    )
+    _say_left_out(new, states[0], states[1])
+    changes = changes_between(states[0], states[1], time.time())
     click.echo(_json(changes) if output == "json" else _text(changes))
     if changes:
         raise SystemExit(ANSWER_IS_NO)
@@ -147,9 +152,28 @@ def _held(resources: Resources, live: list[Object]) -> Held:
     return found
 
 
-def _state(resources: Resources, cluster_id: str | None, held: Held) -> State:
+def _issuers(resources: Resources) -> frozenset[str]:
+    return frozenset(each.metadata.name for each in resources.issuers)
+
+
+def _named(resources: Resources) -> frozenset[str]:
+    """The names of issuers that workloads refer to."""
+    return frozenset(each.spec.issuer_ref.name for each in resources.workloads)
+
+
+def _state(resources: Resources, cluster_id: str | None, held: Held, absent: frozenset[str]) -> State:
+    """A state of trust.
+
+    Args:
+        resources: the objects.
+        cluster_id: of the cluster.
+        held: what is known of the keys of issuers.
+        absent: issuers for which nothing stands in where they are not among the objects.
+    """
     known = {name: trusted_jwks(keys) for name, keys in held.items()}
-    complete = stand_in(resources, {name: jwks for name, jwks in known.items() if jwks is not None})
+    complete = stand_in(
+        resources, {name: jwks for name, jwks in known.items() if jwks is not None}, issuers=absent
+    )
     compiled = compile_resources(
         complete.resources,
         keys=complete.keys,

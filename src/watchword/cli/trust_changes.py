@@ -103,7 +103,7 @@ class _Row(NamedTuple):
     """What a caller may do, until when, and for which purposes it gets desk tokens."""
 
     permissions: frozenset[Permission] = frozenset()
-    ends: str = ""
+    ends: float | None = None
     purposes: frozenset[str] = frozenset()
     grants: tuple[Grant, ...] = ()
 
@@ -129,10 +129,9 @@ def _rows(bundle: Bundle | None, now: float) -> Rows:
         has_ended = row.expires_at is not None and row.expires_at <= now
         who = f"ServiceAccount {row.namespace}/{row.service_account} of {bundle.issuers[row.issuer].name}"
         if not row.suspended and not has_ended:
-            end = "" if row.expires_at is None else f"{row.expires_at:.0f}"
             purposes = frozenset() if desk is None else frozenset(desk.purposes.get(row.name, ()))
             grants = tuple(map(_grant, bundle.grants[row.grants]))
-            rows[who] = _Row(permissions_of(bundle.grants[row.grants]), end, purposes, grants)
+            rows[who] = _Row(permissions_of(bundle.grants[row.grants]), row.expires_at, purposes, grants)
     return rows
 
 
@@ -190,7 +189,14 @@ def _of_callers(service: str, old: Rows, new: Rows) -> Iterator[Change]:
             if lost:
                 yield Change("loses", service, who, lost)
             if before.ends != after.ends:
-                yield Change("changes", service, who, "spec.expires: the trust ends at another time")
+                is_later = before.ends is not None and (after.ends is None or after.ends > before.ends)
+                said = f"the trust ends {_end(after)}, before {_end(before)} (spec.expires)"
+                yield Change("gains" if is_later else "loses", service, who, said)
+
+
+def _end(row: _Row) -> str:
+    """When trust ends, without how long that is from now."""
+    return "never" if row.ends is None else shown_timestamp(row.ends, 0.0).partition(" (")[0]
 
 
 def _in_words(permissions: list[Permission], purposes: frozenset[str]) -> str:
