@@ -5,11 +5,11 @@ Offline there is no gate to ask; so that `verify` does not say `no_route` of a p
 are applied here, with the gate's own `authorize`.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from watchword.gate.authz_request import PATH, is_authz_request
-from watchword.gate.original_request import OriginalRequest, original_request
+from watchword.gate.original_request import PAIRS, OriginalRequest, original_request
 from watchword.identity import Identity, Reason, Refusal
 from watchword.trust import (
     USAGE_READ_SCOPE,
@@ -21,7 +21,28 @@ from watchword.trust import (
     split_target,
 )
 
+_PROXY: Final = b"/authz/nginx"
 _EVENTS, _ACCOUNTS, _METERS = ("usage", "events"), ("usage",), ("usage", "meters")
+
+
+def as_forwarded(method: str, target: str) -> OriginalRequest | Refusal:
+    """A request as a gate reads it from a proxy's headers, or why it reads none.
+
+    By the gate's own code, so that both decide alike on white space and on characters beyond ASCII, which
+    proxies such as nginx pass on as they come. HTTP takes spaces and tabs off both ends of a header's value.
+
+    Args:
+        method: of the request.
+        target: the text that stands for its raw target; bytes that are no UTF-8 as surrogates.
+    """
+    detail = "No proxy passes such a request on: the method or the path is empty or holds white space."
+    hint = "Percent-encode the path as a request line has it."
+    try:
+        values = [text.encode("utf-8", "surrogateescape").strip(b" \t") for text in (method, target)]
+    except UnicodeEncodeError:
+        return Refusal(Reason.NO_ROUTE, detail, hint)
+    found = original_request(_PROXY, _PROXY, "GET", list(zip(PAIRS[_PROXY], values, strict=True)))
+    return found if isinstance(found, OriginalRequest) else Refusal(Reason.NO_ROUTE, detail, hint)
 
 
 def is_own_path(usage_base_path: str, target: bytes) -> bool:
@@ -41,6 +62,8 @@ def route_asked(ruleset: Ruleset, method: str, target: bytes) -> RouteMatch | Re
         if original is None:
             detail = "There is no such endpoint below /authz: the gate answers 404."
             return Refusal(Reason.NO_ROUTE, detail, "Give the path of the request to the app.")
+        if isinstance(original, OriginalRequest) and not target.isascii():
+            return Refusal(Reason.NO_ROUTE, "The path is not ASCII; a request line has it percent-encoded.")
         if isinstance(original, OriginalRequest):
             return ruleset.routes.match(original.method, original.target)
         detail = f"{path.decode('ascii', 'replace')} decides on the request that the proxy names in headers, "
