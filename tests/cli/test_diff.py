@@ -77,7 +77,7 @@ EDITS = {
         "atlas.yaml",
         "  from:",
         "  expires: 2099-01-01T00:00:00Z\n  from:",
-        [f"~ {ATLAS}: spec.expires: the trust ends at another time"],
+        [f"- {ATLAS}: the trust ends 2099-01-01T00:00:00Z, before never (spec.expires)"],
     ),
     "one more workload": (
         "atlas.yaml",
@@ -137,19 +137,25 @@ EDITS = {
         "service.yaml",
         "scope: app:read",
         "scope: app:admin",
-        ["~ the route GET /version requires app:admin, before app:read"],
+        [
+            f"- {ATLAS}: may no longer send GET /version",
+            "~ the route GET /version requires app:admin, before app:read",
+        ],
     ),
     "a new route": (
         "service.yaml",
         "  routes:",
         "  routes:\n    - {path: /new, methods: [PUT], scope: app:read}",
-        ["~ the route PUT /new is new, and requires app:read"],
+        [
+            f"+ {ATLAS}: may send PUT /new, refused before",
+            "~ the route PUT /new is new, and requires app:read",
+        ],
     ),
     "a route less": (
         "service.yaml",
         "    - {path: /version, methods: [GET], scope: app:read}\n",
         "",
-        ["~ the route GET /version is gone"],
+        [f"- {ATLAS}: may no longer send GET /version", "~ the route GET /version is gone"],
     ),
     "tokens of no pod": (
         "service.yaml",
@@ -205,7 +211,12 @@ EDITS = {
         PINNED,
         ["~ its keys are read from the object itself, before from this cluster's API server", "+ the key "],
     ),
-    "an issuer less": ("issuer.yaml", ISSUER, "# nothing\n", ["- the cluster is gone"]),
+    "an issuer less": (
+        "issuer.yaml",
+        ISSUER,
+        "# nothing\n",
+        [f"- {ATLAS}: is no longer trusted: account:projects:read", "- the cluster is gone"],
+    ),
 }
 # Other text, and the same trust.
 SAME = {
@@ -255,7 +266,7 @@ def test_each_edit_is_said_as_who_gains_and_who_loses_what(sides: Work, name: st
     assert code == 1
     for wanted in expected:
         assert [line for line in lines if line.startswith(wanted)], lines
-    # Nothing else is said of who may call: a change of routes opens and closes no door by itself.
+    # Nothing else is said of who may call.
     said = [line for line in lines if "ServiceAccount" in line]
     assert len(said) == sum("ServiceAccount" in each for each in expected), lines
 
@@ -265,6 +276,30 @@ def test_text_that_means_the_same_is_no_change(sides: Work, name: str) -> None:
     file, old, new = SAME[name]
     assert old in FILES[file]
     sides.write(f"new/{file}", FILES[file].replace(old, new, 1))
+    assert shown(sides) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mark"),
+    [
+        ("2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "+"),
+        ("2099-01-01T00:00:00Z", "2098-01-01T00:00:00Z", "-"),
+        ("2098-01-01T00:00:00Z", None, "+"),
+        (None, "2098-01-01T00:00:00Z", "-"),
+        ("2098-01-01T00:00:00Z", "2098-01-01T01:00:00+01:00", ""),
+    ],
+)
+def test_trust_that_ends_later_is_wider(sides: Work, old: str | None, new: str | None, mark: str) -> None:
+    for side, end in (("old", old), ("new", new)):
+        text = WORKLOAD if end is None else WORKLOAD.replace("  from:", f"  expires: {end}\n  from:")
+        sides.write(f"{side}/atlas.yaml", text)
+    _, lines = shown(sides)
+    assert [line[0] for line in lines] == list(mark), lines
+
+
+def test_an_issuer_that_neither_side_has_is_the_clusters(sides: Work) -> None:
+    for side in ("old", "new"):
+        (sides.path / side / "issuer.yaml").unlink()
     assert shown(sides) == (0, [])
 
 

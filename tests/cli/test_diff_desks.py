@@ -11,11 +11,10 @@ from testing.tokens import signer
 from tests.cli.conftest import Work
 from tests.cli.test_diff import ATLAS, OTHER, shown
 from tests.cli.test_lint import FILES, SERVICE, WORKLOAD
-from watchword.cli.diff import overlay
-from watchword.trust import Resources, parse_manifests
 
 VERSION = "{path: /version, methods: [GET], scope: app:read"
 PURPOSE = "requires app:read and a desk token for the purpose cache-read"
+NO_VERSION = f"- {ATLAS}: may no longer send GET /version"
 QUERY = "requires app:read for the account from the query's owner"
 DESK = """\
 apiVersion: watchword.dev/v1alpha1
@@ -66,23 +65,24 @@ EDITS: dict[str, tuple[str, str, str, list[str]]] = {
         "service.yaml",
         VERSION,
         f"{VERSION}, purpose: cache-read",
-        [f"~ the route GET /version {PURPOSE}; before, it requires app:read"],
+        [NO_VERSION, f"~ the route GET /version {PURPOSE}; before, it requires app:read"],
     ),
     "an account from the query": (
         "service.yaml",
         VERSION,
         f"{VERSION}, query: {{owner: account}}",
-        [f"- the route GET /version {QUERY}; before, it requires app:read"],
+        [NO_VERSION, f"- the route GET /version {QUERY}; before, it requires app:read"],
     ),
     "an account that may be missing, and a project": (
         "service.yaml",
         VERSION,
         f"{VERSION}, query: {{owner: account, app: project?}}",
         [
+            NO_VERSION,
             (
                 "~ the route GET /version requires app:read for the project from the query's app where it is "
                 "given, account from the query's owner; before, it requires app:read"
-            )
+            ),
         ],
     ),
     "a purpose of a workload": (
@@ -269,26 +269,6 @@ def test_an_object_that_is_left_out_is_said_with_why(sides: Work) -> None:
     said = " ".join(done.stderr.split())
     assert "TrustedWorkload tuist/reports: spec.serviceRef.name: there is no usable ProtectedService" in said
     assert said.count("Warning:") == 1
-
-
-def test_what_a_folder_holds_of_desks_and_clients_takes_the_place_of_the_clusters() -> None:
-    def resources(*texts: str) -> Resources:
-        manifests = parse_manifests([(f"{n}.yaml", text.encode()) for n, text in enumerate(texts)])
-        assert not manifests.problems
-        return manifests.resources
-
-    other = DESK.replace("name: main", "name: other").replace("desk.", "other.")
-    cluster = resources(SERVICE, DESK, other, CLIENT)
-    merged = overlay(cluster, resources(DESK.replace("desk.ex", "new.ex"), CLIENT.replace("proxies", "edge")))
-    assert [each.spec.issuer for each in merged.desks] == [
-        "https://other.example.com",
-        "https://new.example.com",
-    ]
-    [client] = merged.clients
-    account = client.spec.authentication.service_account
-    assert account is not None
-    assert account.namespace == "edge"
-    assert merged.services == cluster.services
 
 
 def test_a_desk_that_does_not_allow_the_namespace_is_said_with_why(sides: Work) -> None:

@@ -12,9 +12,7 @@ from testing.manifests import agent_provider
 from testing.tokens import signer
 from tests.cli.conftest import Work
 from tests.cli.test_diff import shown
-from tests.cli.test_diff_desks import DESK, SIDE
-from watchword.cli.diff import overlay
-from watchword.trust import parse_manifests
+from tests.cli.test_diff_desks import SIDE
 
 OLD, NEW = signer("old", "ES256"), signer("new", "ES256")
 Object = dict[str, Any]
@@ -98,20 +96,6 @@ def test_each_edit_undone_is_its_opposite(sides: Work) -> None:
         back = sides.run("diff", "{work}/old", "--against", "{work}/new").stdout.splitlines()
         lines = [line.strip() for line in back if line.startswith("  ")]
         assert sorted(opposite[line[0]] for line in there) == sorted(line[0] for line in lines), document
-
-
-def test_a_folders_provider_takes_the_place_of_the_clusters() -> None:
-    def resources(*objects: Object) -> Any:
-        files = [("desk.yaml", DESK.encode()), *((f"{n}.json", json.dumps(each).encode())
-                 for n, each in enumerate(objects))]  # fmt: skip
-        return parse_manifests(files).resources
-
-    other = agent_provider("other", keys=[OLD.jwk])
-    merged = overlay(resources(provider(), other), resources(provider(suspended=True)))
-    assert [(each.metadata.name, each.spec.suspended) for each in merged.providers] == [
-        ("other", False),
-        ("helper", True),
-    ]
 
 
 def test_lint_names_the_field_of_a_bad_provider(work: Work) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 
+from testing.gate_process import running_gate
 from testing.manifests import compiled, issuer, service, workload
 from testing.tokens import kubernetes, token
 from tests.cli.conftest import AT, Work
@@ -89,6 +94,70 @@ def test_verify_says_yes_where_the_gate_does(work: Work) -> None:
         answers.add(isinstance(decided, Allowed))
         assert (verify(work, path)[0] == 0) == isinstance(decided, Allowed), path
     assert answers == {True, False}
+
+
+ODD = [
+    "/x/é", "/accounts/ünï/usage", "/accounts/acme/usage ", "/accounts/acme/usage\t", " /builds", "/ x",
+    "/x y", "/x\ty", "/x?é", "/x?a b", "/\u202ex", "/x\x01", "/x%20y", "/x%00", "/%ff", "/x\udcff", "", " ",
+    "x", "*", "?x", "//x", "/x/", "/x/..;/y", "/\uff0fx", "/BUILDS", "/builds#a", "/x\x7f", "/x\xa0",
+    "/x\u2003", "/x\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_verify_says_of_odd_paths_what_a_running_gate_says_behind_nginx(
+    work: Work, nginx: Callable[[bytes, bytes], tuple[int, str]], path: str
+) -> None:
+    status, reason = nginx(path.encode("utf-8", "surrogatepass"), caller())
+    done = work.run(*_command(path), "-o", "json", stdin=caller())
+    said = json.loads(done.stdout)
+    assert (done.exit_code == 0) == (status == 200), (status, reason, said)
+    # A head that is no HTTP gets 400, which has no reason.
+    assert said.get("reason", "") == reason or status == 400
+
+
+def _command(path: str) -> tuple[str, ...]:
+    return ("verify", "--bundle", "{work}/odd.json", "--method", "GET", "--path", path)
+
+
+@cache
+def caller() -> bytes:
+    now = int(time.time())
+    return token(iat=now - 60, nbf=now - 60, exp=now + 3000)
+
+
+@pytest.fixture(scope="module")
+def odd_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, bytes]]:
+    every = [*ROUTES[:3], {"path": "/{path...}", "methods": ["GET"], "scope": "builds:read"}]
+    scopes = ["builds:read", "account:usage:read"]
+    trusted = workload(grants=[{"scopes": scopes, "accounts": ["acme", "ünï"]}])
+    bundle = encode_bundle(compiled(issuer(), service(routes=every), trusted).bundles[0])
+    file = tmp_path_factory.mktemp("odd") / "bundle.json"
+    file.write_bytes(bundle)
+    with running_gate(file) as gate:
+        yield gate.address, bundle
+
+
+@pytest.fixture
+def nginx(work: Work, odd_gate: tuple[str, bytes]) -> Callable[[bytes, bytes], tuple[int, str]]:
+    """Ask a gate as nginx does, which passes on the bytes of a path as they came."""
+    address, bundle = odd_gate
+    work.write("odd.json", bundle)
+    host, _, port = address.rpartition(":")
+
+    def ask(target: bytes, credential: bytes) -> tuple[int, str]:
+        lines = (
+            b"GET /authz/nginx HTTP/1.1", b"Host: gate", b"Connection: close",
+            b"Authorization: Bearer " + credential, b"X-Original-Method: GET", b"X-Original-URI: " + target,
+        )  # fmt: skip
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n")
+            with connection.makefile("rb") as file:
+                head = file.read().partition(b"\r\n\r\n")[0].decode("latin-1")
+        reason = re.search(r"(?im)^x-watchword-reason: (\S+)", head)
+        return int(head.split()[1]), reason[1] if reason else ""
+
+    return ask
 
 
 def test_a_missing_workload_is_given_the_purpose_of_the_route(work: Work) -> None:

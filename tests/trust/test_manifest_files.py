@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people write: each mistake gets the path of its field, and everything else stands."""
 
+import json
 from typing import Any
 
 import pytest
@@ -142,6 +143,52 @@ def test_two_objects_of_one_name_are_said() -> None:
 def test_a_list_is_taken_apart() -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": [issuer(), service(), workload()]}
     assert len(parsed(listed).resources.workloads) == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [("v1", "Anything"), ("v1", "ConfigMap"), ("watchword.dev/v1alpha1", "TrustedWorkloadList")]
+)
+def test_whatever_has_items_is_a_list_as_it_is_to_kubectl(kind: tuple[str, str]) -> None:
+    listed = {"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": "a"}, "items": [workload()]}
+    found = parsed(listed)
+    assert (len(found.resources.workloads), found.problems) == (1, ())
+    assert not found.resources.config_maps
+
+
+def test_the_items_of_a_typed_list_need_not_say_their_kind() -> None:
+    item = {name: value for name, value in workload().items() if name not in {"apiVersion", "kind"}}
+    listed = {"apiVersion": "watchword.dev/v1alpha1", "kind": "TrustedWorkloadList", "items": [item]}
+    assert len(parsed(listed).resources.workloads) == 1
+    untyped = parsed({"apiVersion": "v1", "kind": "List", "items": [item]})
+    assert [each.reason for each in untyped.problems] == [ProblemReason.UNKNOWN_KIND]
+
+
+@pytest.mark.parametrize("items", [None, {}, "x"])
+def test_items_that_are_no_list_are_a_problem(items: object) -> None:
+    assert parsed(workload() | {"items": items}).problems
+
+
+def test_an_object_of_ours_with_items_is_said_to_be_none() -> None:
+    assert "kubectl would apply them" in parsed(workload() | {"items": []}).problems[0].detail
+
+
+def test_json_values_behind_each_other_are_all_read() -> None:
+    for between in ("", "\n", "\n---\n", " \r\n\t"):
+        text = between.join(map(json.dumps, (issuer(), service(), workload())))
+        found = parse_manifests([("all.json", f" {text}\n".encode())])
+        assert (found.problems, len(found.resources.workloads)) == ((), 1), between
+    # What follows may hide trust: nothing of the file is used.
+    found = parse_manifests([("all.json", f"{json.dumps(workload())}\n}}".encode())])
+    assert [each.reason for each in found.problems] == [ProblemReason.UNREADABLE]
+
+
+@pytest.mark.parametrize("name", ["kustomization.yaml", "a/kustomization.yml"])
+def test_a_kustomization_needs_no_kind(name: str) -> None:
+    assert not parse_manifests([(name, b"resources: [a.yaml]")]).problems
+    assert parse_manifests([(f"{name}.yaml", b"resources: [a.yaml]")]).problems
+    # What has a kind is applied, whatever its file is called.
+    held = parse_manifests([(name, json.dumps(workload()).encode())])
+    assert len(held.resources.workloads) == 1
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

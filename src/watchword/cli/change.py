@@ -17,7 +17,8 @@ class Change(msgspec.Struct, frozen=True):
     Attributes:
         kind: whether someone gains access, loses it, or something else changes.
         where: the service, as `namespace/name`, or the kind and the name of another object.
-        who: the workload, as `ServiceAccount namespace/name of issuer`; empty where it is no one's access.
+        who: the workload, as `ServiceAccount namespace/name of issuer`, or `agents of the TokenDesk`, or
+            `anyone, without a token`; empty where it is no one's access.
         what: in words.
     """
 

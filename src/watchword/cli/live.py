@@ -12,7 +12,7 @@ from typing import Any, Final
 from watchword.cli.failures import UnusableInput
 from watchword.cli.kubectl import run_kubectl
 from watchword.kube.names import NamespacedName
-from watchword.trust import Bundle, BundleError, Problem, Resources, decode_bundle, parse_manifests
+from watchword.trust import Bundle, BundleError, decode_bundle
 from watchword.trust.bundle_forms import ENTRIES, newest
 
 _BUNDLE: Final = "watchword-bundle-"
@@ -38,7 +38,7 @@ def live_bundle(service: NamespacedName, context: str | None) -> Bundle:
     """
     place = (f"{_BUNDLE}{service.name}", f"--namespace={service.namespace}")
     try:
-        document = json.loads(run_kubectl("get", "configmap", *place, "--output=json", context=context))
+        document = _shown(run_kubectl("get", "configmap", *place, "--output=json", context=context))
     except UnusableInput as problem:
         if "NotFound" not in problem.message and "not found" not in problem.message:
             raise
@@ -57,7 +57,7 @@ def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
     """
     where = "--all-namespaces" if namespace is None else f"--namespace={namespace}"
     data = run_kubectl("get", "configmaps", where, f"--selector={_MANAGED}", "--output=json", context=context)
-    items = [each for each in json.loads(data)["items"] if each["metadata"]["name"].startswith(_BUNDLE)]
+    items = [each for each in _items(data) if _name_of(each)[1].startswith(_BUNDLE)]
     if not items:
         raise UnusableInput(
             f"There is no bundle in {'the cluster' if namespace is None else namespace}.",
@@ -67,15 +67,14 @@ def live_bundles(namespace: str | None, context: str | None) -> list[Bundle]:
     return [bundle_of(each) for each in items]
 
 
-def live_resources(context: str | None) -> tuple[Resources, tuple[Problem, ...]]:
-    """A cluster's issuers, services, workloads, desks, clients and namespaces, and what is wrong with some.
+def live_objects(context: str | None) -> list[dict[str, Any]]:
+    """A cluster's issuers, services, workloads, desks, clients and namespaces, as its API server gives them.
 
     Raises:
         UnusableInput: they may not be read, or Watchword is not installed.
     """
-    data = run_kubectl("get", _KINDS, "--all-namespaces", "--output=json", context=context)
-    manifests = parse_manifests([("cluster", json.dumps({"kind": "List", **json.loads(data)}).encode())])
-    return manifests.resources, manifests.problems
+    asked = ("get", _KINDS, "--all-namespaces", "--output=json", "--show-managed-fields")
+    return _items(run_kubectl(*asked, context=context))
 
 
 def bundle_of(document: dict[str, Any]) -> Bundle:
@@ -84,11 +83,18 @@ def bundle_of(document: dict[str, Any]) -> Bundle:
     Raises:
         UnusableInput: it holds none, or one that is not usable.
     """
-    metadata = document["metadata"]
-    place = f"{metadata['namespace']}/{metadata['name']}"
-    entries = {name: text.encode() for name, text in (document.get("data") or {}).items() if name in ENTRIES}
-    packed = document.get("binaryData") or {}
-    entries |= {name: base64.b64decode(text) for name, text in packed.items() if name in ENTRIES}
+    place = "/".join(_name_of(document))
+    entries: dict[str, bytes] = {}
+    try:
+        for name, text in _texts(document.get("data")):
+            entries[name] = text.encode()
+        for name, text in _texts(document.get("binaryData")):
+            entries[name] = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise UnusableInput(
+            f"An entry of the ConfigMap {place} is neither text nor base64.",
+            "See that the operator runs: `watchword doctor`.",
+        ) from None
     data = newest(entries)
     if data is None:
         raise UnusableInput(
@@ -101,6 +107,46 @@ def bundle_of(document: dict[str, Any]) -> Bundle:
             f"The bundle in the ConfigMap {place} is not usable: {problem.detail}.",
             "Run the command line of the operator's release.",
         ) from None
+
+
+def _shown(data: bytes) -> dict[str, Any]:
+    """The object that kubectl printed.
+
+    Raises:
+        UnusableInput: it printed something else.
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _no_kubectl()
+    return found
+
+
+def _items(data: bytes) -> list[dict[str, Any]]:
+    items = _shown(data).get("items")
+    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
+        raise _no_kubectl()
+    return items
+
+
+def _no_kubectl() -> UnusableInput:
+    return UnusableInput(
+        "What kubectl printed is not what was asked for.",
+        "Try `kubectl get namespaces -o json`, and see which kubectl is on PATH.",
+    )
+
+
+def _name_of(document: dict[str, Any]) -> tuple[str, str]:
+    metadata = document.get("metadata")
+    named = metadata if isinstance(metadata, dict) else {}
+    return str(named.get("namespace", "")), str(named.get("name", ""))
+
+
+def _texts(entries: Any) -> list[tuple[str, str]]:
+    given = entries.items() if isinstance(entries, dict) else ()
+    return [(name, text) for name, text in given if name in ENTRIES and isinstance(text, str)]
 
 
 def _what_there_is(service: NamespacedName, context: str | None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from watchword.trust import Problem
+from watchword.trust.strict_yaml import MAX_DEPTH, is_deeper_than
 from watchword.trust.text_encoding import TextEncodingError, as_utf8
 
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -37,7 +38,10 @@ def _documents(data: bytes) -> Iterator[yaml.Node]:
     if len(data) > _MAX_BYTES:
         return
     try:
-        for node in yaml.compose_all(as_utf8(data).decode(), Loader=yaml.CSafeLoader):
+        text = as_utf8(data).decode()
+        if is_deeper_than(text, MAX_DEPTH):
+            return
+        for node in yaml.compose_all(text, Loader=yaml.CSafeLoader):
             yield from _items(node)
     except (yaml.YAMLError, TextEncodingError, ValueError, RecursionError):
         return

@@ -5,10 +5,11 @@ Offline there is no gate to ask; so that `verify` does not say `no_route` of a p
 are applied here, with the gate's own `authorize`.
 """
 
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from watchword.gate.authz_request import PATH, is_authz_request
-from watchword.gate.original_request import OriginalRequest, original_request
+from watchword.gate.original_request import PAIRS, OriginalRequest, original_request
 from watchword.identity import Identity, Reason, Refusal
 from watchword.trust import (
     USAGE_READ_SCOPE,
@@ -20,7 +21,28 @@ from watchword.trust import (
     split_target,
 )
 
+_PROXY: Final = b"/authz/nginx"
 _EVENTS, _ACCOUNTS, _METERS = ("usage", "events"), ("usage",), ("usage", "meters")
+
+
+def as_forwarded(method: str, target: str) -> OriginalRequest | Refusal:
+    """A request as a gate reads it from a proxy's headers, or why it reads none.
+
+    By the gate's own code, so that both decide alike on white space and on characters beyond ASCII, which
+    proxies such as nginx pass on as they come. HTTP takes spaces and tabs off both ends of a header's value.
+
+    Args:
+        method: of the request.
+        target: the text that stands for its raw target; bytes that are no UTF-8 as surrogates.
+    """
+    detail = "No proxy passes such a request on: the method or the path is empty or holds white space."
+    hint = "Percent-encode the path as a request line has it."
+    try:
+        values = [text.encode("utf-8", "surrogateescape").strip(b" \t") for text in (method, target)]
+    except UnicodeEncodeError:
+        return Refusal(Reason.NO_ROUTE, detail, hint)
+    found = original_request(_PROXY, _PROXY, "GET", list(zip(PAIRS[_PROXY], values, strict=True)))
+    return found if isinstance(found, OriginalRequest) else Refusal(Reason.NO_ROUTE, detail, hint)
 
 
 def is_own_path(usage_base_path: str, target: bytes) -> bool:
@@ -40,6 +62,8 @@ def route_asked(ruleset: Ruleset, method: str, target: bytes) -> RouteMatch | Re
         if original is None:
             detail = "There is no such endpoint below /authz: the gate answers 404."
             return Refusal(Reason.NO_ROUTE, detail, "Give the path of the request to the app.")
+        if isinstance(original, OriginalRequest) and not target.isascii():
+            return Refusal(Reason.NO_ROUTE, "The path is not ASCII; a request line has it percent-encoded.")
         if isinstance(original, OriginalRequest):
             return ruleset.routes.match(original.method, original.target)
         detail = f"{path.decode('ascii', 'replace')} decides on the request that the proxy names in headers, "
@@ -62,21 +86,40 @@ def allow_own(identity: Identity, ruleset: Ruleset, method: str, target: bytes) 
     Returns:
         The scope that permits it, empty where none is asked for; or the refusal.
     """
-    path, _, query = target.partition(b"?")
-    if path == PATH:
+    if target.partition(b"?")[0] == PATH:
         if identity.desk is not None and identity.desk.purpose is not None:
             detail = f"A token for the purpose {identity.desk.purpose} passes only on routes of that purpose."
             return Refusal(Reason.WRONG_PURPOSE, detail)
         return ""
-    rest = _usage_path(ruleset.usage_base_path, target)
+    needs = own_needs(ruleset.usage_base_path, method, target)
+    return needs if isinstance(needs, Refusal) else _held(identity, needs.scope, needs.accounts)
+
+
+class OwnNeeds(NamedTuple):
+    """What one of the gate's usage endpoints asks for: the scope, for each of these accounts."""
+
+    scope: str
+    accounts: tuple[str | None, ...]
+
+
+def own_needs(usage_base_path: str, method: str, target: bytes) -> OwnNeeds | Refusal:
+    """What a request for a usage endpoint needs; the refusal, where it has another method.
+
+    Args:
+        usage_base_path: of the service.
+        method: of the request.
+        target: its raw target, which is one of a usage endpoint.
+    """
+    rest = _usage_path(usage_base_path, target)
     if rest == _EVENTS:
-        return _other_method("POST") if method != "POST" else _held(identity, USAGE_WRITE_SCOPE, (None,))
+        return _other_method("POST") if method != "POST" else OwnNeeds(USAGE_WRITE_SCOPE, (None,))
     if rest is None or rest in (_ACCOUNTS, _METERS):
+        query = target.partition(b"?")[2]
         named = parse_qsl(query.decode("ascii", "replace")) if rest == _ACCOUNTS else []
         accounts = (None, *(value for name, value in named if name == "account"))
     else:
         accounts = (rest[1],)
-    return _other_method("GET") if method != "GET" else _held(identity, USAGE_READ_SCOPE, accounts)
+    return _other_method("GET") if method != "GET" else OwnNeeds(USAGE_READ_SCOPE, accounts)
 
 
 def _usage_path(usage_base_path: str, target: bytes) -> tuple[str, ...] | None:

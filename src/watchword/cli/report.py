@@ -11,7 +11,8 @@ import msgspec
 
 from watchword.cli.missing_workload import missing_workload
 from watchword.cli.narrowing import narrowing_of
-from watchword.cli.own_endpoints import allow_own, route_asked
+from watchword.cli.own_endpoints import allow_own, as_forwarded, route_asked
+from watchword.gate.original_request import OriginalRequest
 from watchword.identity import (
     DeskClaims,
     Examination,
@@ -104,10 +105,17 @@ def report_on(token: bytes, ruleset: Ruleset, now: float, request: RequestLine |
         lines += [CheckLine(each.number, each.name, each.outcome.value) for each in examination.checks]
     decision, permitted_by = examination.decision, None
     may: Outcome = "not asked" if request is None else "not reached"
-    match = None if request is None else _match(ruleset, request)
+    asked = None if request is None else as_forwarded(request.method, request.target)
+    match = None if asked is None else _match(ruleset, asked)
     is_public = isinstance(match, RouteMatch) and match.is_public
-    if isinstance(decision, Identity) and request is not None:
-        permission = match if isinstance(match, Refusal) else _permission(decision, ruleset, request, match)
+    if isinstance(decision, Identity) and asked is not None:
+        permission = (
+            asked
+            if isinstance(asked, Refusal)
+            else match
+            if isinstance(match, Refusal)
+            else _permission(decision, ruleset, asked, match)
+        )
         may = "fail" if isinstance(permission, Refusal) else "pass"
         if isinstance(permission, Refusal):
             decision = permission
@@ -129,20 +137,16 @@ def report_on(token: bytes, ruleset: Ruleset, now: float, request: RequestLine |
     )
 
 
-def _match(ruleset: Ruleset, request: RequestLine) -> RouteMatch | Refusal | None:
-    try:
-        target = request.target.encode("ascii")
-    except UnicodeEncodeError:
-        return Refusal(Reason.NO_ROUTE, "The path is not ASCII; a request line has it percent-encoded.")
-    return route_asked(ruleset, request.method, target)
+def _match(ruleset: Ruleset, request: OriginalRequest | Refusal) -> RouteMatch | Refusal | None:
+    return request if isinstance(request, Refusal) else route_asked(ruleset, request.method, request.target)
 
 
 def _permission(
-    identity: Identity, ruleset: Ruleset, request: RequestLine, match: RouteMatch | None
+    identity: Identity, ruleset: Ruleset, request: OriginalRequest, match: RouteMatch | None
 ) -> str | Refusal:
     """The scope that permits a request of a route, or of one of the gate's own paths; else the refusal."""
     if match is None:
-        return allow_own(identity, ruleset, request.method, request.target.encode("ascii"))
+        return allow_own(identity, ruleset, request.method, request.target)
     if match.is_public:
         return ""
     grant = authorize(identity, match.scope, match.account, match.project, match.purpose)

@@ -33,6 +33,16 @@ def route_changes(service: str, old: Bundle, new: Bundle) -> Iterator[Change]:
         yield Change("changes", service, "", "routes are in another order: the first that matches decides")
 
 
+def public_changes(old: Bundle, new: Bundle) -> frozenset[_Key]:
+    """The methods and paths of which `route_changes` says that they became public, or no longer are."""
+    before, after = _by_request(old), _by_request(new)
+    return frozenset(
+        key
+        for key in before.keys() | after.keys()
+        if (key in before and before[key].public) != (key in after and after[key].public)
+    )
+
+
 def needs_of(route: Route) -> str:
     """What a request of a route needs, as `requires a:read for the account that the query's x names`."""
     if route.public:

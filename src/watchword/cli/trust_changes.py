@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from watchword.cli.access_changes import Caller, access_changes
 from watchword.cli.change import Change, Kind, key_name, written_keys
 from watchword.cli.desk_changes import Clients, client_changes, desk_changes, desk_of_service_changes
 from watchword.cli.provider_changes import Providers, provider_changes
-from watchword.cli.route_changes import route_changes
+from watchword.cli.route_changes import public_changes, route_changes
 from watchword.cli.timestamps import shown_timestamp
+from watchword.identity import Grant
 from watchword.trust import EVERY, Bundle, ClusterTrustedIssuer, Compilation, Resources
 from watchword.trust.bundle import BundleGrant
 from watchword.trust.issuers import revoked_keys
@@ -76,9 +78,17 @@ def changes_between(old: State, new: State, now: float) -> list[Change]:
             found.append(Change("gains", service, "", "the service is new: its pods can have a gate"))
         if other is None:
             found.append(Change("loses", service, "", "the service is gone: its gates let no one in"))
-        found += _of_callers(service, _rows(one, now), _rows(other, now))
+        rows = (_rows(one, now), _rows(other, now))
+        found += _of_callers(service, *rows)
         if one is not None and other is not None:
-            found += _of_service(service, one, other)
+            routes = list(route_changes(service, one, other))
+            callers = {
+                who: (rows[0].get(who, _Row()).caller, rows[1].get(who, _Row()).caller)
+                for who in sorted(rows[0].keys() | rows[1].keys())
+            }
+            callers |= _agents(one, other)
+            found += access_changes(service, (one, other), callers, public_changes(one, other))
+            found += _of_service(service, one, other, routes)
             found += desk_of_service_changes(service, one, other, clients)
         found += _of_policy(service, policies[0].get(service), policies[1].get(service))
     for name in sorted(old.issuers.keys() | new.issuers.keys()):
@@ -93,8 +103,14 @@ class _Row(NamedTuple):
     """What a caller may do, until when, and for which purposes it gets desk tokens."""
 
     permissions: frozenset[Permission] = frozenset()
-    ends: str = ""
+    ends: float | None = None
     purposes: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] = ()
+
+    @property
+    def caller(self) -> Caller:
+        """What the routes decide by."""
+        return Caller(self.grants, self.purposes)
 
 
 Rows = dict[str, _Row]
@@ -113,10 +129,21 @@ def _rows(bundle: Bundle | None, now: float) -> Rows:
         has_ended = row.expires_at is not None and row.expires_at <= now
         who = f"ServiceAccount {row.namespace}/{row.service_account} of {bundle.issuers[row.issuer].name}"
         if not row.suspended and not has_ended:
-            end = "" if row.expires_at is None else f"{row.expires_at:.0f}"
             purposes = frozenset() if desk is None else frozenset(desk.purposes.get(row.name, ()))
-            rows[who] = _Row(permissions_of(bundle.grants[row.grants]), end, purposes)
+            grants = tuple(map(_grant, bundle.grants[row.grants]))
+            rows[who] = _Row(permissions_of(bundle.grants[row.grants]), row.expires_at, purposes, grants)
     return rows
+
+
+def _grant(each: BundleGrant) -> Grant:
+    return Grant(each.scopes, each.accounts, each.projects)
+
+
+def _agents(old: Bundle, new: Bundle) -> dict[str, tuple[Caller, Caller]]:
+    """Agents, who may do what a service lets them do at most."""
+    ceilings = [None if isinstance(each.desk, msgspec.UnsetType) else each.desk.agents for each in (old, new)]
+    before, after = (Caller() if each is None else Caller((_grant(each),)) for each in ceilings)
+    return {"agents of the TokenDesk": (before, after)} if before.grants or after.grants else {}
 
 
 def permissions_of(grants: Iterable[BundleGrant]) -> frozenset[Permission]:
@@ -162,7 +189,14 @@ def _of_callers(service: str, old: Rows, new: Rows) -> Iterator[Change]:
             if lost:
                 yield Change("loses", service, who, lost)
             if before.ends != after.ends:
-                yield Change("changes", service, who, "spec.expires: the trust ends at another time")
+                is_later = before.ends is not None and (after.ends is None or after.ends > before.ends)
+                said = f"the trust ends {_end(after)}, before {_end(before)} (spec.expires)"
+                yield Change("gains" if is_later else "loses", service, who, said)
+
+
+def _end(row: _Row) -> str:
+    """When trust ends, without how long that is from now."""
+    return "never" if row.ends is None else shown_timestamp(row.ends, 0.0).partition(" (")[0]
 
 
 def _in_words(permissions: list[Permission], purposes: frozenset[str]) -> str:
@@ -183,7 +217,7 @@ def _in_words(permissions: list[Permission], purposes: frozenset[str]) -> str:
     return "; ".join(parts)
 
 
-def _of_service(service: str, old: Bundle, new: Bundle) -> Iterator[Change]:
+def _of_service(service: str, old: Bundle, new: Bundle, routes: Iterable[Change]) -> Iterator[Change]:
     def change(what: str, kind: Kind = "changes") -> Change:
         return Change(kind, service, "", what)
 
@@ -219,7 +253,7 @@ def _of_service(service: str, old: Bundle, new: Bundle) -> Iterator[Change]:
         yield change(f"{said} (reportOnlyUntil)", "gains" if is_longer else "loses")
     if old.limits != new.limits:
         yield change(f"each workload's rate is {_rate(new)}, before {_rate(old)}")
-    yield from route_changes(service, old, new)
+    yield from routes
     if old.pass_headers != new.pass_headers:
         named = ", ".join(new.pass_headers) or "none"
         yield change(f"headers that pass to the app: {named}")

@@ -5,7 +5,7 @@ One object that is wrong leaves itself out and nothing else: the rest of a bundl
 any order; the outputs are the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from watchword.trust.audience import AudienceRules, problems_of_shared, urls_of_
 from watchword.trust.bundle import Bundle
 from watchword.trust.desks import DeskKeys, DeskName, ready_desks, with_desks
 from watchword.trust.issuers import ready_issuers
+from watchword.trust.key_rotation.held_keys import HeldKey
 from watchword.trust.overlapping_selectors import problems_of_overlaps
 from watchword.trust.problems import Problem
 from watchword.trust.report_only import as_applied
@@ -47,6 +48,7 @@ def compile_resources(
     audiences: AudienceRules = AudienceRules(),  # noqa: B008 - frozen
     desk_keys: Mapping[DeskName, DeskKeys] | None = None,
     now: float | None = None,
+    held: Mapping[str, Iterable[HeldKey]] | None = None,
 ) -> Compilation:
     """Compile everything. Never raises for bad resources.
 
@@ -59,8 +61,9 @@ def compile_resources(
         desk_keys: the public keys of TokenDesks by namespace and name; a desk that has none yet is named in
             bundles all the same. All desks count, whatever their namespace.
         now: seconds since the epoch, as `compile_service` takes it.
+        held: what the status of each issuer says of its keys, by the issuer's name: who held a key first.
     """
-    issuers = ready_issuers(resources, keys or {})
+    issuers = ready_issuers(resources, keys or {}, held)
     problems = [*issuers.problems, *problems_of_overlaps(resources.services)]
     problems += problems_of_shared(resources.services)
     urls = audiences.urls | urls_of_issuers(resources.issuers)

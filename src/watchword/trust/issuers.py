@@ -197,15 +197,23 @@ def _is_same(one: Claim, other: Claim) -> bool:
     return (one.issuer, one.thumbprint) == (other.issuer, other.thumbprint)
 
 
-def ready_issuers(resources: Resources, keys: Mapping[str, bytes]) -> Issuers:
+def ready_issuers(
+    resources: Resources, keys: Mapping[str, bytes], held: Mapping[str, Iterable[HeldKey]] | None = None
+) -> Issuers:
     """All issuers of a set of resources, judged together.
 
     Args:
         resources: all resources.
         keys: JWKS documents by issuer name, for sources that only I/O can read.
+        held: what the status of each issuer says of its keys, by the issuer's name.
     """
+    known = held or {}
     return settle_issuers(
-        judge_issuer(each, _document(each, resources, keys.get(each.metadata.name)))
+        judge_issuer(
+            each,
+            _document(each, resources, keys.get(each.metadata.name)),
+            known.get(each.metadata.name, ()),
+        )
         for each in resources.issuers
     )
 

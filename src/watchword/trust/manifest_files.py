@@ -5,8 +5,8 @@ The API server would silently drop an unknown field, and a folder a file that is
 problem that says which. Nothing that was meant to decide who is trusted is ever passed over in silence.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +26,8 @@ from watchword.trust.problems import Problem, ProblemReason
 from watchword.trust.strict_yaml import Unreadable, read_documents
 
 Texts = dict[str, str]
+# Kustomize needs no kind there; kubectl applies nothing that has none.
+_KUSTOMIZATIONS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
 
 
 class Manifests(msgspec.Struct, frozen=True):
@@ -55,6 +57,8 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
     for source, data in files:
         for document in _documents(source, data, problems):
             kind, version = document.get("kind"), document.get("apiVersion")
+            if kind is None and version is None and source.rpartition("/")[2] in _KUSTOMIZATIONS:
+                continue
             if not isinstance(kind, str) or not isinstance(version, str):
                 detail = "a document has no apiVersion or no kind"
                 remedy = "write Kubernetes manifests with both"
@@ -85,6 +89,16 @@ def parse_manifests(files: Iterable[tuple[str, bytes]]) -> Manifests:
     return Manifests(resources, tuple(problems))
 
 
+def objects_of(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of files as they are written, of every kind, each with its file; lists are taken apart.
+
+    What cannot be read is passed over: `parse_manifests` says what that is.
+    """
+    for source, data in files:
+        for document in _documents(source, data, []):
+            yield source, document
+
+
 def _unreadable(source: str, detail: str, remedy: str) -> Problem:
     return Problem("File", "", source, "", ProblemReason.UNREADABLE, detail, remedy, source)
 
@@ -100,17 +114,33 @@ def _documents(source: str, data: bytes, problems: list[Problem]) -> Iterator[di
 
 
 def _expanded(source: str, document: object, problems: list[Problem]) -> Iterator[dict[str, Any]]:
-    """The document itself, or what a List of several holds."""
+    """The document itself, or what a list of several holds.
+
+    To kubectl, whatever has `items` is a list, of which it applies the items and nothing else.
+    """
     if not isinstance(document, dict):
         remedy = "write Kubernetes manifests with apiVersion and kind"
         problems.append(_unreadable(source, "a document is not an object", remedy))
-    elif document.get("kind") != "List":
-        yield document
     elif isinstance(document.get("items"), list):
+        if document.get("kind") in KINDS:
+            detail = f"a {document['kind']} has items: kubectl would apply them, and not the object"
+            problems.append(_unreadable(source, detail, "remove items, or name a List"))
+        of_list = {name: document.get(name) for name in ("apiVersion", "kind")}
         for item in document["items"]:
-            yield from _expanded(source, item, problems)
+            yield from _expanded(source, _with_kind(item, of_list), problems)
+    elif document.get("kind") == "List" or "items" in document:
+        detail = "a List has no items" if "items" not in document else "the items of a list are no list"
+        problems.append(_unreadable(source, detail, "give items, which may be empty"))
     else:
-        problems.append(_unreadable(source, "a List has no items", "give items, which may be empty"))
+        yield document
+
+
+def _with_kind(item: object, of_list: Mapping[str, object]) -> object:
+    """An item of a list such as a TrustedWorkloadList, which need not say its kind again."""
+    kind = str(of_list["kind"]).removesuffix("List")
+    if not isinstance(item, dict) or item.get("kind") or item.get("apiVersion") or not kind:
+        return item
+    return {**item, "apiVersion": of_list["apiVersion"], "kind": kind}
 
 
 def _keep_plain(

@@ -21,6 +21,7 @@ MAX_DEPTH: Final = 64
 _TAG: Final = "tag:yaml.org,2002:"
 # Of a plain scalar that is no text; no document can name it, since tags are refused.
 _PLAIN: Final = "!plain"
+_JSON_SPACE: Final = re.compile(r"[ \t\r\n]*")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -86,22 +87,34 @@ def read_documents(data: bytes) -> list[Any] | Unreadable:
     try:
         if text.lstrip()[:1] in ("{", "["):
             try:
-                return [_read_json(text)]
+                return _read_json(text)
             except json.JSONDecodeError:
-                pass  # a flow collection of YAML
+                pass  # a flow collection of YAML, or YAML behind JSON
         _refuse_surprises(text)
         return list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        detail = f"not YAML or JSON: {' '.join(str(error).split())[:300]}"
+        said = f"nested deeper than {MAX_DEPTH} levels" if isinstance(error, RecursionError) else str(error)
+        detail = f"not YAML or JSON: {' '.join(said.split())[:300]}"
         return Unreadable(detail, "fix the file; nothing of it is used")
 
 
-def _read_json(text: str) -> Any:
-    value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+def _read_json(text: str) -> list[Any]:
+    """The JSON values of a text, one behind the other: kubectl needs nothing between them."""
+    values: list[Any] = []
+    place = _end_of_space(text, 0)
+    while place < len(text):
+        value, place = _json.raw_decode(text, place)
+        values.append(value)
+        place = _end_of_space(text, place)
     if _SURROGATE.search(text):
         # Half a pair is no character: writing it on would fail later, and not here.
-        json.dumps(value, ensure_ascii=False).encode()
-    level, depth = [value], 0
+        json.dumps(values, ensure_ascii=False).encode()
+    _refuse_depth(values)
+    return values
+
+
+def _refuse_depth(level: list[Any]) -> None:
+    depth = 0
     while level:
         depth += any(isinstance(each, (dict, list)) for each in level)
         if depth > MAX_DEPTH:
@@ -112,7 +125,11 @@ def _read_json(text: str) -> Any:
             if isinstance(each, (dict, list))
             for member in (each.values() if isinstance(each, dict) else each)
         ]
-    return value
+
+
+def _end_of_space(text: str, place: int) -> int:
+    found = _JSON_SPACE.match(text, place)
+    return place if found is None else found.end()
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,6 +145,22 @@ def _refuse_constant(name: str) -> Any:
     raise _UnfitYamlError(f"{name} is no number")
 
 
+def is_deeper_than(text: str | bytes, levels: int) -> bool:
+    """Whether YAML is nested deeper than so many levels, as far as it can be read.
+
+    PyYAML builds nodes by recursion in C, where depth ends the process: ask this before it builds any.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > levels:
+                return True
+    except yaml.YAMLError:
+        pass
+    return False
+
+
 def _refuse_surprises(text: str) -> None:
     """Look at the parser's events before anything is built."""
     depth = 0
@@ -140,3 +173,6 @@ def _refuse_surprises(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _UnfitYamlError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
+
+
+_json: Final = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)

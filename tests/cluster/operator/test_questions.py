@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from testing.operated import Operated
 from tests.cluster.keys.contexts import write_contexts
+from watchword.cli.applied import objects_after
+from watchword.cli.live import live_objects
 from watchword.cli.main import watchword
+from watchword.trust.api.v1alpha1 import WorkloadSpec
 
 ROUTES = [{"path": "/projects/{account}", "methods": ["GET"], "scope": "projects:read"}]
 GRANTS = [{"scopes": ["projects:read"], "accounts": ["acme"]}]
@@ -103,3 +110,54 @@ def test_a_service_that_is_not_there_gets_those_that_are(asker: Asker) -> None:
     assert done.exit_code == 2
     assert f"The cluster has no bundle for {asker.namespace}/apy" in done.stderr
     assert asker.name in done.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--server-side", "--force-conflicts")])
+def test_diff_takes_objects_for_what_kubectl_makes_of_them(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(asker.folder / "kubeconfig"))
+    name = f"{asker.namespace}-labels"
+
+    def kubectl(*arguments: str) -> None:
+        subprocess.run(["kubectl", *arguments], check=True, capture_output=True)
+
+    def namespace(**metadata: object) -> dict[str, object]:
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **metadata}}
+
+    trusted = json.loads(json.dumps(asker.workload))
+    trusted["metadata"]["name"] = "merged"
+    trusted["spec"]["serviceAccount"]["name"] = "other"
+    expiring = json.loads(json.dumps(trusted))
+    expiring["spec"]["expires"] = "2099-01-01T00:00:00Z"
+    narrowed = json.loads(json.dumps(trusted))
+    narrowed["spec"] |= {"grants": [], "suspend": False}
+    for written in (
+        [namespace(labels={"a": "1", "b": "1"}), expiring],
+        [namespace(labels={"a": "2"}), trusted],
+        [namespace(labels={}), narrowed],
+        [namespace(labels={"c": "1"}), trusted],
+        [namespace(), trusted],
+    ):
+        folder = asker.write(*written)
+        files = [("all.yaml", each) for each in written]
+        expected = objects_after(live_objects(None), files, time.time(), prune=False)
+        kubectl("apply", f"--filename={folder}", *flags)
+        assert _decided(live_objects(None)) == _decided([each for _, each in expected])
+        # By hand, as people do.
+        kubectl("label", "--overwrite", f"namespace/{name}", "by-hand=y")
+        patch = ("--type=merge", '--patch={"spec": {"suspend": true}}')
+        kubectl("patch", "trustedworkload/merged", f"--namespace={asker.namespace}", *patch)
+
+
+def _decided(objects: list[dict[str, Any]]) -> dict[tuple[str, ...], object]:
+    """What decides of objects, by who they are; the label that the API server itself sets is left out."""
+    found = {}
+    for each in objects:
+        labels = dict(each["metadata"].get("labels") or {})
+        labels.pop("kubernetes.io/metadata.name", None)
+        key = (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
+        is_ours = each["kind"] == "TrustedWorkload"
+        # As a type: the API server writes defaults out.
+        found[key] = (labels, msgspec.convert(each["spec"], WorkloadSpec) if is_ours else None)
+    return found

@@ -102,7 +102,7 @@ class FolderSource:
         Raises:
             UnusableInput: the folder cannot be read.
         """
-        files = read_folder(self._folder)
+        files = read_folder(self._folder, skips_hidden=True)
         manifests = parse_manifests(files)
         known = {issuer.metadata.name for issuer in manifests.resources.issuers}
         ours = [issuer.manifest() for issuer in self._issuers if issuer.name not in known]
@@ -128,7 +128,7 @@ class FolderSource:
         """What changes with the folder's files."""
         try:
             states = []
-            for path in manifest_paths(self._folder):
+            for path in manifest_paths(self._folder, skips_hidden=True):
                 found = path.stat()
                 states.append((str(path), found.st_mtime_ns, found.st_ino, found.st_size))
             return tuple(states)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
+from watchword.trust.strict_yaml import is_deeper_than
 from watchword.trust.text_encoding import TextEncodingError, as_utf8
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
@@ -88,6 +89,10 @@ class Document(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
+# A schema within a schema is two levels; what is read by recursion in C must not be without a bound.
+_MAX_DEPTH: Final = 200
+
+
 class _Loader(yaml.CBaseLoader):
     """Text, lists and mappings, in which no key stands twice."""
 
@@ -145,7 +150,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
     try:
         # JSON's escapes are not all YAML's.
         is_json = text.lstrip().startswith(b"{")
-        root = _json(text) if is_json else yaml.load(text, Loader=_Loader)  # noqa: S506 - text, lists and mappings only
+        root = _json(text) if is_json else _yaml(text)
     except json.JSONDecodeError as error:
         raise OpenApiError(
             f"The file is not JSON: line {error.lineno}: {error.msg}.", "Correct it there."
@@ -168,7 +173,16 @@ def _json(text: bytes) -> Any:
     except json.JSONDecodeError:
         if b"\\u" in text:
             raise
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - text, lists and mappings only
+        return _yaml(text)
+
+
+def _yaml(text: bytes) -> Any:
+    if is_deeper_than(text, _MAX_DEPTH):
+        raise OpenApiError(
+            f"The file is neither YAML nor JSON that can be read: nested deeper than {_MAX_DEPTH} levels.",
+            "Move inner parts to components.",
+        )
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - text, lists and mappings only
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
