@@ -142,6 +142,8 @@ _TEXTS: Final = {
     # The block number from which on this version counts: what was said first holds.
     "base": "SELECT count(), min(value) FROM DB.mark WHERE name = 'base'",
     "has_table": "EXISTS TABLE DB.TABLE",
+    "identity": """SELECT concat(toString(serverUUID()), ' ', toString(uuid)) FROM system.tables
+        WHERE database = {database:String} AND name = 'arrived_event'""",
     "engine": """SELECT engine FROM system.tables
         WHERE database = {database:String} AND name = 'arrived_event'""",
     # A writer of an earlier version that still runs does not find its log from here on, and its senders send

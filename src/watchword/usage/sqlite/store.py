@@ -36,6 +36,7 @@ from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
 from watchword.usage.sqlite.file import open_file, unavailable
+from watchword.usage.sqlite.identity import identity_of
 from watchword.usage.sqlite.rollups import (
     add,
     admission_of,
@@ -70,6 +71,11 @@ class SQLiteStore:
         when it is busy.
         """
         self._connection = open_file(path, busy_timeout_seconds)
+
+    def identity(self) -> str:
+        """Tell which store this is."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            return identity_of(self._connection)
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
