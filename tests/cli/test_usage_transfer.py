@@ -2,13 +2,14 @@
 """Imports and exports that were stopped: what goes on, what begins again, and what is not written over."""
 
 import json
+import os
 import shutil
 from contextlib import closing
 
 import pytest
 
 from tests.cli.conftest import Work
-from tests.cli.test_usage import line, made, write
+from tests.cli.test_usage import METERS, dsn, line, made, write
 from watchword.cli.usage import import_events
 from watchword.usage import open_store
 
@@ -151,3 +152,166 @@ def test_a_note_of_an_earlier_release_begins_again(work: Work) -> None:
     work.write("events.ndjson.progress", json.dumps({"size": size, "done": 20}))
     done = work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", made(work))
     assert done.stdout.startswith("30 stored")
+
+
+# The notes of exports
+
+
+def half_exported(work: Work, place: str, file: str, **changes: object) -> bytes:
+    """Leave an export of a store behind as if it was stopped after ten events; what its file has."""
+    with closing(open_store(place)) as store:
+        events, cursor = store.events_after("", 10)
+        note = {"cursor": cursor, "written": len(events), "store": store.identity(), "kind": "ndjson"}
+    whole = work.run("usage", "export", "--usage-dsn", place).stdout_bytes
+    page = b"".join(whole.splitlines(keepends=True)[:10])
+    work.write(file, page)
+    work.write(f"{file}.progress", json.dumps(note | {"size": len(page)} | changes))
+    return page
+
+
+def imported(work: Work, name: str) -> str:
+    place = made(work, name)
+    assert work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", place).exit_code == 0
+    return place
+
+
+def test_a_stopped_export_is_not_continued_from_another_store(work: Work) -> None:
+    write(work, 30)
+    one, other = imported(work, "one"), imported(work, "other")
+    page = half_exported(work, one, "x.ndjson")
+    done = work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", other)
+    assert done.exit_code == 2
+    assert "one.db" in done.stderr
+    assert "other.db" in done.stderr
+    assert "--force" in done.stderr
+    assert (work.path / "x.ndjson").read_bytes() == page
+    # A copy of a store goes its own ways.
+    shutil.copy(work.path / "one.db", work.path / "copy.db")
+    assert work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", dsn(work, "copy")).exit_code == 2
+    assert work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", one).exit_code == 0
+    assert len((work.path / "x.ndjson").read_text().splitlines()) == 30
+
+
+def test_a_store_that_was_made_again_at_its_place_is_another_one(work: Work) -> None:
+    write(work, 30)
+    place = imported(work, "one")
+    half_exported(work, place, "x.ndjson")
+    (work.path / "one.db").unlink()
+    imported(work, "one")
+    assert work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", place).exit_code == 2
+
+
+def test_a_stopped_export_is_not_continued_in_another_format(work: Work) -> None:
+    write(work, 30)
+    place = imported(work, "one")
+    page = half_exported(work, place, "x.ndjson")
+    done = work.run("usage", "export", "{work}/x.ndjson", "--format", "csv", "--usage-dsn", place)
+    assert done.exit_code == 2
+    assert "export of ndjson, not of csv" in done.stderr
+    assert (work.path / "x.ndjson").read_bytes() == page
+
+
+@pytest.mark.parametrize("change", [{"size": -1}, {"written": "x"}, {"cursor": 3}, {"store": "", "kind": ""}])
+def test_a_note_of_an_export_that_cannot_be_right_is_refused_by_name(
+    work: Work, change: dict[str, object]
+) -> None:
+    write(work, 30)
+    place = imported(work, "one")
+    page = half_exported(work, place, "x.ndjson", **change)
+    done = work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", place)
+    assert done.exit_code == 2
+    assert "x.ndjson.progress" in done.stderr
+    assert "--force" in done.stderr
+    assert (work.path / "x.ndjson").read_bytes() == page
+
+
+# Stores that are not there
+
+
+READING: list[tuple[str, ...]] = [
+    ("check",),
+    ("rebuild",),
+    ("show", "acme"),
+    ("export",),
+    ("export", "{work}/x.ndjson"),
+    ("report", "--month", "2026-01"),
+    ("report", "--month", "2026-01", "{work}/x.csv"),
+]
+
+
+@pytest.mark.parametrize("arguments", READING)
+def test_a_store_that_is_not_there_is_refused_and_not_made(work: Work, arguments: tuple[str, ...]) -> None:
+    work.write("touched.db", b"")
+    before = sorted(work.path.iterdir())
+    for name in ("none", "no/folder", "touched"):
+        done = work.run("usage", *arguments, "--usage-dsn", dsn(work, name))
+        assert done.exit_code == 2, done.output
+        assert "--usage-dsn: there is no usage store at" in done.stderr
+        assert f"{name}.db" in done.stderr
+        assert "Remedy:" in done.stderr
+        assert done.stdout == ""
+    assert sorted(work.path.iterdir()) == before
+    assert (work.path / "touched.db").read_bytes() == b""
+    assert work.run("usage", *arguments, "--usage-dsn", "sqlite:///:memory:").exit_code == 2
+
+
+def test_an_import_says_that_it_makes_a_store(work: Work) -> None:
+    write(work, 3)
+    flags = ("usage", "import", "{work}/events.ndjson", "--usage-dsn", dsn(work, "new"))
+    first, again = work.run(*flags), work.run(*flags)
+    assert "There is no usage store at" in first.stderr
+    assert "new.db': one is made." in first.stderr
+    assert "one is made" not in again.stderr
+
+
+# What is the store's own is not written over
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("through", ["itself", "symlink", "hardlink", "dots"])
+def test_a_stores_own_files_are_not_written_over(work: Work, end: str, through: str) -> None:
+    write(work, 3)
+    place = imported(work, "own")
+    own = work.path / f"own.db{end}"
+    with closing(open_store(place)) as store:
+        store.meters()
+        there = own.exists()
+        target = {"itself": own, "dots": work.path / "good" / ".." / own.name}.get(through, work.path / "t")
+        if through == "symlink":
+            target.symlink_to(own)
+        elif through == "hardlink":
+            if not there:
+                return
+            os.link(own, target)
+        before = own.read_bytes() if there else None
+        asks: list[tuple[str, ...]] = [
+            ("export", str(target), "--format", "csv", "--force"),
+            ("export", str(target), "--format", "parquet", "--force"),
+            ("report", str(target), "--month", "2026-01", "-o", "csv", "--force"),
+            ("import", "{work}/events.ndjson", "--rejects", str(target)),
+        ]
+        for arguments in asks:
+            done = work.run("usage", *arguments, "--usage-dsn", place)
+            assert done.exit_code == 2, done.output
+            assert "the store's own file" in done.stderr
+            assert "Name another file" in done.stderr
+        assert (own.read_bytes() if own.exists() else None) == before
+
+
+def test_notes_and_refused_events_do_not_go_where_the_store_or_the_events_are(work: Work) -> None:
+    write(work, 3)
+    events = (work.path / "events.ndjson").read_bytes()
+    place = f"sqlite:///{work.path}/events.ndjson.progress"
+    with closing(open_store(place)) as store:
+        store.use_meters(METERS)
+    for arguments in (("import", "{work}/events.ndjson"), ("export", "{work}/events.ndjson", "--force")):
+        done = work.run("usage", *arguments, "--usage-dsn", place)
+        assert done.exit_code == 2
+        assert "the store's own file" in done.stderr
+    (work.path / "events.ndjson.progress").unlink()
+    flags = ("usage", "import", "{work}/events.ndjson", "--usage-dsn", made(work), "--rejects")
+    assert work.run(*flags, "{work}/events.ndjson").exit_code == 2
+    assert (work.path / "events.ndjson").read_bytes() == events
+    done = work.run(*flags, "{work}/no/no")
+    assert done.exit_code == 2
+    assert "--rejects" in done.stderr
