@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Final, TypeVar
@@ -172,7 +173,8 @@ class _Importing:
 
     def close(self) -> None:
         if self._rejects is not None:
-            self._rejects.close()
+            with suppress(OSError):  # what could not be written was said
+                self._rejects.close()
 
     def _goes_on(self, file: str, found: Iterator[Place], identity: str, batch: int) -> bool:
         """Pass over what a note says is done, if it is of this store and of this file; whether it is."""
@@ -251,12 +253,8 @@ class _Importing:
             elif outcome.problem is not None:
                 detail = f"{outcome.problem.field}: {outcome.problem.detail}"
                 self._refuse(waiting[outcome.index], outcome.problem.code, detail)
-        if self._rejects is not None and self._rejects_path is not None:
-            try:
-                # Before the note says that they are done.
-                self._rejects.flush()
-            except OSError as error:
-                raise _not_written(self._rejects_path, error) from None
+        # Before a note says that they are done.
+        self._keep()
 
     def _ingest(self, events: list[Event]) -> list[Outcome]:
         def ingest() -> list[Outcome]:
@@ -279,7 +277,18 @@ class _Importing:
                 "detail": detail,
                 "line": place.line.decode(errors="replace"),
             }
-            self._rejects.write(msgspec.json.encode(found) + b"\n")
+            self._keep(msgspec.json.encode(found) + b"\n")
+
+    def _keep(self, found: bytes = b"") -> None:
+        """Write to the file of what was refused; without more, have all of it there."""
+        if self._rejects is None or self._rejects_path is None:
+            return
+        try:
+            self._rejects.write(found)
+            if not found:
+                self._rejects.flush()
+        except OSError as error:
+            raise _not_written(self._rejects_path, error) from None
 
 
 def _patiently(ask: Callable[[], _T], wait_seconds: int) -> _T:

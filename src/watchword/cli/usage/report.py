@@ -278,7 +278,8 @@ def _period(month: str | None, start: str | None, end: str | None, now: float) -
                 "Give YYYY-MM, such as 2026-10, from 1970-01 on.",
             )
         first = parse_date(f"{month}-01")
-        query = UsageQuery(_ANY, first, next_month(first))
+        # The last month of all that there are has no day after it.
+        query = UsageQuery(_ANY, first, next_month(first) if first <= day_at(now) else first)
     else:
         found = parse_query(_ANY, [("from", start or ""), ("to", end or "")], now)
         if isinstance(found, QueryProblem):
