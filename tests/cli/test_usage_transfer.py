@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import sqlite3
 from contextlib import closing
 
 import pytest
@@ -315,3 +316,48 @@ def test_notes_and_refused_events_do_not_go_where_the_store_or_the_events_are(wo
     done = work.run(*flags, "{work}/no/no")
     assert done.exit_code == 2
     assert "--rejects" in done.stderr
+
+
+# Tables of events, and names in a terminal
+
+
+def test_two_columns_of_one_name_are_refused_by_name(work: Work) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    names = ["id", "id", "source", "type", "subject", "time", "data"]
+    row = ["1", "2", "/s", "cache.hit", "acme", "2026-10-01T00:00:00Z", "{}"]
+    work.write("two.csv", f"{','.join(names)}\n{','.join(row)}\n")
+    work.write("semicolons.csv", f"{';'.join(names)}\n{';'.join(row)}\n")
+    table = pyarrow.table([[each] for each in row], names=names)
+    pyarrow.parquet.write_table(table, work.path / "two.parquet")
+    place = made(work)
+    for name in ("two.csv", "semicolons.csv", "two.parquet"):
+        done = work.run("usage", "import", f"{{work}}/{name}", "--usage-dsn", place)
+        assert done.exit_code == 2, done.output
+        assert f"{name} has two columns of the name 'id'" in done.stderr
+        assert "Remedy:" in done.stderr
+    assert ids(place) == set()
+
+
+def test_a_name_that_turns_text_around_is_escaped(work: Work) -> None:
+    name = "rtl\u202ex\u2066"
+    work.write("events.ndjson", json.dumps(line(1, subject=name)) + "\n")
+    place = imported(work, "one")
+    for asked in (name, "no\u202esuch"):
+        done = work.run(
+            "usage", "show", asked, "--from", "2026-11-01", "--to", "2026-12-01", "--usage-dsn", place
+        )
+        assert "\u202e" not in done.output
+        assert "\\u202e" in done.output
+    with closing(sqlite3.connect(work.path / "one.db")) as other:
+        other.execute("UPDATE rollup SET amount = '99'")
+        other.execute("UPDATE distinct_value SET value = '\"\u202e\"'")
+        other.commit()
+    done = work.run("usage", "check", "--usage-dsn", place)
+    assert done.exit_code == 1
+    assert "rtl\\u202ex\\u2066 2026-11-02 hits: stored 99, the events say 1" in done.stdout
+    assert "\u202e" not in done.stdout
+    # For machines, it is the name.
+    found = json.loads(work.run("usage", "check", "-o", "json", "--usage-dsn", place).stdout)
+    assert found["differences"][0]["account"] == name

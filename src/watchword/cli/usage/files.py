@@ -18,6 +18,7 @@ import msgspec
 from watchword.cli.failures import UnusableInput
 from watchword.trust.text_encoding import TextEncodingError, as_utf8
 from watchword.usage import Event
+from watchword.usage.problems import shown
 from watchword.usage.transfer import COLUMNS, line_of, line_of_row, row_of
 
 FORMATS: Final = ("ndjson", "csv", "parquet")
@@ -116,8 +117,9 @@ def _csv(path: str) -> Iterator[Place]:
             if missing := _NEEDED - set(names):
                 raise UnusableInput(
                     f"{path} is no CSV of events: its header lacks {', '.join(sorted(missing))}.",
-                    "Give it a first line with the columns id, source, type, subject, time, data.",
+                    f"Give it a first line with the columns {', '.join(COLUMNS)}.",
                 )
+            _require_names_once(path, names)
             reader = csv.DictReader(text, names, delimiter=delimiter)
             for number, row in enumerate(reader, 1):
                 if None in row:
@@ -131,6 +133,15 @@ def _csv(path: str) -> Iterator[Place]:
             raise UnusableInput(f"{path} is not CSV: {error}.", "Write it as RFC 4180 says.") from None
         finally:
             text.detach()
+
+
+def _require_names_once(path: str, names: Sequence[str]) -> None:
+    """Raise UnusableInput where two columns have one name: of each row only the last one would be read."""
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UnusableInput(
+            f"{path} has two columns of the name {shown(twice[0])}.",
+            "Give each column a name of its own, or take one away.",
+        )
 
 
 def _header(first: str, text: IO[str]) -> tuple[list[str], str]:
@@ -148,6 +159,7 @@ def _parquet(path: str) -> Iterator[Place]:
     with binary(path) as file:
         try:
             opened = parquet.ParquetFile(file)
+            _require_names_once(path, opened.schema_arrow.names)
             rows, size = opened.metadata.num_rows or 1, Path(path).stat().st_size
             number = 0
             for batch in opened.iter_batches(1000):

@@ -89,7 +89,8 @@ def command(
 ) -> None:
     """Import the events of FILE into a store (- for standard input).
 
-    Lines of CloudEvents JSON; or CSV or Parquet with columns id, source, type, subject, time and data (JSON).
+    Lines of CloudEvents JSON; or CSV or Parquet with the columns id, source, type, subject, and where there
+    are any time, data (JSON), data_base64 and extensions (JSON), in any order.
     Run it again after it was stopped: it goes on where it was, and no event counts twice. It goes on only
     with the same file into the same store; else it begins with the first event. A store that is not there is
     made.
