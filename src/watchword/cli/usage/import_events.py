@@ -214,11 +214,10 @@ class _Importing:
         """Send the last events again that were done: where one is new, the store is not what it was."""
         now = time.time()
         parsed = [parse_events(place.line, _TYPED, now) for place in last]
-        # One without a time is known for some days only, and may count again after that.
         events = [
             msgspec.structs.replace(each[0], index=index)
             for index, each in enumerate(parsed)
-            if not isinstance(each, BodyProblem) and isinstance(each[0], Event) and each[0].time_given
+            if not isinstance(each, BodyProblem) and isinstance(each[0], Event)
         ]
         stored = sum(outcome.status == "stored" for outcome in self._ingest(events)) if events else 0
         return not stored

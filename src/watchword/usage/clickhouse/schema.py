@@ -241,6 +241,8 @@ _TEXTS: Final = {
     "admitted": """SELECT account, meter, month, grp FROM DB.admission
         WHERE account IN {accounts:Array(String)} AND meter IN {meters:Array(String)}
         ORDER BY _block_number, _block_offset""",
+    "admitted_to": """SELECT account, meter, month, grp FROM DB.admission
+        WHERE meter IN {meters:Array(String)} ORDER BY _block_number, _block_offset""",
     "accounts_known": "SELECT DISTINCT name FROM DB.account WHERE name IN {accounts:Array(String)}",
     "accounts_after": """SELECT DISTINCT name FROM DB.account WHERE name > {after:String}
         ORDER BY name LIMIT {limit:UInt32}""",
