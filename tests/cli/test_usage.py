@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
+from hashlib import blake2b
 
 import pytest
 
@@ -165,6 +166,7 @@ def test_an_export_that_was_cut_short_goes_on_after_its_last_whole_page(work: Wo
         identity = store.identity()
     page = b"".join(whole.splitlines(keepends=True)[: len(events)])
     note = {"cursor": cursor, "size": len(page), "written": len(events), "store": identity, "kind": "ndjson"}
+    note["digest"] = blake2b(page, digest_size=20).hexdigest()
     work.write("out.ndjson", page + b'{"half a li')
     work.write("out.ndjson.progress", json.dumps(note))
     done = work.run("usage", "export", "{work}/out.ndjson", "--usage-dsn", place)

@@ -6,12 +6,13 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from hashlib import blake2b
 
 import pytest
 
 from tests.cli.conftest import Work
 from tests.cli.test_usage import METERS, dsn, line, made, write
-from watchword.cli.usage import import_events
+from watchword.cli.usage import export, import_events
 from watchword.usage import open_store
 
 
@@ -166,7 +167,8 @@ def half_exported(work: Work, place: str, file: str, **changes: object) -> bytes
     whole = work.run("usage", "export", "--usage-dsn", place).stdout_bytes
     page = b"".join(whole.splitlines(keepends=True)[:10])
     work.write(file, page)
-    work.write(f"{file}.progress", json.dumps(note | {"size": len(page)} | changes))
+    note |= {"size": len(page), "digest": blake2b(page, digest_size=20).hexdigest()}
+    work.write(f"{file}.progress", json.dumps(note | changes))
     return page
 
 
@@ -210,6 +212,46 @@ def test_a_stopped_export_is_not_continued_in_another_format(work: Work) -> None
     assert done.exit_code == 2
     assert "export of ndjson, not of csv" in done.stderr
     assert (work.path / "x.ndjson").read_bytes() == page
+
+
+def test_a_file_that_is_not_what_was_written_is_not_cut_off(work: Work) -> None:
+    write(work, 30)
+    place = imported(work, "one")
+    half_exported(work, place, "x.ndjson")
+    work.write("x.ndjson", b"mine\n" * 10_000)
+    done = work.run("usage", "export", "{work}/x.ndjson", "--usage-dsn", place)
+    assert done.exit_code == 2
+    assert "are not those that were written to it" in done.stderr
+    assert (work.path / "x.ndjson").read_bytes() == b"mine\n" * 10_000
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_an_export_that_is_stopped_at_any_page_is_whole_when_it_goes_on(
+    work: Work, monkeypatch: pytest.MonkeyPatch, kind: str, pages: int
+) -> None:
+    write(work, 30)
+    place = imported(work, "one")
+    whole = work.run("usage", "export", "--format", kind, "--usage-dsn", place).stdout_bytes
+    noting, left = export.note_down, [pages]
+
+    def note_down(*arguments: object) -> None:
+        noting(*arguments)  # type: ignore[arg-type]
+        left[0] -= 1
+        if not left[0]:
+            raise Stopped
+
+    flags = ("usage", "export", f"{{work}}/x.{kind}", "--usage-dsn", place)
+    monkeypatch.setattr(export, "_PAGE", 10)
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "note_down", note_down)
+        with pytest.raises(Stopped):
+            work.run(*flags)
+    with (work.path / f"x.{kind}").open("ab") as file:
+        file.write(b"half a line")
+    done = work.run(*flags)
+    assert done.exit_code == 0, done.output
+    assert (work.path / f"x.{kind}").read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", [{"size": -1}, {"written": "x"}, {"cursor": 3}, {"store": "", "kind": ""}])

@@ -105,7 +105,8 @@ def command(
     ):
         if file == "-" or kind == "parquet":
             with new_file(file, force=force) as out:
-                written = _write(store, out, kind, asked, bar, begun=ExportProgress("", 0, 0))
+                nothing = ExportProgress("", 0, 0)
+                written = _write(store, out, EventFile(out, kind), asked, bar, begun=nothing)
         else:
             written = _resumable(store, file, kind, asked, bar, force=force)
     if file != "-":
@@ -120,17 +121,25 @@ def _resumable(store: UsageStore, file: str, kind: str, asked: _Asked, bar: Any,
         refuse_existing(file, force=force)
     elif Path(file).exists():
         _require_same(file, begun, nothing)
-        say(f"Going on after {begun.written} events (as {note_of(file)} says; --force starts over).")
     else:
         begun = None
     if begun is None:
         # Written before the file is: what is stopped at any time is known again as half done.
         note_down(file, nothing)
-    with binary(file, "wb" if begun is None else "r+b") as out:
+    size = begun.size if begun is not None else 0
+    with binary(file, "r+b" if size else "wb") as out:
+        writing = EventFile(out, kind, begun=size)
         if begun is not None:
-            out.seek(begun.size)
-            out.truncate()
-        written = _write(store, out, kind, asked, bar, begun=begun or nothing, file=file)
+            if size and writing.digest != begun.digest:
+                raise UnusableInput(
+                    f"FILE: the first {begun.size} bytes of {file} are not those that were written to it.",
+                    f"Name another file. {_START_OVER}",
+                )
+            say(f"Going on after {begun.written} events (as {note_of(file)} says; --force starts over).")
+            if size:
+                out.seek(size)
+                out.truncate()
+        written = _write(store, out, writing, asked, bar, begun=begun or nothing, file=file)
     forget(file)
     return written
 
@@ -155,14 +164,13 @@ def _require_same(file: str, begun: ExportProgress, now: ExportProgress) -> None
 def _write(
     store: UsageStore,
     out: IO[bytes],
-    kind: str,
+    writing: EventFile,
     asked: _Asked,
     bar: Any,
     *,
     begun: ExportProgress,
     file: str | None = None,
 ) -> int:
-    writing = EventFile(out, kind, begun=begun.size > 0)
     cursor, written, more = begun.cursor, begun.written, True
     while more:
         events, cursor = store.events_after(cursor, _PAGE)
@@ -175,7 +183,9 @@ def _write(
             os.fsync(out.fileno())
             note_down(
                 file,
-                msgspec.structs.replace(begun, cursor=cursor, size=out.tell(), written=written),
+                msgspec.structs.replace(
+                    begun, cursor=cursor, size=out.tell(), written=written, digest=writing.digest
+                ),
             )
     writing.close()
     return written

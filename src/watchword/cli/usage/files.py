@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -33,6 +34,7 @@ _SUFFIXES: Final = {
 
 # As many bytes as tell an encoding.
 _LOOKED_AT: Final = 64
+_READ_AT_ONCE: Final = 2**20
 _DELIMITERS: Final = (",", ";", "\t")
 _NEEDED: Final = {"id", "source", "type", "subject"}
 
@@ -193,9 +195,15 @@ def parquet_library() -> Any:
 class EventFile:
     """A file of events that is written, page by page."""
 
-    def __init__(self, file: IO[bytes], kind: str, *, begun: bool) -> None:
-        """Write to an open file; `begun`: what it has already was written by an earlier run."""
+    def __init__(self, file: IO[bytes], kind: str, *, begun: int = 0) -> None:
+        """Write to an open file; its first `begun` bytes were written by an earlier run, and are read."""
         self._file, self._kind = file, kind
+        # Of all that the file has; not kept of Parquet, which has no half done files.
+        self._digest = blake2b(digest_size=20)
+        left = begun
+        while left and (part := file.read(min(left, _READ_AT_ONCE))):
+            self._digest.update(part)
+            left -= len(part)
         self._parquet: Any = None
         if kind == "csv" and not begun:
             self._csv([COLUMNS])
@@ -203,12 +211,17 @@ class EventFile:
     def write(self, events: list[Event]) -> None:
         """Write a page of events."""
         if self._kind == "ndjson":
-            self._file.write(b"".join(line_of(event) + b"\n" for event in events))
+            self._put(b"".join(line_of(event) + b"\n" for event in events))
         elif self._kind == "csv":
             self._csv([row_of(event) for event in events])
         else:
             self._table([row_of(event) for event in events])
         self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        """Of all that the file has."""
+        return self._digest.hexdigest()
 
     def close(self) -> None:
         """Finish a format that has an end."""
@@ -219,7 +232,11 @@ class EventFile:
     def _csv(self, rows: Sequence[Sequence[str | None]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
-        self._file.write(text.getvalue().encode())
+        self._put(text.getvalue().encode())
+
+    def _put(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._file.write(data)
 
     def _table(self, rows: list[tuple[str | None, ...]]) -> None:
         import pyarrow

@@ -42,6 +42,7 @@ class ExportProgress(msgspec.Struct):
         asked: which events are asked for, as flags.
         store: which store they come from, as `UsageStore.identity` tells it.
         kind: the format.
+        digest: of what is written.
     """
 
     cursor: str
@@ -50,6 +51,7 @@ class ExportProgress(msgspec.Struct):
     asked: str = ""
     store: str = ""
     kind: str = ""
+    digest: str = ""
 
 
 _Progress = TypeVar("_Progress", ImportProgress, ExportProgress)

@@ -36,7 +36,7 @@ from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
 from watchword.usage.sqlite.file import open_file, unavailable
-from watchword.usage.sqlite.identity import identity_of
+from watchword.usage.sqlite.identity import identity_of, make_identity
 from watchword.usage.sqlite.rollups import (
     add,
     admission_of,
@@ -74,8 +74,12 @@ class SQLiteStore:
 
     def identity(self) -> str:
         """Tell which store this is."""
-        with self._transaction("BEGIN IMMEDIATE"):
-            return identity_of(self._connection)
+        with self._transaction("BEGIN"):
+            found = identity_of(self._connection)
+        if found is None:
+            with self._transaction("BEGIN IMMEDIATE"):
+                found = make_identity(self._connection)
+        return found
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
