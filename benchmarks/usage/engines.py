@@ -15,6 +15,7 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,7 @@ from watchword.usage import Event, UsageStore, open_store
 from watchword.usage.clickhouse import schema
 from watchword.usage.deduplication import digest_of
 from watchword.usage.postgresql.rollups import columns
+from watchword.usage.sqlite.arrivals import EVENTS_A_PART, PART, PART_FROM, PARTS_A_DAY
 
 if TYPE_CHECKING:
     import psycopg
@@ -100,42 +102,90 @@ class SQLite:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ww-bench-")
-        path = Path(self._folder.name) / "usage.db"
-        self.store = open_store(f"sqlite:///{path}")
+        self._path = Path(self._folder.name) / "usage.db"
+        self._open()
+
+    def _open(self) -> None:
+        self.store = open_store(f"sqlite:///{self._path}")
         self.store.use_meters(METERS)
-        self._bare = sqlite3.connect(path, isolation_level=None, timeout=60)
+        # Its cache and its checkpoints are the store's: what differs is the work, and not the settings.
+        self._bare = sqlite3.connect(self._path, isolation_level=None, timeout=60)
         self._bare.execute("PRAGMA synchronous = FULL")
+        for pragma in ("cache_size", "wal_autocheckpoint"):
+            (value,) = self.store._connection.execute(f"PRAGMA {pragma}").fetchone()  # type: ignore[attr-defined]  # looks into this engine's store
+            self._bare.execute(f"PRAGMA {pragma} = {value:d}")
 
     def fill(self, events: int) -> None:
-        run = self._bare.execute
-        run("PRAGMA cache_size = -400000")
-        run("BEGIN IMMEDIATE")
-        run(
-            """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)
-            INSERT INTO usage_event (source, id, type, account, time, data)
-            SELECT '/fill', 'f' || i, 'cache.hit', 'account-' || (i % ?),
-                (? + (i / ?) * 101 % ?) * 86400000000 + i % 86400, '{"bytes":' || (i % 1000) || '}' FROM n""",
-            (events, ACCOUNTS, FIRST_DAY, ACCOUNTS, YEAR_DAYS),
-        )
-        run("INSERT OR IGNORE INTO account SELECT DISTINCT account FROM usage_event")
-        for meter, amount in (
-            (HITS.name, "count(*)"),
-            (BYTES.name, "sum(CAST(substr(data, 10) AS INTEGER))"),
-        ):
+        # Each event came on its day, to one account after the other; keys are random, as digests are.
+        self.store.close()
+        self._bare.close()
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            run = connection.execute
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                "locking_mode = EXCLUSIVE",
+                "cache_size = -400000",
+            ):
+                run(f"PRAGMA {pragma}")
+            ((index,),) = run("SELECT sql FROM sqlite_master WHERE name = 'arrived_event_key'").fetchall()
+            run("DROP INDEX arrived_event_key")
             run(
-                f"""INSERT INTO rollup SELECT account, time / 86400000000, ?, '', CAST({amount} AS TEXT)
-                FROM usage_event GROUP BY 1, 2""",  # noqa: S608 - constants of the line above
-                (meter,),
+                """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :events)
+                INSERT INTO arrived_event (part, key, source, id, type, account, time, data)
+                SELECT (:first_day + i * :days / :events) * :parts
+                        + min(:parts - 1, i * :days % :events / :days / :a_part), randomblob(20),
+                    '/ci', lower(hex(randomblob(18))), 'cache.hit', 'account-' || (i % :accounts),
+                    (:first_day + i * :days / :events) * 86400000000 + i % 86400,
+                    '{"bytes":' || (i % 1000) || '}' FROM n""",
+                self._numbers(events),
             )
-        run("COMMIT")
-        run("PRAGMA wal_checkpoint(TRUNCATE)")
+            run(index)
+            # What the events above come to, in the order in which it is kept: `--check` counts them.
+            run(
+                """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :accounts),
+                    d(day) AS (SELECT 0 UNION ALL SELECT day + 1 FROM d WHERE day + 1 < :days),
+                    span AS MATERIALIZED (SELECT day, (day * :events + :days - 1) / :days - 1 AS before,
+                        ((day + 1) * :events + :days - 1) / :days - 1 AS last FROM d),
+                    a AS MATERIALIZED (SELECT 'account-' || i AS name, i FROM n ORDER BY 1),
+                    meter(name, is_sum) AS (VALUES (:bytes, 1), (:hits, 0))
+                INSERT INTO day_amount
+                SELECT :first_day + day, a.name, meter.name, '', iif(is_sum, i % 1000, 1) *
+                        ((last - i + :accounts) / :accounts - (before - i + :accounts) / :accounts) AS amount
+                    FROM span CROSS JOIN a CROSS JOIN meter
+                    WHERE (last - i + :accounts) / :accounts > (before - i + :accounts) / :accounts""",
+                self._numbers(events) | {"bytes": BYTES.name, "hits": HITS.name},
+            )
+            run("INSERT INTO account SELECT DISTINCT account FROM day_amount")
+            ((part,),) = run("SELECT max(part) FROM arrived_event").fetchall()
+            ((last,),) = run("SELECT max(place) FROM arrived_event WHERE part < ?", (part,)).fetchall()
+            run("INSERT INTO state VALUES (?, ?), (?, ?)", (PART, str(part), PART_FROM, str(last)))
+            run("PRAGMA locking_mode = NORMAL")
+            run("PRAGMA journal_mode = WAL")
+        # What is measured would else wait for all that the fill has not written yet.
+        os.sync()
+        self._open()
+
+    @staticmethod
+    def _numbers(events: int) -> dict[str, int | str]:
+        return {
+            "events": events,
+            "accounts": ACCOUNTS,
+            "days": YEAR_DAYS,
+            "first_day": FIRST_DAY,
+            "parts": PARTS_A_DAY,
+            "a_part": EVENTS_A_PART,
+        }
 
     def bare_insert(self, events: Sequence[Event]) -> None:
         self._bare.execute("BEGIN IMMEDIATE")
+        part = self._bare.execute("SELECT CAST(value AS INTEGER) FROM state WHERE name = ?", (PART,))
+        ((newest,),) = part.fetchall()
         self._bare.executemany(
-            """INSERT INTO usage_event (source, id, type, account, time, data, data_base64, extensions)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-            [_row(event) for event in events],
+            """INSERT INTO arrived_event
+                (part, key, source, id, type, account, time, data, data_base64, extensions)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            [(newest, digest_of(e.account, e.source, e.id), *_row(e)) for e in events],
         )
         self._bare.execute("COMMIT")
 
@@ -144,7 +194,9 @@ class SQLite:
 
     def bare_read(self, account: str, start: int, end: int) -> int:
         rows = self._bare.execute(
-            "SELECT day, meter, grp, amount FROM rollup WHERE account = ? AND day >= ? AND day < ?",
+            """WITH RECURSIVE days(day) AS (SELECT ?2 UNION ALL SELECT day + 1 FROM days WHERE day + 1 < ?3)
+            SELECT a.day, meter, grp, amount FROM days CROSS JOIN day_amount a
+                ON a.day = days.day AND a.account = ?1""",
             (account, start, end),
         )
         return len(rows.fetchall())

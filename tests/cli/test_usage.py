@@ -186,7 +186,7 @@ def test_a_check_says_what_is_wrong_and_a_rebuild_mends_it(work: Work) -> None:
     assert (right.exit_code, right.stdout) == (0, "The amounts equal the events (bytes, hits, users).\n")
     with closing(sqlite3.connect(work.path / "usage.db")) as other:
         other.execute(
-            "UPDATE rollup SET amount = '99' WHERE meter = 'hits' AND account = 'acme' AND day = 20758"
+            "UPDATE day_amount SET amount = '99' WHERE meter = 'hits' AND account = 'acme' AND day = 20758"
         )
         other.commit()
     wrong = work.run("usage", "check", "--usage-dsn", place)

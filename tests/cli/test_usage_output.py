@@ -98,7 +98,7 @@ def test_an_event_whose_data_is_no_json_is_named(work: Work, data: str) -> None:
     place = made(work)
     assert work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", place).exit_code == 0
     with closing(sqlite3.connect(work.path / "usage.db")) as other:
-        other.execute("UPDATE usage_event SET data = ? WHERE id = '1'", (data,))
+        other.execute("UPDATE arrived_event SET data = ? WHERE id = '1'", (data,))
         other.commit()
     for name in ("check", "rebuild"):
         done = work.run("usage", name, "--usage-dsn", dsn(work))

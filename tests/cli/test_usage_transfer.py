@@ -393,7 +393,7 @@ def test_a_name_that_turns_text_around_is_escaped(work: Work) -> None:
         assert "\u202e" not in done.output
         assert "\\u202e" in done.output
     with closing(sqlite3.connect(work.path / "one.db")) as other:
-        other.execute("UPDATE rollup SET amount = '99'")
+        other.execute("UPDATE day_amount SET amount = '99'")
         other.execute("UPDATE distinct_value SET value = '\"\u202e\"'")
         other.commit()
     done = work.run("usage", "check", "--usage-dsn", place)

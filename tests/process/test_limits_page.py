@@ -97,7 +97,7 @@ def test_the_sentences_say_the_other_numbers() -> None:
 def test_the_table_says_what_is_taken_from_an_app() -> None:
     for line in (
         f"an answer's head, and its headers | {size(MAX_HEAD_BYTES)}, {MAX_HEADERS} |",
-        f"which do not pass on | {size(MAX_TRAILER_BYTES)}, {MAX_TRAILERS} |",
+        f"which pass on from `h2c://` alone | {size(MAX_TRAILER_BYTES)}, {MAX_TRAILERS} |",
         f"for a connection to be made | {CONNECT_SECONDS:.0f} |",
         f"{MAX_IDLE} ({MAX_IDLE_OF_STRANGERS} of public routes), {KEEP_SECONDS:.0f} ({REUSE_SECONDS:.0f} for",
         f"passed on at a time | {MAX_CONNECTIONS}, of them {MAX_STRANGERS} on public routes;",

@@ -17,9 +17,9 @@ from testing.usage_samples import METERS, envelope, unhurried
 from tests.usage.contract import statuses, totals
 from tests.usage.test_postgresql_arrivals import TODAY, At, asked, at, schema, sent
 from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
+from watchword.usage.closed_keys import ClosedKeys
 from watchword.usage.deduplication import DIGEST_BYTES
 from watchword.usage.postgresql import PostgreSQLStore, cache
-from watchword.usage.postgresql.closed_keys import ClosedKeys
 from watchword.usage.times import day_of_number
 
 __all__ = ["asked", "at", "schema"]
@@ -123,7 +123,7 @@ def test_one_store_goes_on_into_the_next_day(at: At) -> None:
 def test_more_keys_than_are_remembered_are_looked_up(
     at: At, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchword.usage.postgresql.closed_keys.MAX_KEYS", 2)
+    monkeypatch.setattr("watchword.usage.closed_keys.MAX_KEYS", 2)
     for name in ("1", "2", "3"):
         assert sent(at(TODAY), name=name) == ("stored", ())
     store = at(TODAY + 1)

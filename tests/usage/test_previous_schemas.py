@@ -13,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import psycopg
 import pytest
 
@@ -23,12 +25,14 @@ from testing.clickhouse_server import ClickHouseServer
 from testing.postgres_server import PostgresServer
 from testing.usage_samples import METERS, envelope, events
 from tests.usage.contract import statuses, totals
-from watchword.usage import StoreRefusedError, StoreUnavailableError, UsageStore, open_store
+from watchword.usage import SQLiteStore, StoreRefusedError, StoreUnavailableError, UsageStore, open_store
 from watchword.usage.clickhouse import schema as schema_of_clickhouse
 from watchword.usage.clickhouse import tables
 from watchword.usage.clickhouse.tables import Tables
+from watchword.usage.deduplication import WINDOW_DAYS, row_of
 from watchword.usage.postgresql import migrate
 from watchword.usage.sqlite import file, schema
+from watchword.usage.times import day_number, day_of_number
 
 PREVIOUS = Path(__file__).with_name("previous")
 NAMES = {
@@ -67,11 +71,12 @@ class Old(Protocol):
 class OldSQLite:
     """A file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: int) -> None:
+        self._version = version
         self.path = folder / "usage.db"
         self.dsn = f"sqlite:///{self.path}"
         with closing(sqlite3.connect(self.path)) as made:
-            made.executescript((PREVIOUS / "sqlite-2.sql").read_text())
+            made.executescript((PREVIOUS / f"sqlite-{version}.sql").read_text())
 
     def events(self) -> int:
         with closing(sqlite3.connect(self.path)) as asked:
@@ -82,17 +87,23 @@ class OldSQLite:
                 "event": "SELECT count(*) FROM event",
                 "event_of_2": "SELECT count(*) FROM event_of_2",
                 "usage_event": "SELECT count(*) FROM usage_event",
+                "past_event": "SELECT count(*) FROM past_event",
+                "arrived_event": "SELECT count(*) FROM arrived_event",
             }
             there = [text for name, text in counts.items() if name in tables]
             return sum(asked.execute(text).fetchone()[0] for text in there)
 
     def begin_and_stop(self) -> None:
         stops = itertools.count()
+        stopped, left, many = {
+            2: (schema.DELETE_MOVED, "SELECT count(*) FROM event_of_2", 7),
+            3: (schema.DELETE_MOVED_AMOUNTS, "SELECT count(*) FROM rollup_of_3", 19),
+        }[self._version]
 
         class Stopping(sqlite3.Connection):
             def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
-                # In the midst of the second part of three.
-                if statement == schema.DELETE_MOVED and next(stops) == 1:
+                # In the midst of the second part of three or more.
+                if statement == stopped and next(stops) == 1:
                     raise KeyboardInterrupt
                 return super().execute(statement, *given)
 
@@ -105,8 +116,7 @@ class OldSQLite:
             with pytest.raises(KeyboardInterrupt):
                 file.open_file(str(self.path), 1.0)
         with closing(sqlite3.connect(self.path)) as asked:
-            left = asked.execute("SELECT count(*) FROM event_of_2").fetchone()
-        assert left == (7,)
+            assert asked.execute(left).fetchone() == (many,)
 
 
 class OldPostgreSQL:
@@ -182,6 +192,7 @@ class OldClickHouse:
 @pytest.fixture(
     params=[
         "sqlite-2",
+        "sqlite-3",
         "postgresql-1",
         "postgresql-2",
         "postgresql-3",
@@ -194,7 +205,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
     """A store of an earlier schema, with twelve events."""
     engine, _, version = request.param.partition("-")
     make: dict[str, Callable[[], Old]] = {
-        "sqlite": lambda: OldSQLite(tmp_path),
+        "sqlite": lambda: OldSQLite(tmp_path, int(version)),
         "postgresql": lambda: OldPostgreSQL(request.getfixturevalue("postgres"), int(version)),
         "clickhouse": lambda: OldClickHouse(request.getfixturevalue("clickhouse"), int(version)),
     }
@@ -266,16 +277,54 @@ def test_two_that_start_at_once_migrate_once(old: Old) -> None:
             assert statuses(store, was_sent(5)) == ["duplicate"]
 
 
-def test_a_writer_of_the_previous_sqlite_schema_stores_nothing_more(tmp_path: Path) -> None:
-    old = OldSQLite(tmp_path)
+@pytest.mark.parametrize(("version", "table"), [(2, "event"), (3, "usage_event")])
+def test_a_writer_of_a_previous_sqlite_schema_stores_nothing_more_and_reads_no_amounts(
+    tmp_path: Path, version: int, table: str
+) -> None:
+    old = OldSQLite(tmp_path, version)
     with closing(sqlite3.connect(old.path)) as writer, closing(open_store(old.dsn)) as store:
         assert all_totals(store) == BEFORE
-        with pytest.raises(sqlite3.OperationalError, match="no such table: event"):
-            writer.execute("INSERT INTO event (source, id) VALUES ('a', 'a')")
+        with pytest.raises(sqlite3.OperationalError, match=f"no such table: {table}"):
+            writer.execute(f"INSERT INTO {table} (source, id) VALUES ('a', 'a')")  # noqa: S608 - a name of our own
+        with pytest.raises(sqlite3.OperationalError, match="no such table: rollup"):
+            writer.execute("SELECT * FROM rollup")
+
+
+def test_events_that_sqlite_took_over_are_known_however_they_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = OldSQLite(tmp_path, 3)
+    migrated = day_number(date(2026, 11, 10))
+    monkeypatch.setattr(file.time, "time", lambda: migrated * 86_400.0)
+    (early,) = events(was_sent(1))
+    early = msgspec.structs.replace(early, id="early", time=(migrated + 300) * 86_400_000_000)
+    with closing(sqlite3.connect(old.path)) as made:
+        made.execute("INSERT INTO usage_event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_of(early))
+        made.commit()
+    for day in (migrated, migrated + 3, migrated + WINDOW_DAYS, migrated + 200, migrated + 301):
+        with closing(SQLiteStore(str(old.path), clock=lambda day=day: day * 86_400.0)) as store:  # type: ignore[misc]  # one day each
+            new = envelope(id=f"new-{day}", time=f"{day_of_number(day)}T10:00:00Z")
+            (fresh,) = events(envelope(id=f"new-{day}"))
+            fresh = msgspec.structs.replace(fresh, time=day * 86_400_000_000)
+            assert [o.status for o in store.ingest([fresh, early], METERS)] == ["stored", "duplicate"]
+            assert statuses(store, *(was_sent(number) for number in range(12))) == ["duplicate"] * 12
+            untimed = {name: value for name, value in was_sent(3).items() if name != "time"}
+            assert statuses(store, untimed | {"id": new["id"], "subject": "acme"}) == ["duplicate"]
+            assert statuses(store, untimed) == ["duplicate"]
+    with closing(SQLiteStore(str(old.path))) as store:
+        found, cursor = [], ""
+        while not found or cursor:
+            page, cursor = store.events_after(cursor, 4)
+            found += [event.id for event in page]
+        assert len(found) == len(set(found)) == 13 + 5
+        assert found[-5:] == [f"new-{migrated + later}" for later in (0, 3, WINDOW_DAYS, 200, 301)]
+        given_up = day_of_number(migrated + 1)
+        assert store.expire(given_up, {}).events == 13
+        assert old.events() == 5
 
 
 def test_a_large_file_is_taken_over_with_little_room_and_no_place_for_temporary_files(tmp_path: Path) -> None:
-    old = OldSQLite(tmp_path)
+    old = OldSQLite(tmp_path, 2)
     with closing(sqlite3.connect(old.path)) as made:
         made.execute("PRAGMA journal_mode = WAL")
         made.executemany(

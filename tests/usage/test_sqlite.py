@@ -120,8 +120,8 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path) -> N
 def test_a_newer_schema_is_refused(store: SQLiteStore, path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 4")
-    with pytest.raises(StoreRefusedError, match="schema version 4; this Watchword knows version 3"):
+        other.execute("PRAGMA user_version = 5")
+    with pytest.raises(StoreRefusedError, match="schema version 5; this Watchword knows version 4"):
         SQLiteStore(str(path))
 
 
@@ -153,7 +153,7 @@ def test_a_store_that_is_open_twice_keeps_its_log_when_another_process_comes_and
         assert log.stat().st_ino == before
         writer.ingest([event()], METERS)
         with closing(sqlite3.connect(path)) as reader:
-            assert reader.execute("SELECT count(*) FROM usage_event").fetchone() == (1,)
+            assert reader.execute("SELECT count(*) FROM arrived_event").fetchone() == (1,)
 
 
 def test_reading_and_checking_go_on_beside_a_writer(store: SQLiteStore, path: Path) -> None:
@@ -167,9 +167,9 @@ def test_reading_and_checking_go_on_beside_a_writer(store: SQLiteStore, path: Pa
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        ("UPDATE rollup SET amount = '9' WHERE meter = 'bytes'", ("bytes", "9", "1")),
-        ("DELETE FROM rollup WHERE meter = 'bytes'", ("bytes", None, "1")),
-        ("INSERT INTO rollup VALUES ('acme', 1, 'bytes', '', '1')", ("bytes", "1", None)),
+        ("UPDATE day_amount SET amount = '9' WHERE meter = 'bytes'", ("bytes", "9", "1")),
+        ("DELETE FROM day_amount WHERE meter = 'bytes'", ("bytes", None, "1")),
+        ("INSERT INTO day_amount VALUES (1, 'acme', 'bytes', '', '1')", ("bytes", "1", None)),
         ("DELETE FROM distinct_value", ("users", None, '"u1"')),
         ("INSERT INTO distinct_value VALUES ('acme', 1, 'users', '', 'x')", ("users", "x", None)),
         ("DELETE FROM account", (None, None, "known")),

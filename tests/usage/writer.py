@@ -17,6 +17,7 @@ from testing.usage_samples import METERS, envelope, events
 from watchword.usage import Event, MetersChangedError, StoreUnavailableError, open_store
 from watchword.usage.clickhouse import recent_keys
 from watchword.usage.postgresql import cache
+from watchword.usage.sqlite import arrivals, remembered
 
 BATCH = 40
 ACCOUNTS = ("acme", "umbrella", "acme/eu")
@@ -40,8 +41,10 @@ def batch(number: int) -> Sequence[Event]:
 
 def remember_soon() -> None:
     """Have stores remember keys from the second batch on, and not after thousands of events."""
-    cache.ASKED_BEFORE = recent_keys.ASKED_BEFORE = recent_keys.LATE_ASKED_BEFORE = 1  # type: ignore[misc]
+    cache.ASKED_BEFORE = remembered.ASKED_BEFORE = 1  # type: ignore[misc]
+    recent_keys.ASKED_BEFORE = recent_keys.LATE_ASKED_BEFORE = 1  # type: ignore[misc]
     recent_keys.BLOCKS_BETWEEN_READS = 2  # type: ignore[misc]
+    arrivals.EVENTS_A_PART = 100  # type: ignore[misc]
 
 
 def main() -> None:

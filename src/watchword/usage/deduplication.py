@@ -119,23 +119,24 @@ def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:
 
 def digest_of(*parts: str) -> bytes:
     """Digest texts so that no two lists of them meet: each goes in with its length before it."""
-    return hashlib.blake2b(b"".join(map(_framed, parts)), digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(b"".join(map(framed, parts)), digest_size=DIGEST_BYTES).digest()
 
 
 def digests_of(events: Sequence[Event]) -> list[bytes]:
     """Give `digest_of` the source and the id of each event; a batch has few sources and many ids."""
-    framed: dict[str, bytes] = {}
+    sources: dict[str, bytes] = {}
     digests = []
     for event in events:
-        before = framed.get(event.source)
+        before = sources.get(event.source)
         if before is None:
-            before = framed[event.source] = _framed(event.source)
-        text = before + _framed(event.id)
+            before = sources[event.source] = framed(event.source)
+        text = before + framed(event.id)
         digests.append(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest())
     return digests
 
 
-def _framed(text: str) -> bytes:
+def framed(text: str) -> bytes:
+    """Give a text with its length before it, as a part of a digest."""
     raw = text.encode()
     return len(raw).to_bytes(4, "big") + raw
 

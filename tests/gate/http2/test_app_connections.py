@@ -21,7 +21,7 @@ from tests.gate.http2.http2_app import Http2App, Link, Script, echo, running_htt
 from watchword.gate.http2.limits import MAX_APP_STREAMS, MAX_STREAMS
 
 REFUSED_STREAM, CANCEL = 0x7, 0x8
-ROUTES = [{"path": "/app/{name}", "methods": ["GET", "POST"], "scope": "app:use"}]
+ROUTES = [{"path": "/app/{name}", "methods": ["GET", "HEAD", "POST"], "scope": "app:use"}]
 GRANTS = [{"scopes": ["app:use"]}]
 BODY = b"0123456789" * 1000
 

@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import watchword.gate.http2.field_compression as compression
-from watchword.gate.http2.field_compression import REMEMBERED_BYTES, RememberingDecoder, TablelessEncoder
+from watchword.gate.http2.field_compression import (
+    REMEMBERED_BYTES,
+    CountingEncoder,
+    RememberingDecoder,
+    TablelessEncoder,
+)
 
 EXAMPLES = int(os.environ.get("WATCHWORD_EXAMPLES", "400"))
 TOKEN = b"eyJhbGciOiJSUzI1NiIsImtpZCI6Ii1vN" * 30
@@ -101,17 +106,48 @@ def test_the_library_reads_what_is_written_and_keeps_nothing_of_it(
         assert not encoder.header_table.dynamic_entries
 
 
+SIZES = st.lists(st.integers(0, 4096), max_size=4)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.tuples(SIZES, st.lists(st.tuples(NAMES, VALUES), max_size=5)), max_size=5))
+def test_the_smallest_size_since_the_last_block_is_said_and_then_the_present_one(
+    blocks: list[tuple[list[int], list[tuple[bytes, bytes]]]],
+) -> None:
+    """What is between is not said: it may be above what the other side allows by then (RFC 7541, 4.2)."""
+    encoder, decoder, before = CountingEncoder(), Decoder(), 4096
+    for sizes, fields in blocks:
+        for size in sizes:
+            encoder.header_table_size = size
+        present = sizes[-1] if sizes else before
+        decoder.max_allowed_table_size = present
+        block = encoder.encode(fields)
+        # A decoder refuses a size above its last word, and a block that says none where it has to.
+        assert list(decoder.decode(block, raw=True)) == fields
+        assert decoder.header_table_size == present
+        assert decoder.header_table.dynamic_entries == encoder.header_table.dynamic_entries
+        before = present
+
+
+def test_three_sizes_in_a_row_are_said_as_two() -> None:
+    encoder = CountingEncoder()
+    for size in (0, 4096, 10):
+        encoder.header_table_size = size
+    assert encoder.encode([]) == b"\x20\x2a"
+    assert encoder.encode([]) == b""
+
+
 @pytest.fixture
 def expanded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The codes that the library had to expand."""
     codes: list[bytes] = []
-    real: Callable[[bytes], bytes] = compression.decode_huffman
+    real: Callable[[bytes], bytes] = compression.expand
 
     def count(code: bytes) -> bytes:
         codes.append(code)
         return real(code)
 
-    monkeypatch.setattr(compression, "decode_huffman", count)
+    monkeypatch.setattr(compression, "expand", count)
     return codes
 
 

@@ -29,7 +29,7 @@ from watchword.gate.http2.frames import (
 )
 from watchword.gate.http2.limits import CONTROL_BURST, MAX_STREAMS, RESET_COST
 
-REFUSED_STREAM, PROTOCOL_ERROR, CANCEL = 0x7, 0x1, 0x8
+REFUSED_STREAM, PROTOCOL_ERROR, CANCEL, COMPRESSION_ERROR = 0x7, 0x1, 0x8, 0x9
 # More than any bound, however slow the machine is.
 MANY = 20 * CONTROL_BURST
 
@@ -211,3 +211,15 @@ def test_what_is_wrong_with_one_stream_ends_no_other(place: tuple[Gate, App]) ->
     paths = [each.line.split(b" ")[1] for each in app.seen]
     assert paths.count(b"/open/whole") == 1
     assert b"/open/wrong" not in paths
+
+
+@pytest.mark.parametrize(
+    "block", [b"\xff" * 7, b"\x82\xbe", b"\x82\x3f\xe1\xff\x03", b"\x00\x01a\x82\xff\x00"]
+)
+def test_a_block_that_cannot_be_read_is_a_compression_error(place: tuple[Gate, App], block: bytes) -> None:
+    gate, _ = place
+    with Caller(gate.address) as caller:
+        caller.raw(frame(HEADERS, block, flags=0x5, stream=1))
+        caller.until(lambda: caller.goaway is not None)
+        assert caller.goaway is not None
+        assert caller.goaway[0] == COMPRESSION_ERROR

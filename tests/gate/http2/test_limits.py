@@ -45,6 +45,8 @@ def test_the_table_says_what_the_code_does() -> None:
 
 def test_the_text_says_what_the_code_does() -> None:
     text = " ".join(SECTION.split())
+    assert f"a connection has {limits.FRAMES_A_TURN} frames taken" in text
+    assert f"each {limits.BLOCK_BYTES_A_FRAME} bytes of header fields" in text
     assert f"counted with {limits.HTTP2_BYTES // KIB} KiB more" in text
     assert f"each stream with {limits.STREAM_BYTES // KIB} KiB" in text
     assert f"up to {limits.MAX_APP_STREAMS} streams of one workload" in text

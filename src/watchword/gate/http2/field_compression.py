@@ -11,9 +11,10 @@ from typing import Final
 
 from hpack.exceptions import HPACKDecodingError, OversizedHeaderListError
 from hpack.hpack import Decoder, Encoder, decode_integer, encode_integer
-from hpack.huffman_table import decode_huffman
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
+
+from watchword.gate.http2.huffman import expand
 
 # What one connection remembers of the texts that it expanded, in bytes: two tokens with their codes. Shorter
 # ones are not worth it.
@@ -85,11 +86,11 @@ class RememberingDecoder(Decoder):
 
     def _expand(self, code: bytes) -> bytes:
         if len(code) < _WORTH_REMEMBERING:
-            return decode_huffman(code)
+            return expand(code)
         known = self._expanded.get(code)
         if known is not None:
             return known
-        text = decode_huffman(code)
+        text = expand(code)
         size = len(code) + len(text)
         if size <= REMEMBERED_BYTES:
             if self._remembered_bytes + size > REMEMBERED_BYTES:
@@ -100,7 +101,48 @@ class RememberingDecoder(Decoder):
         return text
 
 
-class TablelessEncoder(Encoder):
+class CountingEncoder(Encoder):
+    """Writes field blocks as the library does, but says of a table's sizes what has to be said.
+
+    Attributes:
+        blocks: how many were begun. Each may have changed the table that all later ones refer to.
+    """
+
+    def __init__(self) -> None:
+        """Write the first block of a connection next."""
+        super().__init__()
+        self.blocks = 0
+        # Of the sizes since the last block; None: it did not change.
+        self._smallest: int | None = None
+
+    @property
+    def header_table_size(self) -> int:
+        """How large the table may become, in bytes."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        if self._smallest is not None or value != self.header_table.maxsize:
+            self._smallest = value if self._smallest is None else min(self._smallest, value)
+        self.header_table.maxsize = value
+        # The library's own note, which forgets a change if the same size is said again.
+        self.header_table.resized = False
+
+    def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = True) -> bytes:  # type: ignore[override]  # ours are bytes
+        """Give the block of these fields."""
+        self.blocks += 1
+        return self._sizes() + super().encode(headers, huffman)
+
+    def _sizes(self) -> bytes:
+        """The smallest size since the last block, which drops entries, and the present one (section 4.2)."""
+        smallest, self._smallest = self._smallest, None
+        if smallest is None:
+            return b""
+        present = self.header_table.maxsize
+        return b"".join(_size(each) for each in dict.fromkeys((smallest, present)))
+
+
+class TablelessEncoder(CountingEncoder):
     """Writes each field by itself: what the static table has by its number, all else as it is.
 
     Nothing enters a table, here or at the other side, and no one on the way may put it into one either
@@ -110,10 +152,8 @@ class TablelessEncoder(Encoder):
     def encode(self, headers: Iterable[tuple[bytes, bytes]], huffman: bool = False) -> bytes:  # type: ignore[override]  # ours are bytes
         """Give the block of these fields."""
         del huffman
-        block = []
-        if self.header_table.resized:
-            block.append(self._encode_table_size_change())
-            self.header_table.resized = False
+        self.blocks += 1
+        block = [self._sizes()]
         static = HeaderTable.STATIC_TABLE_MAPPING
         for name, value in headers:
             found = static.get(name)
@@ -136,6 +176,12 @@ def _integer(data: bytes, at: int, bits: int) -> tuple[int, int]:
         return number, at + 1
     number, length = decode_integer(data[at:], bits)
     return number, at + length
+
+
+def _size(number: int) -> bytes:
+    update = encode_integer(number, 5)
+    update[0] |= _TABLE_SIZE
+    return bytes(update)
 
 
 def _length(text: bytes) -> bytes:

@@ -5,9 +5,14 @@ Each side may send only what the other one has taken: a byte is acknowledged whe
 resets and statuses go through; what is about one connection does not.
 """
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from watchword.gate.http2.answer_fields import (
+    MalformedAnswerError,
+    body_length,
+    check_answer_trailers,
+    read_status,
+)
 from watchword.gate.http2.host import Outlet
 from watchword.gate.http2.limits import KEPT_BODY_BYTES
 from watchword.gate.http2.proxied_stream import PassedStream
@@ -23,13 +28,18 @@ if TYPE_CHECKING:
 Fields = list[tuple[bytes, bytes]]
 
 _REFUSED_STREAM: Final = 0x7
-_SWITCHING, _FIRST_FINAL = 101, 200
-_STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
+_FIRST_FINAL: Final = 200
+_SHORT: Final = "its body is shorter than `content-length` says"
 
 
 class ForwardedStream(PassedStream):
-    """A request that is passed on in HTTP/2."""
+    """A request that is passed on in HTTP/2.
 
+    Attributes:
+        has_begun: a frame of an answer came, so the request is not sent again.
+    """
+
+    has_begun = False
     _app: "AppConnection | None" = None
     _app_outlet: Outlet | None = None
     _is_slowed = _was_retried = _is_answered = False
@@ -39,6 +49,8 @@ class ForwardedStream(PassedStream):
     # How much of what goes out had gone out by a connection that is lost.
     _sent_again = 0
     _since = _given_at = 0.0
+    # How much of the answer's body is still to come, where that is known.
+    _left: int | None = None
 
     def __init__(
         self,
@@ -89,12 +101,13 @@ class ForwardedStream(PassedStream):
             self._kept += body
             if len(self._kept) > KEPT_BODY_BYTES:
                 self._kept = None
-        if self._app_outlet is None:
-            self._waiting += body
-        elif not self._app_outlet.is_done:
-            self._app_outlet.write(body)
-        else:
+        outlet = self._app_outlet
+        if self._is_answered or (outlet is not None and outlet.is_done):
             self._acknowledge(len(body))
+        elif outlet is None:
+            self._waiting += body
+        else:
+            outlet.write(body)
 
     def take_end(self) -> None:
         """Pass on that the request is whole."""
@@ -164,18 +177,19 @@ class ForwardedStream(PassedStream):
     def take_answer_head(self, fields: Fields, *, is_end: bool) -> None:
         """Begin the answer, or pass on that it will take a while."""
         self._since, self._kept = self.host.now(), None
-        if _STATUS.fullmatch(fields[0][1]) is None:
-            self.fail("broken", "status")
-            return
-        status = int(fields[0][1])
-        if status == _SWITCHING:
-            # HTTP/2 has none (RFC 9113, section 8.6).
-            self.fail("broken", "101")
+        try:
+            status = read_status(fields)
+            if status >= _FIRST_FINAL:
+                self._left = body_length(fields, status, is_head=self.asked.method == "HEAD")
+            if is_end and self._left:
+                raise MalformedAnswerError(_SHORT)
+        except MalformedAnswerError as why:
+            self.fail("broken", str(why))
             return
         head = [(b":status", b"%d" % status)]
         head += [pair for pair in to_caller(fields[1:], status) if pair[0] != b"date"]
         if status < _FIRST_FINAL:
-            self._send_fields(head)
+            self._send_early(head)
             return
         if is_end:
             self._is_answered = True
@@ -187,12 +201,25 @@ class ForwardedStream(PassedStream):
         if self._app is not None and self._app_outlet is not None:
             self._app.acknowledge(self._app_outlet.stream_id, number - len(body))
         self._held_of_app += len(body)
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0:
+                self.fail("broken", "it has a body that is longer than it may be")
+                return
         self._outlet.write(body)
         self.host.count()
 
     def take_answer_end(self, trailers: Fields | None) -> None:
         """End the answer, with its trailers."""
         if self._is_answered:
+            return
+        try:
+            if self._left:
+                raise MalformedAnswerError(_SHORT)
+            if trailers is not None:
+                check_answer_trailers(trailers)
+        except MalformedAnswerError as why:
+            self.fail("broken", str(why))
             return
         self._is_answered = True
         if trailers is not None:
@@ -217,14 +244,18 @@ class ForwardedStream(PassedStream):
 
         Args:
             why: the kind of error, for the log.
-            can_retry: the app has not begun with the request, or it was a read on a connection used before.
+            can_retry: the app says that it has not begun with the request, or it was a read on a connection
+                used before. What has answered was not sent in vain, whatever the app says.
         """
         upstream, outlet = self._upstream, self._app_outlet
         if upstream is None or self.is_over:
             return
         self._app = self._app_outlet = None
+        if self._is_answered:
+            # All that is missing is that the caller takes the rest.
+            return
         is_all_there = self._kept is not None or outlet is None or not outlet.sent
-        if can_retry and is_all_there and not self._was_retried:
+        if can_retry and is_all_there and not (self.has_begun or self._was_retried):
             self._was_retried = True
             if outlet is not None:
                 self._sent_again = outlet.sent

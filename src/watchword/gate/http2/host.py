@@ -16,18 +16,52 @@ import h2.exceptions
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs
 from h2.stream import H2Stream
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.struct import HeaderTuple
 from hyperframe.frame import GoAwayFrame
 
-from watchword.gate.http2.field_compression import RememberingDecoder, TablelessEncoder
-from watchword.gate.http2.frames import GOAWAY, Frame, FrameFaultError, FrameReader, bounded_settings
-from watchword.gate.http2.limits import FRAMES_A_TURN, MAX_BLOCK_BYTES, MAX_CLOSED_STREAMS
+from watchword.gate.http2.field_compression import CountingEncoder, RememberingDecoder, TablelessEncoder
+from watchword.gate.http2.frames import (
+    CONTINUATION,
+    GOAWAY,
+    HEADERS,
+    Frame,
+    FrameFaultError,
+    FrameReader,
+    bounded_settings,
+)
+from watchword.gate.http2.limits import (
+    BLOCK_BYTES_A_FRAME,
+    FRAMES_A_TURN,
+    MAX_BLOCK_BYTES,
+    MAX_CLOSED_STREAMS,
+)
+from watchword.gate.http2.turns import turns_of
 
 Fields = list[tuple[bytes, bytes]]
 
 # How much waits in the transport before streams wait; asyncio's own default is 64 KiB.
 _WRITE_HIGH, _WRITE_LOW = 64 * 1024, 16 * 1024
 _MAX_STREAM_ID: Final = 2**31 - 1
-_NO_ERROR: Final = 0
+_NO_ERROR, _INTERNAL_ERROR = 0, 2
+
+
+class CompressionError(h2.exceptions.ProtocolError):
+    """A block of fields that cannot be read, so that none behind it can (RFC 9113, section 4.3)."""
+
+    error_code = h2.errors.ErrorCodes.COMPRESSION_ERROR
+
+
+class _Decoder(RememberingDecoder):
+    """Says which error it is; for the library, each is one of the protocol."""
+
+    def decode(self, data: bytes, raw: bool = True) -> list[HeaderTuple]:
+        try:
+            return super().decode(data, raw)
+        except OversizedHeaderListError:
+            raise
+        except HPACKError as why:
+            raise CompressionError(str(why)) from why
 
 
 class _Connection(h2.connection.H2Connection):
@@ -38,17 +72,15 @@ class _Connection(h2.connection.H2Connection):
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
         most = self.decoder.max_header_list_size
-        self.decoder = RememberingDecoder()
+        self.decoder = _Decoder()
         self.decoder.max_header_list_size = most
-        if config.client_side:
-            self.encoder = TablelessEncoder()
+        self.encoder: CountingEncoder = TablelessEncoder() if config.client_side else CountingEncoder()
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         stream = super()._begin_new_stream(stream_id, allowed_ids)
-        if not self.config.client_side:
-            # For the library, a request with a wrong length is the end of the connection, and so of all
-            # other streams; and it misses the one whose body ends with trailers. Both are looked for by us.
-            stream._initialize_content_length = _leave_alone  # type: ignore[method-assign]
+        # For the library, a body of a wrong length is the end of the connection, and so of all other streams;
+        # and it misses the one that ends with trailers. Both are looked for by us.
+        stream._initialize_content_length = _leave_alone  # type: ignore[method-assign]
         return stream
 
 
@@ -124,7 +156,7 @@ class Outlet:
                 return
             part = bytes(buffer[:size])
             del buffer[:size]
-            is_last = self.is_ended and not buffer and self._trailers is None
+            is_last = self.is_ended and not buffer and not self._trailers
             connection.send_data(self.stream_id, part, end_stream=is_last)
             self.sent += size
             host.note_sent()
@@ -136,11 +168,11 @@ class Outlet:
                 return
         # What was told that there is room may have written, ended or closed by now.
         if self.is_ended and not buffer and not self.is_done:
-            if self._trailers is not None:
-                connection.send_headers(self.stream_id, self._trailers, end_stream=True)
+            if self._trailers:
+                host.send_fields(self.stream_id, self._trailers, is_end=True)
             else:
                 connection.end_stream(self.stream_id)
-            host.note_sent()
+                host.note_sent()
             self._finish()
 
     def _finish(self) -> None:
@@ -175,8 +207,8 @@ class Http2Host(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outlets: dict[int, Outlet] = {}
         self._flusher: asyncio.Handle | None = None
-        # Frames that were read wait for it.
-        self._turn: asyncio.Handle | None = None
+        # Frames that were read wait for its turn.
+        self._waits = False
         self.is_write_paused = self.is_over = False
 
     # What the loop calls.
@@ -188,7 +220,7 @@ class Http2Host(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take frames, one at a time, and only so many before other connections have their turn."""
-        if self._turn is not None:
+        if self._waits:
             self._reader.hold(data)
             return
         taken = 0
@@ -200,8 +232,10 @@ class Http2Host(asyncio.Protocol):
                     self.connection.receive_data(each)
                 else:
                     self._take(each)
+                    if each.type in (HEADERS, CONTINUATION):
+                        taken += len(each.data) // BLOCK_BYTES_A_FRAME
                 taken += 1
-                if taken == FRAMES_A_TURN:
+                if taken >= FRAMES_A_TURN:
                     self._wait_for_turn()
                     break
         except FrameFaultError as why:
@@ -215,12 +249,14 @@ class Http2Host(asyncio.Protocol):
         if self.is_over or self._transport is None:
             return
         self._transport.pause_reading()
-        self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+        self._waits = True
+        turns_of(asyncio.get_running_loop()).wait(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn = None
-        self.data_received(b"")
-        self.read_on()
+        if self._waits:
+            self._waits = False
+            self.data_received(b"")
+            self.read_on()
 
     def may_read(self) -> bool:
         """Whether more may be read, once what was read is taken."""
@@ -228,7 +264,7 @@ class Http2Host(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Read again, unless something else is waited for."""
-        if self._turn is None and self._transport is not None and not self.is_over and self.may_read():
+        if not self._waits and self._transport is not None and not self.is_over and self.may_read():
             self._transport.resume_reading()
 
     def _take(self, frame: Frame) -> None:
@@ -250,9 +286,7 @@ class Http2Host(asyncio.Protocol):
         if self._flusher is not None:
             self._flusher.cancel()
             self._flusher = None
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._waits = False
         for outlet in list(self._outlets.values()):
             outlet.stop()
 
@@ -303,6 +337,28 @@ class Http2Host(asyncio.Protocol):
         except (h2.exceptions.ProtocolError, ValueError):
             # The stream is over; the library has counted it for the connection.
             return
+        self.flush_soon()
+
+    def send_fields(self, stream_id: int, fields: Fields, *, is_end: bool) -> None:
+        """Send a block of fields, whole and in order with all others, or nothing of it.
+
+        Each block may change the table that later ones of all streams refer to. One that was encoded and is
+        not sent would have them read as other fields: that ends the connection.
+
+        Raises:
+            h2.exceptions.ProtocolError: the stream takes none.
+        """
+        if self.is_over:
+            return
+        encoder = self.connection.encoder
+        before = encoder.blocks
+        try:
+            self.connection.send_headers(stream_id, fields, end_stream=is_end)
+        except Exception:
+            if encoder.blocks != before:
+                self.fail("a block of fields was encoded and cannot be sent", _INTERNAL_ERROR)
+            raise
+        self.note_sent()
         self.flush_soon()
 
     def reset(self, stream_id: int, code: int) -> None:

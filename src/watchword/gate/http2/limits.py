@@ -26,6 +26,8 @@ RESET_COST: Final = 5
 # So many frames of one connection are taken before other connections have their turn: one read may bring
 # thousands of requests.
 FRAMES_A_TURN: Final = 32
+# Of a block of fields, so many bytes count as one frame more: reading them is most of what one costs.
+BLOCK_BYTES_A_FRAME: Final = 512
 # The table of the fields that we sent, however large a one the other side allows: it is searched for each.
 MAX_ENCODER_TABLE_BYTES: Final = 4096
 # So many streams that are over are remembered, to tell late frames from those that break the protocol.

@@ -341,7 +341,7 @@ class ProxiedStream(PassedStream):
         elif status == _SWITCHING:
             raise BadRequestError("it switches protocols, which was not asked for")
         elif status != _CONTINUING:
-            self._send_fields(fields)
+            self._send_early(fields)
 
     def take_answer_body(self, body: bytes) -> None:
         """Pass a part of the answer back."""

@@ -6,10 +6,13 @@ request was answered is thrown away, and the stream is reset behind the answer, 
 8.1): the caller need not send the rest.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from h2.exceptions import ProtocolError
+
 from watchword.gate.http2.grpc_status import status_fields, trailers_only
-from watchword.gate.http2.host import Outlet
+from watchword.gate.http2.host import Fields, Outlet
 from watchword.gate.http2.request_fields import Http2Request
 from watchword.gate.responses import Answer
 
@@ -120,8 +123,7 @@ class Http2Stream:
 
     def say_continue(self) -> None:
         """Let a caller that waits for it send its body."""
-        if not self._is_head_sent and not self.is_over:
-            self._send_fields(_CONTINUE)
+        self._send_early(_CONTINUE)
 
     def end_grpc(self, answer: Answer) -> None:
         """End a gRPC answer that was begun with a status that says why."""
@@ -134,20 +136,25 @@ class Http2Stream:
         self.host.reset(self.stream_id, code)
         self.host.finished(self)
 
-    def _send_head(self, fields: list[tuple[bytes, bytes]], *, is_end: bool) -> None:
+    def _send_early(self, fields: Fields) -> None:
+        """Send a head that is not the answer's (1xx), where that one was not sent."""
+        if not self._is_head_sent and not self.is_over:
+            with suppress(ProtocolError):
+                self.host.send_fields(self.stream_id, fields, is_end=False)
+
+    def _send_head(self, fields: Fields, *, is_end: bool) -> None:
+        """Send the one head of the answer."""
+        if self._is_head_sent or self.is_over:
+            return
         self._is_head_sent = True
-        self._send_fields(fields, is_end=is_end)
+        try:
+            self.host.send_fields(self.stream_id, fields, is_end=is_end)
+        except ProtocolError:
+            # The library knows the stream as over.
+            is_end = True
         if is_end:
             self._outlet.close()
             self._end_of_answer()
-
-    def _send_fields(self, fields: list[tuple[bytes, bytes]], *, is_end: bool = False) -> None:
-        host = self.host
-        if host.is_over:
-            return
-        host.connection.send_headers(self.stream_id, fields, end_stream=is_end)
-        host.note_sent()
-        host.flush_soon()
 
     def _end_of_answer(self) -> None:
         """The answer's end went out."""

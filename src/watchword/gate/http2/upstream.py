@@ -12,6 +12,7 @@ import h2.events
 import h2.exceptions
 from h2.settings import SettingCodes, Settings
 
+from watchword.gate.http2.frames import DATA, HEADERS, Frame
 from watchword.gate.http2.host import Fields, Http2Host, Outlet, configuration
 from watchword.gate.http2.limits import APP_FIELD_BYTES, APP_STREAM_WINDOW, MAX_APP_STREAMS
 from watchword.gate.proxy.target import UpstreamAddress
@@ -69,11 +70,18 @@ class AppConnection(Http2Host):
 
     def _lose_all(self, why: str) -> None:
         streams, self._streams = list(self._streams.values()), {}
+        # What came of a frame that is not whole may be the first byte of any answer.
+        may_repeat = self._has_answered and not len(self._reader)
         for stream in streams:
             is_read = stream.asked.method in ("GET", "HEAD") and stream.is_whole
-            stream.lose(why=why, can_retry=is_read and self._has_answered)
+            stream.lose(why=why, can_retry=is_read and may_repeat)
 
     # What the frames say.
+
+    def on_frame(self, frame: Frame) -> None:
+        """Note whose answer has begun, before it is known what is in it."""
+        if frame.type in (HEADERS, DATA) and (stream := self._streams.get(frame.stream_id)) is not None:
+            stream.has_begun = True
 
     def on_event(self, event: h2.events.Event) -> None:
         """Pass on what the library found."""
@@ -137,10 +145,9 @@ class AppConnection(Http2Host):
         stream_id = self.connection.get_next_available_stream_id()
         self._streams[stream_id] = stream
         outlet = self.outlet(stream_id, stream.on_app_sent, _nothing)
-        self.connection.send_headers(stream_id, fields, end_stream=is_end)
+        self.send_fields(stream_id, fields, is_end=is_end)
         if is_end:
             outlet.close()
-        self.flush_soon()
         return outlet
 
     def leave(self, outlet: Outlet, code: int) -> None:

@@ -7,6 +7,7 @@ with them, since the next request would get them for its answer (response smuggl
 
 import asyncio
 import contextlib
+import select
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +52,8 @@ class UpstreamConnection(asyncio.Protocol):
         # Stands until something is asked.
         self._parser.pause()
         self._transport: asyncio.Transport | None = None
+        # Asks the kernel whether something came, or the end, that the loop has not had its turn to say.
+        self._arrivals: select.poll | None = None
         self._exchange: UpstreamExchange | None = None
         self._was_used = self._has_answered = self._is_answered = False
         self._is_reading, self._is_in_turn = True, True
@@ -64,6 +67,8 @@ class UpstreamConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
         link = transport.get_extra_info("socket")
         if link is not None:
+            self._arrivals = select.poll()
+            self._arrivals.register(link.fileno(), select.POLLIN)
             with contextlib.suppress(OSError):
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
 
@@ -91,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whose request it was."""
-        self._transport = None
+        self._transport = self._arrivals = None
         self._upstream.forget(self)
         if exc is None:
             self._end_stream()
@@ -184,8 +189,10 @@ class UpstreamConnection(asyncio.Protocol):
         return True
 
     def is_open(self) -> bool:
-        """Whether another request may be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+        """Whether another request may be sent: the app has neither closed it nor said anything unasked."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        return self._arrivals is None or not self._arrivals.poll(0)
 
     def _read(self, data: bytes | None) -> None:
         parser, exchange = self._parser, self._exchange

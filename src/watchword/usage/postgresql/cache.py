@@ -12,8 +12,9 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from watchword.usage.closed_keys import ASKED_BEFORE, ClosedKeys
 from watchword.usage.postgresql.arrivals import SERVER
-from watchword.usage.postgresql.closed_keys import ASKED_BEFORE, ClosedKeys, read_closed_keys
+from watchword.usage.postgresql.closed_keys import read_closed_keys
 from watchword.usage.postgresql.sessions import Sessions
 from watchword.usage.postgresql.statements import Statements
 

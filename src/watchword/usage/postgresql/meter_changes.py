@@ -11,12 +11,11 @@ import time
 
 from watchword.usage.deduplication import METERS
 from watchword.usage.groups import month_of
-from watchword.usage.meters import Meter
 from watchword.usage.postgresql.cache import ACCOUNTS_SINCE
 from watchword.usage.postgresql.rollups import recompute
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
-from watchword.usage.rollups import MeterSet, meter_of_definition
+from watchword.usage.rollups import MeterSet, keeps_groups
 from watchword.usage.store import Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
@@ -35,7 +34,7 @@ def put_in_force(
         first = first_day if name in kept else 0
         connection.execute(statements["delete_rollups"], [name, first])
         connection.execute(statements["delete_values"], [name, first])
-        if not _keeps_groups(stored[name], wanted.by_name.get(name)):
+        if not keeps_groups(stored[name], wanted.by_name.get(name)):
             connection.execute(statements["delete_admitted"], [name, month_of(first) + (first > 0)])
     connection.execute(statements["delete_meters"], [sorted(stored.keys() - kept)])
     now = int(time.time() * MICROSECONDS_PER_SECOND)
@@ -53,20 +52,3 @@ def put_in_force(
         connection.execute(statements["insert_accounts_of_events"])
     dropped = tuple(sorted(stored.keys() - wanted.by_name.keys()))
     return Rebuilt(tuple(sorted(changed.by_name)), dropped, events, unusable)
-
-
-def _keeps_groups(before: str, after: Meter | None) -> bool:
-    """Whether the groups that were let in first, by a definition, are the first ones of a meter as well.
-
-    They are kept: events have the order of their keys within a batch (two batches that share some would wait
-    for each other otherwise), so that who came first could not be found out again. With fewer places than
-    before, it is not known which of them came first, and others may have them.
-    """
-    if after is None:
-        return False
-    known = meter_of_definition(before)
-    return (
-        known.event_type == after.event_type
-        and known.group_by == after.group_by
-        and known.max_groups <= after.max_groups
-    )

@@ -4,21 +4,28 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from decimal import Decimal
 from typing import Final
 
 from watchword.storage import sqlite_file
+from watchword.usage.deduplication import AHEAD
 from watchword.usage.meters import EXACT, plain
 from watchword.usage.sqlite import schema
+from watchword.usage.sqlite.arrivals import ARRIVALS_FROM, SECONDS_PER_DAY
 from watchword.usage.store import StoreRefusedError, StoreUnavailableError
+from watchword.usage.times import MICROSECONDS_PER_DAY
 
-_MOVED_AT_ONCE: Final = 2000  # events, in one transaction: what the log next to the file has to hold
+_MOVED_AT_ONCE: Final = (
+    2000  # events or amounts, in one transaction: what the log next to the file has to hold
+)
 # From each version to this one: cut short, it never began.
 _STEPS: Final = {
     0: (*schema.CREATE_KEPT, *schema.CREATE_DERIVED),
     # What version 1 derived from its events is derived again, when the meters are put in force.
-    1: (*schema.DROP_DERIVED_OF_1, *schema.CREATE_DERIVED, *schema.LEAVE_VERSION_2),
+    1: schema.LEAVE_VERSION_1,
     2: schema.LEAVE_VERSION_2,
+    3: schema.LEAVE_VERSION_3,
 }
 
 
@@ -69,22 +76,47 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _bring_up(connection: sqlite3.Connection, version: int) -> None:
     for statement in _STEPS[version]:
         connection.execute(statement)
+    if version:
+        # What came before today is in the table of the past, and was ahead of today by so many days.
+        today = int(time.time()) // SECONDS_PER_DAY
+        asked = [schema.LATEST_OF_PAST]
+        if connection.execute(schema.IS_LEFT, (schema.EVENT_OF_2,)).fetchone():
+            asked.append(schema.LATEST_OF_2)
+        latest = max(connection.execute(statement).fetchone()[0] or 0 for statement in asked)
+        ahead = max(0, latest // MICROSECONDS_PER_DAY - today + 1)
+        connection.execute(schema.SET_STATE, (ARRIVALS_FROM, str(today)))
+        connection.execute(schema.SET_STATE, (AHEAD, str(ahead)))
+
+
+def _finish(connection: sqlite3.Connection) -> None:
+    """Finish what a migration began: a store with anything still to be moved is not used."""
+    for left, move in ((schema.EVENT_OF_2, _move_events), (schema.ROLLUP_OF_3, _move_amounts)):
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            is_left = connection.execute(schema.IS_LEFT, (left,)).fetchone() is not None
+            if is_left:
+                move(connection)
+            connection.execute("COMMIT")
+            if not is_left:
+                break
 
 
 def _move_events(connection: sqlite3.Connection) -> None:
-    """Finish what a migration to version 3 began: a store with events still to be moved is not used."""
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute(schema.IS_LEAVING_VERSION_2).fetchone() is None:
-            connection.execute("COMMIT")
-            return
-        last, count = connection.execute(schema.LAST_TO_MOVE, (_MOVED_AT_ONCE,)).fetchone()
-        if count:
-            connection.execute(schema.MOVE_EVENTS, (last,))
-            connection.execute(schema.DELETE_MOVED, (last,))
-        else:
-            connection.execute(schema.DROP_MOVED)
-        connection.execute("COMMIT")
+    last, count = connection.execute(schema.LAST_TO_MOVE, (_MOVED_AT_ONCE,)).fetchone()
+    if count:
+        connection.execute(schema.MOVE_EVENTS, (last,))
+        connection.execute(schema.DELETE_MOVED, (last,))
+    else:
+        connection.execute(schema.DROP_MOVED)
+
+
+def _move_amounts(connection: sqlite3.Connection) -> None:
+    last = connection.execute(schema.LAST_AMOUNT_TO_MOVE, (_MOVED_AT_ONCE,)).fetchone()
+    if last is not None:
+        connection.execute(schema.MOVE_AMOUNTS, last)
+        connection.execute(schema.DELETE_MOVED_AMOUNTS, last)
+    else:
+        connection.execute(schema.DROP_MOVED_AMOUNTS)
 
 
 _KIND: Final = sqlite_file.FileKind(
@@ -96,6 +128,6 @@ _KIND: Final = sqlite_file.FileKind(
     cached_statements=64,
     prepare=_prepare,
     bring_up=_bring_up,
-    finish=_move_events,
+    finish=_finish,
     refused=StoreRefusedError,
 )

@@ -14,26 +14,30 @@ from typing import Final
 from watchword.usage.deduplication import EVENTS_FROM, METERS, event_of_row
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.meters import plain
-from watchword.usage.rollups import MeterSet, Tally
+from watchword.usage.rollups import MeterSet, Tally, keeps_groups
 from watchword.usage.sqlite import schema
 from watchword.usage.store import Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written
+_Row = tuple[int, str, str, str, str]
+"""As a row of `day_amount`, in the order of its key."""
 
 
 def add(connection: sqlite3.Connection, tally: Tally, target: schema.Target) -> None:
-    """Add a tally to the target's tables."""
-    added: list[tuple[object, ...]] = []
-    raised: list[tuple[object, ...]] = []
-    for key, (meter, amount) in tally.amounts.items():
-        (raised if meter.aggregation == "max" else added).append((*key, plain(amount)))
-    for key, values in tally.distinct.items():
+    """Add a tally to the target's tables, by key: each page is read and written once."""
+    added: list[_Row] = []
+    raised: list[_Row] = []
+    for (account, day, name, group), (meter, amount) in tally.amounts.items():
+        rows = raised if meter.aggregation == "max" else added
+        rows.append((day, account, name, group, plain(amount)))
+    for key, values in sorted(tally.distinct.items()):
         cursor = connection.executemany(target.insert_value, [(*key, value) for value in sorted(values)])
         if cursor.rowcount > 0:
-            added.append((*key, str(cursor.rowcount)))
-    connection.executemany(target.add_amount, added)
-    connection.executemany(target.raise_amount, raised)
+            account, day, name, group = key
+            added.append((day, account, name, group, str(cursor.rowcount)))
+    connection.executemany(target.add_amount, sorted(added))
+    connection.executemany(target.raise_amount, sorted(raised))
 
 
 def recompute(
@@ -78,7 +82,8 @@ def put_in_force(connection: sqlite3.Connection, wanted: MeterSet, *, everything
         first = first_day if name in kept else 0
         connection.execute(schema.DELETE_ROLLUPS, (name, first))
         connection.execute(schema.DELETE_VALUES, (name, first))
-        connection.execute(schema.DELETE_ADMITTED, (name, month_of(first) + (first > 0)))
+        if not keeps_groups(stored[name], wanted.by_name.get(name)):
+            connection.execute(schema.DELETE_ADMITTED, (name, month_of(first) + (first > 0)))
     for name in stored.keys() - kept:
         connection.execute(schema.DELETE_METER, (name,))
     now = int(time.time() * MICROSECONDS_PER_SECOND)
@@ -99,6 +104,11 @@ def state_of(connection: sqlite3.Connection, name: str) -> str | None:
     """Give what the store remembers of itself under a name."""
     row = connection.execute(schema.STATE, (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def states(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give all that the store remembers of itself."""
+    return dict(connection.execute(schema.STATES).fetchall())
 
 
 def events_from(connection: sqlite3.Connection) -> int:

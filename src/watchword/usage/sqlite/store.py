@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -22,8 +23,6 @@ from watchword.usage.deduplication import (
     MAX_DIFFERENCES,
     METERS,
     Batch,
-    Kept,
-    Key,
     past_keeping,
     require_in_force,
     row_of,
@@ -35,8 +34,10 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
+from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of
 from watchword.usage.sqlite.file import open_file, unavailable
 from watchword.usage.sqlite.identity import identity_of, make_identity
+from watchword.usage.sqlite.remembered import RememberedKeys
 from watchword.usage.sqlite.rollups import (
     add,
     admission_of,
@@ -45,6 +46,7 @@ from watchword.usage.sqlite.rollups import (
     put_in_force,
     recompute,
     state_of,
+    states,
 )
 from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
@@ -61,16 +63,23 @@ class SQLiteStore:
 
     threads = 1
 
-    def __init__(self, path: str, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Open the file at `path`, made (readable by its owner only) when there is none; `:memory:` for no
         file.
 
-        `busy_timeout_seconds` is how long a call waits for another process's transaction. Raises
-        StoreRefusedError when the file is no usage store of this version or cannot have a write-ahead log;
-        StoreUnavailableError
-        when it is busy.
+        `busy_timeout_seconds` is how long a call waits for another process's transaction; `clock` says on
+        which day events come. Raises StoreRefusedError when the file is no usage store of this version or
+        cannot have a write-ahead log; StoreUnavailableError when it is busy.
         """
         self._connection = open_file(path, busy_timeout_seconds)
+        self._clock = clock
+        self._remembered = RememberedKeys()
 
     def identity(self) -> str:
         """Tell which store this is."""
@@ -86,28 +95,45 @@ class SQLiteStore:
         counted = meter_set(tuple(meters))
         # Measured before the lock is taken: other writers should wait for the disk only.
         measured = [(event, counted.contributions(event)) for event in events]
+        keys = keys_of(events)
+        if self._remembered.is_wanted:
+            # Before the lock is taken: other writers do not wait for it.
+            with self._transaction("BEGIN"):
+                self._remembered.read(self._connection, states(self._connection))
         with self._transaction("BEGIN IMMEDIATE"):
             self._require_in_force(counted)
-            first_day = events_from(self._connection)
+            state = states(self._connection)
+            first_day = int(state.get(EVENTS_FROM) or 0)
             problems = [
                 past_keeping(event, first_day) or (found if isinstance(found, EventProblem) else None)
                 for event, found in measured
             ]
-            batch = Batch(events, problems)
-            # No one else writes until the end of this transaction: what is not there now is new.
-            existing = self._kept(batch.keys)
-            stored = sorted(place for key, place in batch.first.items() if key not in existing)
-            self._connection.executemany(schema.INSERT_EVENT, [row_of(events[place]) for place in stored])
+            batch = Batch(events, problems, keys)
+            ((last,),) = self._rows(schema.LAST_EVENT)
+            # The clock is read under the lock: a process that waited for it may have waited past midnight.
+            arrivals = Arrivals.of(state, int(self._clock()) // SECONDS_PER_DAY, last)
+            lookup = Lookup(self._connection, events, keys)
+            closed = self._remembered.before(self._connection, arrivals)
+            self._remembered.ask(lookup.find_earlier(arrivals, closed))
+            new = {key: place for key, place in batch.first.items() if key not in lookup.found}
+            stored = self._insert(events, new, arrivals)
+            if len(stored) < len(events):
+                # What this batch stored itself is no answer to an event before it.
+                own = {keys[place] for place in stored}
+                unsure = [place for place in lookup.unsure() if keys[place] not in own]
+                lookup.find(unsure, arrivals.part, arrivals.part + 1)
+            # Also when nothing was stored: what is read of the parts before must be all that there ever is.
+            arrivals.note(self._connection, [events[place] for place in stored])
             admission = admission_of(self._connection)
             tally = Tally(admission)
-            for event, contributions in (measured[place] for place in stored):
+            for event, contributions in (measured[place] for place in sorted(stored)):
                 assert not isinstance(contributions, EventProblem)  # noqa: S101 - those are not stored
                 tally.add(event, contributions)
             accounts = sorted({events[place].account for place in stored})
             self._connection.executemany(schema.INSERT_ACCOUNT, [(account,) for account in accounts])
             admit(self._connection, admission)
             add(self._connection, tally, schema.STORED)
-        return batch.outcomes(set(stored), existing)
+        return batch.outcomes(stored, lookup.found)
 
     def read(self, query: UsageQuery) -> UsageAnswer | None:
         """Answer a query from one snapshot; None for an unknown account."""
@@ -138,18 +164,28 @@ class SQLiteStore:
             return self._meter_states()
 
     def events_after(self, cursor: str, limit: int) -> tuple[list[Event], str]:
-        """Give events by source, id and account."""
-        source, identifier, account = json.loads(cursor) if cursor else ("", "", "")
+        """Give the events that came before there were days of arrival, by key; then the others as they came.
+
+        A cursor is a key, or the place of one of the others.
+        """
+        last = json.loads(cursor) if cursor else ["", "", ""]
         with self._transaction("BEGIN"):
-            rows = self._rows(schema.EVENTS_AFTER, (source, identifier, account, limit))
+            rows: list[_Row] = []
+            if not isinstance(last, int):
+                source, identifier, account = last
+                rows = self._rows(schema.PAST_EVENTS_AFTER, (source, identifier, account, limit))
+                last = 0
+            is_past = len(rows) == limit
+            if not is_past:
+                rows += self._rows(schema.ARRIVED_EVENTS_AFTER, (last, limit - len(rows)))
         events = [
             Event(0, key, place, kind, account, when, True, None, data, binary, extensions)
-            for place, key, kind, account, when, data, binary, extensions in rows
+            for place, key, kind, account, when, data, binary, extensions, *_ in rows
         ]
         if len(events) < limit:
             return events, ""
-        last = events[-1]
-        return events, json.dumps([last.source, last.id, last.account])
+        source, identifier, _, account, *_ = rows[-1]
+        return events, json.dumps([source, identifier, account] if is_past else rows[-1][-1])
 
     def expire(self, events_before: date | None, amounts_before: Mapping[str, date]) -> Expired:
         """Give up what is past its time, in transactions that let other writers in between."""
@@ -167,13 +203,14 @@ class SQLiteStore:
                 self._connection.execute(schema.EXPIRE_VALUES, (name, day))
                 self._connection.execute(schema.EXPIRE_ADMITTED, (name, month_of(day)))
         events = 0
-        while first:
-            with self._transaction("BEGIN"):
-                old = self._rows(schema.OLD_EVENTS, (first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE))
-            if not old:
-                break
-            with self._transaction("BEGIN IMMEDIATE"):
-                events += self._connection.executemany(schema.DELETE_EVENT, old).rowcount
+        for find, delete in schema.EXPIRE_EVENTS if first else ():
+            while True:
+                with self._transaction("BEGIN"):
+                    old = self._rows(find, (first * MICROSECONDS_PER_DAY, _EXPIRE_AT_ONCE))
+                if not old:
+                    break
+                with self._transaction("BEGIN IMMEDIATE"):
+                    events += self._connection.executemany(delete, old).rowcount
         return Expired(events, amounts)
 
     def use_meters(self, meters: Sequence[Meter]) -> Rebuilt:
@@ -242,12 +279,16 @@ class SQLiteStore:
     def _rows(self, statement: str, parameters: tuple[object, ...] = ()) -> list[_Row]:
         return self._connection.execute(statement, parameters).fetchall()
 
-    def _kept(self, keys: Iterable[Key]) -> dict[Key, Kept]:
-        asked = json.dumps(sorted(keys))
-        return {
-            (kept[1], source, name): tuple(kept)
-            for source, name, *kept in self._rows(schema.EVENTS_BY_KEY, (asked,))
-        }
+    def _insert(self, events: Sequence[Event], new: Mapping[bytes, int], arrivals: Arrivals) -> set[int]:
+        """Insert events into the newest part, by key their places; the places of those that were not there.
+
+        In the order of their keys: what lies on one page of the index is written together.
+        """
+        rows = [(arrivals.part, key, *row_of(events[new[key]])) for key in sorted(new)]
+        if self._connection.executemany(schema.INSERT_EVENT, rows).rowcount == len(rows):
+            return set(new.values())
+        # No one else writes until the end of this transaction: what comes after the last one is ours.
+        return {new[key] for (key,) in self._rows(schema.KEYS_AFTER_ROW, (arrivals.last,))}
 
     def _counter(self, account: str) -> Any:
         def count(span: DistinctSpan) -> Iterable[Row]:
