@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
+from hashlib import blake2b
 
 import pytest
 
@@ -67,7 +68,13 @@ def test_lines_go_in_once_however_often_they_are_sent(work: Work) -> None:
     assert (first.exit_code, first.stdout) == (0, "300 stored, 0 there already, 0 refused\n")
     before = totals(place)
     again = work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", place, "-o", "json")
-    assert json.loads(again.stdout) == {"read": 300, "stored": 0, "duplicates": 300, "refused": 0}
+    assert json.loads(again.stdout) == {
+        "read": 300,
+        "stored": 0,
+        "duplicates": 300,
+        "refused": 0,
+        "skipped": 0,
+    }
     assert totals(place) == before
     assert not (work.path / "events.ndjson.progress").exists()
 
@@ -144,7 +151,8 @@ def test_an_import_that_is_killed_goes_on_where_it_was(work: Work) -> None:
     done_before = json.loads(note.read_text())["done"]
     rest = work.run("usage", "import", "{work}/events.ndjson", "--usage-dsn", place, "-o", "json")
     assert f"Going on after event {done_before}" in rest.stderr
-    assert json.loads(rest.stdout)["read"] == 20_000 - done_before
+    counts = json.loads(rest.stdout)
+    assert (counts["read"], counts["skipped"]) == (20_000 - done_before, done_before)
     assert totals(place)["hits"] + totals(place, "umbrella")["hits"] == 20_000
 
 
@@ -155,8 +163,10 @@ def test_an_export_that_was_cut_short_goes_on_after_its_last_whole_page(work: Wo
     whole = work.run("usage", "export", "--usage-dsn", place).stdout_bytes
     with closing(open_store(place)) as store:
         events, cursor = store.events_after("", 100)
+        identity = store.identity()
     page = b"".join(whole.splitlines(keepends=True)[: len(events)])
-    note = {"cursor": cursor, "size": len(page), "written": len(events)}
+    note = {"cursor": cursor, "size": len(page), "written": len(events), "store": identity, "kind": "ndjson"}
+    note["digest"] = blake2b(page, digest_size=20).hexdigest()
     work.write("out.ndjson", page + b'{"half a li')
     work.write("out.ndjson.progress", json.dumps(note))
     done = work.run("usage", "export", "{work}/out.ndjson", "--usage-dsn", place)

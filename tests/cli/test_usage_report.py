@@ -259,7 +259,9 @@ def test_an_export_is_not_written_over_and_goes_on_only_with_the_same_question(w
     other = work.run("usage", "export", "{work}/a.csv", "--account", "acme", "--usage-dsn", place)
     assert other.exit_code == 2
     assert "--account umbrella" in other.stderr
-    work.write("a.csv.progress", json.dumps(note | {"size": 10**6, "asked": ""}))
+    with closing(open_store(place)) as store:
+        same = {"asked": "", "store": store.identity(), "kind": "csv"}
+    work.write("a.csv.progress", json.dumps(note | same | {"size": 10**6}))
     assert "bytes" in work.run("usage", "export", "{work}/a.csv", "--usage-dsn", place).stderr
     forced = work.run("usage", "export", "{work}/a.csv", "--account", "acme", "--force", "--usage-dsn", place)
     assert forced.exit_code == 0

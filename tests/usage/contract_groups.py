@@ -190,6 +190,34 @@ class GroupContract:
         found = split(store.read(ask("region")), "bytes")
         assert (len(found), sum(map(int, found.values())), store.check([meter])) == (4, 35, [])
 
+    def test_the_groups_that_came_first_stay_when_everything_is_counted_again(
+        self, store: UsageStore
+    ) -> None:
+        meter = msgspec.structs.replace(BY_REGION, max_groups=3)
+        # In one batch, and in an order that is not that of their names.
+        store_all(store, [{"bytes": i, "region": f"r{i}"} for i in range(20, 0, -1)], [meter])
+        late = [envelope(id=f"l{i}", data={"bytes": 1, "region": f"l{i}"}) for i in range(5)]
+        store.ingest(events(*late), [meter])
+        first = {'["r20"]': "20", '["r19"]': "19", '["r18"]': "18", "*": str(sum(range(18)) + 5)}
+        assert split(store.read(ask("region")), "bytes") == first
+        for _ in range(2):
+            store.rebuild([meter])
+            assert split(store.read(ask("region")), "bytes") == first
+            assert store.check([meter]) == []
+        # With more room, others come in; no one who was in goes.
+        wider = msgspec.structs.replace(meter, max_groups=5)
+        assert store.use_meters([wider]).recomputed == ("bytes",)
+        found = split(store.read(ask("region")), "bytes")
+        assert first.items() - {("*", first["*"])} <= found.items()
+        assert (len(found), sum(map(int, found.values()))) == (6, sum(range(21)) + 5)
+        assert store.check([wider]) == []
+        # Counted by another value, they are the same groups.
+        counted = Meter("bytes", "cache.hit", "count", None, (REGION,), max_groups=5)
+        store.use_meters([counted])
+        again = split(store.read(ask("region")), "bytes")
+        assert again.keys() == found.keys()
+        assert store.check([counted]) == []
+
     def test_each_month_and_account_has_room_of_its_own(self, store: UsageStore) -> None:
         meter = msgspec.structs.replace(BY_REGION, max_groups=1)
         for place, (account, month) in enumerate([("acme", 11), ("acme", 10), ("umbrella", 11)]):

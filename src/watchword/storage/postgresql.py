@@ -115,9 +115,7 @@ class Migrations:
         Raises:
             Exception: of `refused`: a newer Watchword made the schema.
         """
-        statement = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))"
-        row = connection.execute(statement, [schema, MIGRATIONS_TABLE]).fetchone()
-        if row is None or row[0] is None:
+        if not self.are_begun(connection, schema):
             return False
         names = sql.SQL("SELECT migration_id FROM {}").format(sql.Identifier(schema, MIGRATIONS_TABLE))
         applied = {name for (name,) in connection.execute(names)}
@@ -127,6 +125,12 @@ class Migrations:
                 "run the Watchword version that made it, or give another schema (?schema=NAME)",
             )
         return applied == set(self.names)
+
+    def are_begun(self, connection: Connection, schema: str) -> bool:
+        """Whether a schema is there, and has any version."""
+        statement = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))"
+        row = connection.execute(statement, [schema, MIGRATIONS_TABLE]).fetchone()
+        return row is not None and row[0] is not None
 
     def apply(self, connection: Connection, place: Place) -> None:
         """Make the schema, and apply what is missing. The caller holds a lock that ends with its connection.

@@ -7,7 +7,7 @@ write or read each account. A count that can be replayed, lost or joined wrongly
 what this package prevents.
 """
 
-from watchword.usage.dsn import open_store
+from watchword.usage.dsn import files_of, open_store
 from watchword.usage.events import FUTURE_SKEW_SECONDS, MAX_ACCOUNT_CHARACTERS, Event, account_flaw
 from watchword.usage.many_accounts import (
     MAX_ACCOUNTS,
@@ -43,6 +43,7 @@ from watchword.usage.store import (
     Outcome,
     Rebuilt,
     StoreError,
+    StoreMissingError,
     StoreRefusedError,
     StoreUnavailableError,
     UsageStore,
@@ -77,6 +78,7 @@ __all__ = [
     "Rebuilt",
     "SQLiteStore",
     "StoreError",
+    "StoreMissingError",
     "StoreRefusedError",
     "StoreUnavailableError",
     "UsageAnswer",
@@ -85,6 +87,7 @@ __all__ = [
     "Weight",
     "account_flaw",
     "encode",
+    "files_of",
     "measure",
     "open_store",
     "parse_accounts_query",

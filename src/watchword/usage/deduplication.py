@@ -14,9 +14,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from watchword.usage.events import Event
-from watchword.usage.problems import EventProblem
+from watchword.usage.problems import EventProblem, shown
 from watchword.usage.rollups import MeterSet
-from watchword.usage.store import MetersChangedError, Outcome
+from watchword.usage.store import MetersChangedError, Outcome, StoreRefusedError
 from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import day_of_number, instant
 
@@ -144,7 +144,15 @@ def framed(text: str) -> bytes:
 def event_of_row(row: Sequence[Any]) -> Event:
     """Make an event of what counts of it: source, id, type, account, time, data, data_base64."""
     source, identifier, kind, account, when, data, binary = row
-    value = None if data is None else read_trusted(data)
+    try:
+        value = None if data is None else read_trusted(data)
+    except (ValueError, RecursionError):
+        # Only JSON is ever stored: someone or something else wrote it.
+        raise StoreRefusedError(
+            f"the stored event {shown(identifier)} of source {shown(source)} and account {shown(account)} "
+            "has data that is no JSON, so that nothing can be counted again",
+            "restore the store from a backup, or delete that event in it and import it again",
+        ) from None
     return Event(0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=binary)
 
 

@@ -114,6 +114,23 @@ def meter_of_definition(text: str) -> Meter:
     return msgspec.json.decode(text, type=Meter)
 
 
+def keeps_groups(before: str, after: Meter | None) -> bool:
+    """Whether the groups that were let in first, by a definition, are the first ones of a meter as well.
+
+    They are kept: stores have events in the order of their keys within a batch, so that who came first could
+    not be found out again. With fewer places than before, it is not known which of them came first, and
+    others may have them.
+    """
+    if after is None:
+        return False
+    known = meter_of_definition(before)
+    return (
+        known.event_type == after.event_type
+        and known.group_by == after.group_by
+        and known.max_groups <= after.max_groups
+    )
+
+
 def combine(aggregation: Aggregation, one: Decimal, other: Decimal) -> Decimal:
     """Combine two amounts of disjoint sets of events; exact, and the same in any order."""
     return max(one, other) if aggregation == "max" else EXACT.add(one, other)

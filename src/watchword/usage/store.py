@@ -34,6 +34,16 @@ class StoreRefusedError(StoreError):
     """The store cannot be opened as it is configured: trying again does not help."""
 
 
+class StoreMissingError(StoreRefusedError):
+    """There is no store where the DSN says, and none was to be made."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"there is no usage store at {place}",
+            "see to the DSN; a gate makes its store when it starts, and `watchword usage import` makes one",
+        )
+
+
 class StoreUnavailableError(StoreError):
     """The engine is busy, full or away: the same call may succeed later. The sender should send its events
     again.
@@ -124,6 +134,14 @@ class UsageStore(Protocol):
     """
 
     threads: int
+
+    def identity(self) -> str:
+        """Tell which store this is, in words without secrets; no two stores have the same.
+
+        What was noted of one store (how far an import came, a cursor) must not be taken for another's, though
+        that one may be at the same place by now. Raises StoreUnavailableError.
+        """
+        ...
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one transaction that is durable when this returns, and answer for each event in

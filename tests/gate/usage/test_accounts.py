@@ -281,3 +281,32 @@ def test_a_path_below_accounts_that_is_no_accounts_usage_is_still_nothing(gate: 
         "/else/accounts/a%2Fb/usage",
     ):
         assert gate.call(path, token()).json().get("reason") != "account_not_in_path", path
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("after=%ff", "after"),
+        ("account=%ff", "account"),
+        ("account=acme&account=a%c3", "account"),
+        ("after=%ed%a0%80", "after"),
+        ("limit=1&after=%f4%90%80%80", "after"),
+        ("%ff=1", "\\udcff"),
+        ("from=%ff", "from"),
+    ],
+)
+def test_a_query_that_is_no_utf8_is_refused_by_name_and_not_read_as_another(
+    gate: RunningGate, query: str, parameter: str
+) -> None:
+    adopt(gate, ["*"])
+    fill(gate, "acme", "\ufffd")
+    for path in (MANY, READ):
+        answer = gate.call(f"{path}?{query}", token())
+        assert answer.status_code == 400, answer.text
+        problem = answer.json()
+        assert (problem["reason"], problem["parameter"]) == ("not_utf8", parameter)
+        assert "UTF-8" in problem["detail"]
+        assert "percent-encode" in problem["remedy"]
+    found = gate.call(f"{MANY}?account={quote(chr(0xFFFD))}", token()).json()
+    assert [each["account"] for each in found["accounts"]] == ["\ufffd"]
+    assert gate.call("/api/internal/accounts/%ff/usage", token()).status_code in (400, 404)

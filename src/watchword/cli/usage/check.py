@@ -8,6 +8,7 @@ import msgspec
 
 from watchword.cli.failures import ANSWER_IS_NO, say
 from watchword.cli.options import output_option
+from watchword.cli.plain_text import escaped
 from watchword.cli.usage.dsn import dsn_option, opened
 
 
@@ -34,10 +35,9 @@ def command(*, usage_dsn: str, output: str) -> None:
     else:
         for each in found:
             where = " ".join(str(part) for part in (each.account, each.day, each.meter, each.group) if part)
-            click.echo(
-                f"{where}: stored {each.stored or 'nothing'}, the events say {each.expected or 'nothing'}"
-            )
-        names = ", ".join(meter.name for meter in meters) or "no meters"
+            stored, expected = each.stored or "nothing", each.expected or "nothing"
+            click.echo(escaped(f"{where}: stored {stored}, the events say {expected}"))
+        names = escaped(", ".join(meter.name for meter in meters)) or "no meters"
         if not found:
             click.echo(f"The amounts equal the events ({names}).")
     if found:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`watchword usage`: manage a usage store from outside of a gate. Its commands are imported when called."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from watchword.cli.commands import Commands, LazyGroup
+from watchword.cli.standard_output import checked_output
 
 COMMANDS: Final[Commands] = {
     "show": ("watchword.cli.usage.show", "Draw what an account used."),
@@ -17,7 +18,13 @@ COMMANDS: Final[Commands] = {
 }
 
 
-@click.group("usage", cls=LazyGroup, lazy=COMMANDS)
+class _UsageGroup(LazyGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        with checked_output():
+            return super().invoke(ctx)
+
+
+@click.group("usage", cls=_UsageGroup, lazy=COMMANDS)
 def command() -> None:
     """Manage a usage store: look at it, bill from it, move it, prove it.
 
@@ -25,5 +32,6 @@ def command() -> None:
     Example:
       watchword usage show acme --usage-dsn sqlite:////var/lib/watchword/usage.db
 
-    Exit codes: 0 done, or yes; 1 the answer is no; 2 wrong usage or unusable input.
+    Exit codes: 0 done, or yes; 1 the answer is no; 2 wrong usage or unusable input; 141 the reader of
+    standard output left before its end (as `| head` does), which is no error.
     """

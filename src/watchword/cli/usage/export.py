@@ -2,7 +2,8 @@
 """`watchword usage export`: the stored events into a file, from where it was left off.
 
 The note next to the file has the cursor of the last whole page and the size that the file had then; what was
-written after it is cut off, so that no event is there twice or in halves.
+written after it is cut off, so that no event is there twice or in halves. It also has the store, the format
+and what was asked for: with another one of these, the file would be neither the one nor the other.
 """
 
 import os
@@ -14,27 +15,18 @@ from typing import IO, Any, Final
 import click
 import msgspec
 
-from watchword.cli.failures import UnusableInput, os_reason, say
+from watchword.cli.failures import UnusableInput, say
 from watchword.cli.options import option, output_option
-from watchword.cli.usage.dsn import dsn_option, opened
+from watchword.cli.usage.dsn import dsn_option, opened, refuse_store_file
 from watchword.cli.usage.files import FORMATS, EventFile, binary, format_of
 from watchword.cli.usage.new_file import new_file, refuse_existing
+from watchword.cli.usage.progress import ExportProgress, forget, new_note_of, note_down, note_of, noted
 from watchword.usage import Event, UsageStore
 from watchword.usage.problems import shown
 from watchword.usage.times import TimestampError, day_of_number, parse_date
 
 _PAGE: Final = 5000
-
-
-class _Progress(msgspec.Struct):
-    """How far an export has come: the store's cursor, the bytes and the events that are written, and which
-    ones are asked for.
-    """
-
-    cursor: str
-    size: int
-    written: int
-    asked: str = ""
+_START_OVER: Final = "Add --force to start over."
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -82,8 +74,9 @@ def command(
 ) -> None:
     """Write all stored events to FILE (by default, to standard output).
 
-    Run it again after it was stopped: it goes on where it was. Parquet has an end, and starts over. A file
-    that is there for another reason is not written over. Another store takes events as they come:
+    Run it again after it was stopped: it goes on where it was, from the same store in the same format.
+    Parquet has an end, and starts over. A file that is there for another reason is not written over. Another
+    store takes events as they come:
 
     \b
     Examples:
@@ -103,6 +96,8 @@ def command(
             f"--to: no day is from {asked.start} on and before {asked.end}.",
             "Give a --to after --from: October is --from 2026-10-01 --to 2026-11-01.",
         )
+    for path in (file, note_of(file), new_note_of(file)) if file != "-" else ():
+        refuse_store_file("FILE", path, usage_dsn)
     hidden = not sys.stderr.isatty() or not sys.stdout.isatty()
     with (
         opened(usage_dsn) as store,
@@ -110,7 +105,8 @@ def command(
     ):
         if file == "-" or kind == "parquet":
             with new_file(file, force=force) as out:
-                written = _write(store, out, kind, asked, bar, begun=_Progress("", 0, 0))
+                nothing = ExportProgress("", 0, 0)
+                written = _write(store, out, EventFile(out, kind), asked, bar, begun=nothing)
         else:
             written = _resumable(store, file, kind, asked, bar, force=force)
     if file != "-":
@@ -119,53 +115,62 @@ def command(
 
 def _resumable(store: UsageStore, file: str, kind: str, asked: _Asked, bar: Any, *, force: bool) -> int:
     """Write a format without an end, from where it was left off; how many events the file has then."""
-    note = Path(f"{file}.progress")
-    begun = None if force else _noted(note)
-    if begun is None or not Path(file).exists():
-        if begun is None:
-            refuse_existing(file, force=force)
-        begun = None
-        # Written before the file is: what is stopped at any time is known again as half done.
-        try:
-            _note(note, _Progress("", 0, 0, str(asked)))
-        except OSError as error:
-            raise UnusableInput(
-                f"FILE: {file} cannot be written: {os_reason(error)}.",
-                "Name a file in a folder that is there and may be written to.",
-            ) from None
+    nothing = ExportProgress("", 0, 0, str(asked), store.identity(), kind)
+    begun = None if force else noted(file, ExportProgress, _START_OVER)
+    if begun is None:
+        refuse_existing(file, force=force)
+    elif Path(file).exists():
+        _require_same(file, begun, nothing)
     else:
-        if begun.asked != str(asked):
-            raise UnusableInput(
-                f"FILE: {note} is of an export of {begun.asked or 'all events'}, not of "
-                f"{str(asked) or 'all events'}.",
-                "Give the same flags to go on, name another file, or add --force to start over.",
-            )
-        if Path(file).stat().st_size < begun.size:
-            raise UnusableInput(
-                f"FILE: {file} has {Path(file).stat().st_size} bytes, and had {begun.size} before.",
-                "Add --force to start over.",
-            )
-        say(f"Going on after {begun.written} events (as {note} says; --force starts over).")
-    with binary(file, "wb" if begun is None else "r+b") as out:
+        begun = None
+    if begun is None:
+        # Written before the file is: what is stopped at any time is known again as half done.
+        note_down(file, nothing)
+    size = begun.size if begun is not None else 0
+    with binary(file, "r+b" if size else "wb") as out:
+        writing = EventFile(out, kind, begun=size)
         if begun is not None:
-            out.seek(begun.size)
-            out.truncate()
-        written = _write(store, out, kind, asked, bar, begun=begun or _Progress("", 0, 0), note=note)
-    note.unlink(missing_ok=True)
+            if size and writing.digest != begun.digest:
+                raise UnusableInput(
+                    f"FILE: the first {begun.size} bytes of {file} are not those that were written to it.",
+                    f"Name another file. {_START_OVER}",
+                )
+            say(f"Going on after {begun.written} events (as {note_of(file)} says; --force starts over).")
+            if size:
+                out.seek(size)
+                out.truncate()
+        written = _write(store, out, writing, asked, bar, begun=begun or nothing, file=file)
+    forget(file)
     return written
+
+
+def _require_same(file: str, begun: ExportProgress, now: ExportProgress) -> None:
+    """Raise UnusableInput unless what was begun is what is asked for now."""
+    for before, is_now in (
+        (begun.asked or "all events", now.asked or "all events"),
+        (begun.kind or "a format that it does not name", now.kind),
+        (begun.store or "a store that it does not name", now.store),
+    ):
+        if before != is_now:
+            raise UnusableInput(
+                f"FILE: {note_of(file)} is of an export of {before}, not of {is_now}.",
+                f"Give the same store, format and flags to go on, or name another file. {_START_OVER}",
+            )
+    size = Path(file).stat().st_size
+    if size < begun.size:
+        raise UnusableInput(f"FILE: {file} has {size} bytes, and had {begun.size} before.", _START_OVER)
 
 
 def _write(
     store: UsageStore,
     out: IO[bytes],
-    kind: str,
+    writing: EventFile,
     asked: _Asked,
     bar: Any,
     *,
-    begun: _Progress,
-    note: Path | None = None,
+    begun: ExportProgress,
+    file: str | None = None,
 ) -> int:
-    writing = EventFile(out, kind, begun=begun.size > 0)
     cursor, written, more = begun.cursor, begun.written, True
     while more:
         events, cursor = store.events_after(cursor, _PAGE)
@@ -174,9 +179,14 @@ def _write(
         writing.write(mine)
         written += len(mine)
         bar.update(len(mine))
-        if more and note is not None:
+        if more and file is not None:
             os.fsync(out.fileno())
-            _note(note, _Progress(cursor, out.tell(), written, str(asked)))
+            note_down(
+                file,
+                msgspec.structs.replace(
+                    begun, cursor=cursor, size=out.tell(), written=written, digest=writing.digest
+                ),
+            )
     writing.close()
     return written
 
@@ -190,16 +200,3 @@ def _day(flag: str, text: str | None) -> date | None:
         raise UnusableInput(
             f"{flag}: {shown(text)}: {error.detail}.", "Give a UTC day as YYYY-MM-DD, from 1970 on."
         ) from None
-
-
-def _noted(note: Path) -> _Progress | None:
-    try:
-        return msgspec.json.decode(note.read_bytes(), type=_Progress)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def _note(note: Path, progress: _Progress) -> None:
-    new = note.with_name(f"{note.name}.new")
-    new.write_bytes(msgspec.json.encode(progress))
-    os.replace(new, note)

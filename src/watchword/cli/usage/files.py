@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -18,6 +19,7 @@ import msgspec
 from watchword.cli.failures import UnusableInput
 from watchword.trust.text_encoding import TextEncodingError, as_utf8
 from watchword.usage import Event
+from watchword.usage.problems import shown
 from watchword.usage.transfer import COLUMNS, line_of, line_of_row, row_of
 
 FORMATS: Final = ("ndjson", "csv", "parquet")
@@ -32,6 +34,7 @@ _SUFFIXES: Final = {
 
 # As many bytes as tell an encoding.
 _LOOKED_AT: Final = 64
+_READ_AT_ONCE: Final = 2**20
 _DELIMITERS: Final = (",", ";", "\t")
 _NEEDED: Final = {"id", "source", "type", "subject"}
 
@@ -116,8 +119,9 @@ def _csv(path: str) -> Iterator[Place]:
             if missing := _NEEDED - set(names):
                 raise UnusableInput(
                     f"{path} is no CSV of events: its header lacks {', '.join(sorted(missing))}.",
-                    "Give it a first line with the columns id, source, type, subject, time, data.",
+                    f"Give it a first line with the columns {', '.join(COLUMNS)}.",
                 )
+            _require_names_once(path, names)
             reader = csv.DictReader(text, names, delimiter=delimiter)
             for number, row in enumerate(reader, 1):
                 if None in row:
@@ -131,6 +135,15 @@ def _csv(path: str) -> Iterator[Place]:
             raise UnusableInput(f"{path} is not CSV: {error}.", "Write it as RFC 4180 says.") from None
         finally:
             text.detach()
+
+
+def _require_names_once(path: str, names: Sequence[str]) -> None:
+    """Raise UnusableInput where two columns have one name: of each row only the last one would be read."""
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UnusableInput(
+            f"{path} has two columns of the name {shown(twice[0])}.",
+            "Give each column a name of its own, or take one away.",
+        )
 
 
 def _header(first: str, text: IO[str]) -> tuple[list[str], str]:
@@ -148,6 +161,7 @@ def _parquet(path: str) -> Iterator[Place]:
     with binary(path) as file:
         try:
             opened = parquet.ParquetFile(file)
+            _require_names_once(path, opened.schema_arrow.names)
             rows, size = opened.metadata.num_rows or 1, Path(path).stat().st_size
             number = 0
             for batch in opened.iter_batches(1000):
@@ -181,9 +195,15 @@ def parquet_library() -> Any:
 class EventFile:
     """A file of events that is written, page by page."""
 
-    def __init__(self, file: IO[bytes], kind: str, *, begun: bool) -> None:
-        """Write to an open file; `begun`: what it has already was written by an earlier run."""
+    def __init__(self, file: IO[bytes], kind: str, *, begun: int = 0) -> None:
+        """Write to an open file; its first `begun` bytes were written by an earlier run, and are read."""
         self._file, self._kind = file, kind
+        # Of all that the file has; not kept of Parquet, which has no half done files.
+        self._digest = blake2b(digest_size=20)
+        left = begun
+        while left and (part := file.read(min(left, _READ_AT_ONCE))):
+            self._digest.update(part)
+            left -= len(part)
         self._parquet: Any = None
         if kind == "csv" and not begun:
             self._csv([COLUMNS])
@@ -191,12 +211,17 @@ class EventFile:
     def write(self, events: list[Event]) -> None:
         """Write a page of events."""
         if self._kind == "ndjson":
-            self._file.write(b"".join(line_of(event) + b"\n" for event in events))
+            self._put(b"".join(line_of(event) + b"\n" for event in events))
         elif self._kind == "csv":
             self._csv([row_of(event) for event in events])
         else:
             self._table([row_of(event) for event in events])
         self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        """Of all that the file has."""
+        return self._digest.hexdigest()
 
     def close(self) -> None:
         """Finish a format that has an end."""
@@ -207,7 +232,11 @@ class EventFile:
     def _csv(self, rows: Sequence[Sequence[str | None]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
-        self._file.write(text.getvalue().encode())
+        self._put(text.getvalue().encode())
+
+    def _put(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._file.write(data)
 
     def _table(self, rows: list[tuple[str | None, ...]]) -> None:
         import pyarrow

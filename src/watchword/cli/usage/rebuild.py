@@ -5,6 +5,7 @@ import click
 import msgspec
 
 from watchword.cli.options import output_option
+from watchword.cli.plain_text import escaped
 from watchword.cli.usage.dsn import dsn_option, opened
 
 
@@ -30,4 +31,4 @@ def command(*, usage_dsn: str, output: str) -> None:
         return
     click.echo(f"{len(rebuilt.recomputed)} meters counted again from {rebuilt.events} events")
     for name, count in sorted(rebuilt.unusable.items()):
-        click.echo(f"{name}: {count} events hold nothing that it could count")
+        click.echo(f"{escaped(name)}: {count} events hold nothing that it could count")

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from watchword.cli.failures import UnusableInput, say, warn
 from watchword.cli.options import EXISTING_FILE, option
-from watchword.cli.usage.dsn import dsn_option, opened
+from watchword.cli.usage.dsn import dsn_option, opened, refuse_store_file
 from watchword.cli.usage.new_file import new_file, refuse_existing
 from watchword.cli.usage.report_files import FORMATS, format_of, writer
 from watchword.cli.usage.report_sources import ReportFailed, Source, StoreSource
@@ -33,8 +33,9 @@ _ANY: Final = "any"
 
 
 class _Where(msgspec.Struct, frozen=True):
-    """Where to read, as the flags say."""
+    """Where to read, as the flags say, and the file that is written."""
 
+    file: str
     usage_dsn: str | None
     units: tuple[str, ...]
     late_days: int | None
@@ -140,7 +141,7 @@ def command(  # the flags of one question
     Exit codes: 0 written; 1 store or gate is away or says no, or the month is not closed
     (--require-closed); 2 unusable input.
     """
-    where = _Where(usage_dsn, units, late_days, gate, token_file, ca_file, only_granted, wait_seconds)
+    where = _Where(file, usage_dsn, units, late_days, gate, token_file, ca_file, only_granted, wait_seconds)
     now = time.time()
     period = _period(month, start, end, now)
     kind = format_of(file, kind)
@@ -205,6 +206,8 @@ def _source(where: _Where) -> Iterator[Source]:
             "Give --usage-dsn DSN to read a store, or --gate URL to read through a gate.",
         )
     if dsn is not None:
+        if where.file != "-":
+            refuse_store_file("FILE", where.file, dsn)
         with opened(dsn) as store:
             yield _of_store(StoreSource(store, _units(where.units), where.late_days), where)
         return
@@ -275,7 +278,8 @@ def _period(month: str | None, start: str | None, end: str | None, now: float) -
                 "Give YYYY-MM, such as 2026-10, from 1970-01 on.",
             )
         first = parse_date(f"{month}-01")
-        query = UsageQuery(_ANY, first, next_month(first))
+        # The last month of all that there are has no day after it.
+        query = UsageQuery(_ANY, first, next_month(first) if first <= day_at(now) else first)
     else:
         found = parse_query(_ANY, [("from", start or ""), ("to", end or "")], now)
         if isinstance(found, QueryProblem):

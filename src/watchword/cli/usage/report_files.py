@@ -7,9 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-import click
-
 from watchword.cli.failures import UnusableInput
+from watchword.cli.plain_text import escaped
 from watchword.cli.usage.files import parquet_library
 from watchword.usage.meters import plain
 from watchword.usage.report import Cell, csv_of
@@ -150,7 +149,7 @@ class _Table:
 
 
 def _printable(cell: Cell) -> str:
-    """A cell as it may go to a terminal: what would move its cursor, or turn its text around, is escaped."""
+    """A cell as it may go to a terminal."""
     if isinstance(cell, Decimal):
         return plain(cell)
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in click.unstyle(cell))
+    return escaped(cell)

@@ -10,6 +10,7 @@ import click
 
 from watchword.cli.failures import ANSWER_IS_NO, UnusableInput, say
 from watchword.cli.options import option, output_option
+from watchword.cli.plain_text import escaped
 from watchword.cli.usage.chart import chart
 from watchword.cli.usage.dsn import dsn_option, opened
 from watchword.usage import Meter, QueryProblem, UsageAnswer, UsageQuery, encode, parse_query, render
@@ -53,11 +54,11 @@ def command(
         meters = [state.meter for state in store.meters()]
         query = _query(account, start, end, window, meters)
         if unknown := set(names) - {meter.name for meter in meters}:
-            there = ", ".join(meter.name for meter in meters) or "none"
-            raise UnusableInput(f"There is no meter {min(unknown)}.", f"Choose among: {there}.")
+            there = escaped(", ".join(meter.name for meter in meters)) or "none"
+            raise UnusableInput(f"There is no meter {escaped(min(unknown))}.", f"Choose among: {there}.")
         answer = store.read(query)
     if answer is None:
-        say(f"No usage event was ever stored for {account}.")
+        say(f"No usage event was ever stored for {escaped(account)}.")
         sys.exit(ANSWER_IS_NO)
     shown = [meter for meter in meters if not names or meter.name in names]
     if output == "json":
@@ -70,24 +71,29 @@ def command(
 def screen(query: UsageQuery, answer: UsageAnswer, meters: list[Meter], room: int) -> list[str]:
     """The lines that are shown, with charts of at most `room` characters a line."""
     lines = [
-        click.style(f"{query.account}, {query.start} to {query.end} (UTC, end not included)", bold=True),
+        click.style(
+            f"{escaped(query.account)}, {query.start} to {query.end} (UTC, end not included)", bold=True
+        ),
         "",
     ]
     if not meters:
         return [*lines, "The store counts nothing yet: no gate has put meters in force."]
-    width = max(len(meter.name) for meter in meters)
+    names = {meter.name: escaped(meter.name) for meter in meters}
+    width = max(map(len, names.values()))
     numbers = {meter.name: _grouped(answer.totals.get(meter.name, Decimal(0))) for meter in meters}
     digits = max(len(number) for number in numbers.values())
     for meter in meters:
         day = answer.first_days.get(meter.name)
         since = f"  (whole from {day_of_number(day)} on)" if day and day_of_number(day) > query.start else ""
-        lines.append(f"  {meter.name:{width}}  {numbers[meter.name]:>{digits}} {meter.unit}".rstrip() + since)
+        lines.append(
+            f"  {names[meter.name]:{width}}  {numbers[meter.name]:>{digits}} {meter.unit}".rstrip() + since
+        )
     days = [first for first, _ in query.windows()]
     for meter in meters:
         values = [amounts.get(meter.name, Decimal(0)) for amounts in answer.windows]
         if any(value > 0 for value in values):
             unit = f" ({meter.unit})" if meter.unit else ""
-            lines += ["", click.style(f"{meter.name}{unit} by {query.window}", bold=True)]
+            lines += ["", click.style(f"{names[meter.name]}{unit} by {query.window}", bold=True)]
             lines += chart(values, days, by_month=query.window == "month", room=room)
     return lines
 

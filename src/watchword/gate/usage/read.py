@@ -43,6 +43,7 @@ from watchword.usage import (
     render_meters,
     too_large,
 )
+from watchword.usage.problems import named, shown
 from watchword.usage.report import Cell, columns, csv_of, period_state, rows
 
 # A whole page of accounts by name, and all other parameters.
@@ -73,6 +74,8 @@ class UsageReader:
         if isinstance(allowed, Answer):
             return allowed
         parameters = _parameters(target)
+        if isinstance(parameters, QueryProblem):
+            return query_problem(parameters)
         if parameters is None:
             return _unreadable()
         query = parse_query(account, parameters, self._engine.clock(), self._store.wanted or ())
@@ -111,6 +114,8 @@ class UsageReader:
             return allowed
         active, identity = allowed
         parameters = _parameters(target)
+        if isinstance(parameters, QueryProblem):
+            return query_problem(parameters)
         if parameters is None:
             return _unreadable()
         query = parse_accounts_query(parameters, self._engine.clock(), self._store.wanted or ())
@@ -223,16 +228,36 @@ class UsageReader:
         return None
 
 
-def _parameters(target: bytes) -> list[tuple[str, str]] | None:
+def _parameters(target: bytes) -> list[tuple[str, str]] | QueryProblem | None:
+    """Read a target's query; what is wrong with one parameter, or None where it cannot be read at all."""
     try:
-        return parse_qsl(
+        found = parse_qsl(
             target.partition(b"?")[2].decode("ascii"),
             keep_blank_values=True,
             strict_parsing=False,
+            errors="surrogateescape",
             max_num_fields=MAX_PARAMETERS,
         )
     except ValueError:
         return None
+    for name, value in found:
+        # Read with marks in the place of such bytes, it would be another account, or another page.
+        if not _is_text(name) or not _is_text(value):
+            return QueryProblem(
+                named(name),
+                "not_utf8",
+                f"the {'value' if _is_text(name) else 'name'} of {shown(name)} is not UTF-8, percent-encoded",
+                "write names and values in UTF-8, and percent-encode its bytes",
+            )
+    return found
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _link(active: Active, parameters: Sequence[tuple[str, str]], last: str) -> bytes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +24,8 @@ from watchword.usage.meters import Meter
 from watchword.usage.rollups import MeterSet
 from watchword.usage.store import MetersChangedError, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
+
+_ROWS_AT_ONCE: Final = 50_000
 
 
 class Changing:
@@ -46,9 +49,12 @@ class Changing:
         else:
             now = int(time.time() * MICROSECONDS_PER_SECOND)
             change = new_change(wanted, view, now, everything=everything)
+            taken = self._take_over_groups(change, view)
             self._meters.announce(change)
             newest = self._meters.look().announced
             if newest is not None and newest.change != change.change:
+                if taken:
+                    self._sessions.do("forget_meters", "admission", meters=taken)
                 if newest.digest != wanted.digest:
                     raise MetersChangedError("another gate changed the meters at this moment", "try again")
                 change = newest
@@ -77,6 +83,27 @@ class Changing:
         unusable = {names[place]: count for place, count in recount.unusable.items()}
         dropped = tuple(sorted(ready.keys() - change.by_name().keys()))
         return Rebuilt(tuple(sorted(new)), dropped, recount.events, unusable)
+
+    def _take_over_groups(self, change: Change, view: MeterView) -> list[str]:
+        """Let the groups that came first in first again, where a meter is split as before; the new places.
+
+        Events are counted back in the order of their keys, so that who came first could not be found out
+        again. Before the change is announced: from then on, others let groups in at the new places.
+        """
+        old = view.ready.by_name() if view.ready is not None else {}
+        moved = {
+            old[name][1].place: entry.place
+            for name, (meter, entry) in change.by_name().items()
+            if name in old and entry.place != old[name][1].place and _are_split_alike(old[name][0], meter)
+        }
+        if moved:
+            rows = (
+                (account, moved[place], month, group)
+                for account, place, month, group in self._sessions.stream("admitted_to", meters=sorted(moved))
+            )
+            while part := list(islice(rows, _ROWS_AT_ONCE)):
+                self._sessions.insert_rows("admission", part)
+        return sorted(moved.values())
 
     def _carry_over(
         self, new: Mapping[str, tuple[Meter, Any]], old: Mapping[str, tuple[Meter, Any]], view: MeterView
@@ -115,3 +142,7 @@ class Changing:
             for table, these in (("cell", rows), ("distinct_value", values), ("admission", admitted)):
                 if these:
                     self._sessions.insert_rows(table, these)
+
+
+def _are_split_alike(one: Meter, other: Meter) -> bool:
+    return bool(one.group_by) and (one.event_type, one.group_by) == (other.event_type, other.group_by)

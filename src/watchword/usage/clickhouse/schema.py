@@ -142,6 +142,8 @@ _TEXTS: Final = {
     # The block number from which on this version counts: what was said first holds.
     "base": "SELECT count(), min(value) FROM DB.mark WHERE name = 'base'",
     "has_table": "EXISTS TABLE DB.TABLE",
+    "identity": """SELECT concat(toString(serverUUID()), ' ', toString(uuid)) FROM system.tables
+        WHERE database = {database:String} AND name = 'arrived_event'""",
     "engine": """SELECT engine FROM system.tables
         WHERE database = {database:String} AND name = 'arrived_event'""",
     # A writer of an earlier version that still runs does not find its log from here on, and its senders send
@@ -239,6 +241,8 @@ _TEXTS: Final = {
     "admitted": """SELECT account, meter, month, grp FROM DB.admission
         WHERE account IN {accounts:Array(String)} AND meter IN {meters:Array(String)}
         ORDER BY _block_number, _block_offset""",
+    "admitted_to": """SELECT account, meter, month, grp FROM DB.admission
+        WHERE meter IN {meters:Array(String)} ORDER BY _block_number, _block_offset""",
     "accounts_known": "SELECT DISTINCT name FROM DB.account WHERE name IN {accounts:Array(String)}",
     "accounts_after": """SELECT DISTINCT name FROM DB.account WHERE name > {after:String}
         ORDER BY name LIMIT {limit:UInt32}""",

@@ -44,9 +44,13 @@ _SETTINGS: Final[dict[str, Any]] = {
 class Sessions:
     """The client of one store. Any number of threads may use it."""
 
-    def __init__(self, dsn: str) -> None:
-        """Read a DSN; no one is asked yet. Raises StoreRefusedError when it is none."""
+    def __init__(self, dsn: str, *, may_make: bool = True) -> None:
+        """Read a DSN; no one is asked yet. `may_make`: whether tables that are missing are made.
+
+        Raises StoreRefusedError when it is none.
+        """
         self._target, self.database = _parts(dsn)
+        self._may_make = may_make
         self._statements = schema.statements(self.database)
         self._client: Client | None = None
         self._client_of_forms: Client | None = None
@@ -143,7 +147,7 @@ class Sessions:
             if self._client is None:
                 try:
                     client, forms = self._connect(is_form=False), self._connect(is_form=True)
-                    found = Tables(client, self.database).make()
+                    found = Tables(client, self.database).make(may_make=self._may_make)
                 except (ClickHouseError, OSError) as error:
                     raise meaning(error) from None
                 self._statements = schema.statements(self.database, found.base)

@@ -66,12 +66,12 @@ class ClickHouseStore:
 
     threads = 4
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, may_make: bool = True) -> None:
         """Read the DSN; the server is asked when the store is first used, so that it may come up later.
 
         Raises StoreRefusedError when the DSN cannot be read.
         """
-        self._sessions = Sessions(dsn)
+        self._sessions = Sessions(dsn, may_make=may_make)
         self._meters = MeterLog(self._sessions)
         self._log = EventLog(self._sessions, self._meters)
         self._cells = Cells(self._sessions, self._log, self._meters)
@@ -79,6 +79,12 @@ class ClickHouseStore:
         self._pool = ThreadPoolExecutor(self.threads, "clickhouse-usage")
         # Whether a meter counted distinct values when last looked; a wrong guess costs one more question.
         self._has_distinct = False
+
+    def identity(self) -> str:
+        """Tell which store this is."""
+        database = self._sessions.database
+        ((number,),) = self._sessions.rows("identity", database=database)
+        return f"the ClickHouse database {database} ({number})"
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch as one block of the log; an outcome for each event, in order."""

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from watchword.usage.clickhouse import schema
 from watchword.usage.clickhouse.arrivals import ARRIVALS_FROM
 from watchword.usage.deduplication import AHEAD
-from watchword.usage.store import StoreError, StoreRefusedError, StoreUnavailableError
+from watchword.usage.store import StoreError, StoreMissingError, StoreRefusedError, StoreUnavailableError
 
 ANSWER_SECONDS: Final = 60
 _POLL_SECONDS: Final = 0.1
@@ -50,10 +50,15 @@ class Tables:
         self._client, self._database = client, database
         self._statements = schema.statements(database)
 
-    def make(self) -> Made:
-        """Make the tables where there are none, or take over those of an earlier version."""
+    def make(self, *, may_make: bool = True) -> Made:
+        """Make the tables where there are none, or take over those of an earlier version.
+
+        Raises StoreMissingError where there are none and, without `may_make`, none are to be made.
+        """
         first, version = self._versions()
         if version is None:
+            if not may_make:
+                raise StoreMissingError(f"the database {self._database} of that server")
             for statement in schema.create(self._database):
                 self._client.command(statement)
             self._mark("schema", schema.VERSION)

@@ -15,7 +15,7 @@ from watchword.usage.postgresql.cache import ACCOUNTS_SINCE
 from watchword.usage.postgresql.rollups import recompute
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
-from watchword.usage.rollups import MeterSet
+from watchword.usage.rollups import MeterSet, keeps_groups
 from watchword.usage.store import Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
@@ -34,7 +34,8 @@ def put_in_force(
         first = first_day if name in kept else 0
         connection.execute(statements["delete_rollups"], [name, first])
         connection.execute(statements["delete_values"], [name, first])
-        connection.execute(statements["delete_admitted"], [name, month_of(first) + (first > 0)])
+        if not keeps_groups(stored[name], wanted.by_name.get(name)):
+            connection.execute(statements["delete_admitted"], [name, month_of(first) + (first > 0)])
     connection.execute(statements["delete_meters"], [sorted(stored.keys() - kept)])
     now = int(time.time() * MICROSECONDS_PER_SECOND)
     for name, text in sorted(wanted.definitions.items()):

@@ -39,14 +39,17 @@ _AGAIN: Final = "send the same events again"
 class Sessions:
     """The connections of one store."""
 
-    def __init__(self, dsn: str) -> None:
-        """Read a DSN; no one is asked yet. Raises StoreRefusedError when it is none."""
+    def __init__(self, dsn: str, *, may_make: bool = True) -> None:
+        """Read a DSN; no one is asked yet. `may_make`: whether a schema that is missing is made.
+
+        Raises StoreRefusedError when it is none.
+        """
         place = read_dsn(dsn, default_schema=DEFAULT_SCHEMA, refused=StoreRefusedError, shown=shown)
         self.schema, self.lock_number = place.schema, place.lock_number("watchword usage")
         self._pool = LazyPool(
             place,
             application="watchword",
-            before=lambda: bring_up_to_date(place, self.lock_number),
+            before=lambda: bring_up_to_date(place, self.lock_number, may_make=may_make),
             configure=_configure,
             closed=lambda: StoreUnavailableError("the usage store is closed", "open it again"),
         )

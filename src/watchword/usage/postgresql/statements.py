@@ -20,6 +20,9 @@ _TEXTS: Final = {
         UNION ALL SELECT 'today', (extract(epoch FROM clock_timestamp())::bigint / 86400)::text
         UNION ALL SELECT 'server',
             pg_postmaster_start_time()::text || ' ' || pg_relation_filenode('{s}account'::regclass)""",
+    # The number of the cluster, which its copies have too, and those of the database and of the table in it.
+    "identity": """SELECT current_database(), c.system_identifier, d.oid, '{s}event'::regclass::oid
+        FROM pg_control_system() AS c, pg_catalog.pg_database AS d WHERE d.datname = current_database()""",
     "set_state": """INSERT INTO {s}state (name, value) VALUES (%s, %s)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
     "lock_giving_up": "SELECT FROM {s}state WHERE name = %s FOR UPDATE",

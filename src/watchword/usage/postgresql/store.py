@@ -48,16 +48,24 @@ class PostgreSQLStore:
 
     threads = CONNECTIONS
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, may_make: bool = True) -> None:
         """Read the DSN; the server is asked when the store is first used, so that it may come up later.
 
         Raises StoreRefusedError when the DSN cannot be read.
         """
-        self._sessions = Sessions(dsn)
+        self._sessions = Sessions(dsn, may_make=may_make)
         self._statements = Statements(self._sessions.schema)
         self._cache = IngestCache()
         # Whether a meter counted distinct values when last looked; a wrong guess costs one more question.
         self._has_distinct = False
+
+    def identity(self) -> str:
+        """Tell which store this is."""
+        with self._sessions.statement() as connection:
+            found = connection.execute(self._statements["identity"]).fetchone()
+        database, *numbers = found or ("",)
+        number = ".".join(map(str, numbers))
+        return f"the schema {self._sessions.schema} of the PostgreSQL database {database} ({number})"
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""

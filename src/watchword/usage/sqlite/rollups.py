@@ -11,14 +11,12 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from watchword.usage.deduplication import EVENTS_FROM, METERS
-from watchword.usage.events import Event
+from watchword.usage.deduplication import EVENTS_FROM, METERS, event_of_row
 from watchword.usage.groups import Admission, Scope, month_of
 from watchword.usage.meters import plain
-from watchword.usage.rollups import MeterSet, Tally
+from watchword.usage.rollups import MeterSet, Tally, keeps_groups
 from watchword.usage.sqlite import schema
 from watchword.usage.store import Rebuilt
-from watchword.usage.strict_json import read_trusted
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
 _TALLY_CONTRIBUTIONS: Final = 20_000  # how much of a rebuild is kept in memory before it is written
@@ -58,13 +56,10 @@ def recompute(
     if not meters.by_name:
         return events, unusable
     tally = Tally(admission)
-    for source, identifier, kind, account, when, data, data_base64 in connection.execute(schema.ALL_EVENTS):
-        if not meters.counts_type(kind):
+    for row in connection.execute(schema.ALL_EVENTS):
+        if not meters.counts_type(row[2]):
             continue
-        value = None if data is None else read_trusted(data)
-        event = Event(
-            0, identifier, source, kind, account, when, data=value, data_text=data, data_base64=data_base64
-        )
+        event = event_of_row(row)
         events += 1
         contributions, without_value = meters.past_contributions(event)
         for name in without_value:
@@ -87,7 +82,8 @@ def put_in_force(connection: sqlite3.Connection, wanted: MeterSet, *, everything
         first = first_day if name in kept else 0
         connection.execute(schema.DELETE_ROLLUPS, (name, first))
         connection.execute(schema.DELETE_VALUES, (name, first))
-        connection.execute(schema.DELETE_ADMITTED, (name, month_of(first) + (first > 0)))
+        if not keeps_groups(stored[name], wanted.by_name.get(name)):
+            connection.execute(schema.DELETE_ADMITTED, (name, month_of(first) + (first > 0)))
     for name in stored.keys() - kept:
         connection.execute(schema.DELETE_METER, (name,))
     now = int(time.time() * MICROSECONDS_PER_SECOND)

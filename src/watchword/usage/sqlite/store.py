@@ -36,6 +36,7 @@ from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_
 from watchword.usage.sqlite import schema
 from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of
 from watchword.usage.sqlite.file import open_file, unavailable
+from watchword.usage.sqlite.identity import identity_of, make_identity
 from watchword.usage.sqlite.remembered import RememberedKeys
 from watchword.usage.sqlite.rollups import (
     add,
@@ -79,6 +80,15 @@ class SQLiteStore:
         self._connection = open_file(path, busy_timeout_seconds)
         self._clock = clock
         self._remembered = RememberedKeys()
+
+    def identity(self) -> str:
+        """Tell which store this is."""
+        with self._transaction("BEGIN"):
+            found = identity_of(self._connection)
+        if found is None:
+            with self._transaction("BEGIN IMMEDIATE"):
+                found = make_identity(self._connection)
+        return found
 
     def ingest(self, events: Sequence[Event], meters: Sequence[Meter]) -> list[Outcome]:
         """Store a batch in one durable transaction; an outcome for each event, in order."""
