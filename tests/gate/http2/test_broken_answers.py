@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from watchword.gate.http2.host import Http2Host, configuration
 
 DATA, HEADERS, RST_STREAM, GOAWAY, CONTINUATION = 0, 1, 3, 7, 9
 END_STREAM, END_HEADERS = 1, 4
-NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM = 0, 2, 7
+NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 2, 7, 8
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
@@ -317,3 +318,36 @@ def test_a_connection_ends_with_a_block_that_was_encoded_and_not_sent() -> None:
         caller.until(lambda: caller.is_closed)
         assert caller.goaway is not None
         assert dict(caller.answers[stream].fields) == {b":status": b"200", b"x-a": b"1"}
+
+
+@pytest.mark.parametrize("status", [b"100", b"102", b"103", b"101", b"200"])
+@pytest.mark.parametrize("is_end", [False, True])
+def test_a_head_for_a_stream_that_was_left_disturbs_no_other(
+    tmp_path: Path, status: bytes, is_end: bool
+) -> None:
+    streams: list[int] = []
+
+    def script(app: Http2App, link: Link, event: Any) -> bool | None:
+        if isinstance(event, h2.events.RequestReceived):
+            streams.append(event.stream_id)
+            if len(streams) == 1:
+                link.h2.send_headers(event.stream_id, [(b":status", b"200")])
+        if isinstance(event, h2.events.StreamReset):
+            # As one that was under way when the reset came.
+            link.flush()
+            link.socket.sendall(block(event.stream_id, [(b":status", status)], is_end=is_end))
+            link.h2.send_data(streams[0], b"body", end_stream=True)
+        return None
+
+    with place(tmp_path, script) as (gate, _), Caller(gate.address) as caller:
+        kept = caller.begin(request(b"GET"))
+        caller.until(lambda: bool(caller.answers[kept].fields))
+        left = caller.begin(request(b"GET"))
+        caller.flush()
+        deadline = time.monotonic() + 10
+        while len(streams) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        caller.h2.reset_stream(left, CANCEL)
+        caller.flush()
+        answer = caller.finish(kept)
+        assert (answer.body, answer.is_whole, answer.reset_code) == (b"body", True, None)

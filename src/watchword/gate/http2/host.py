@@ -14,13 +14,8 @@ import h2.errors
 import h2.events
 import h2.exceptions
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs
-from h2.stream import H2Stream
-from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hpack.struct import HeaderTuple
 from hyperframe.frame import GoAwayFrame
 
-from watchword.gate.http2.field_compression import CountingEncoder, RememberingDecoder, TablelessEncoder
 from watchword.gate.http2.frames import (
     CONTINUATION,
     GOAWAY,
@@ -30,11 +25,11 @@ from watchword.gate.http2.frames import (
     FrameReader,
     bounded_settings,
 )
+from watchword.gate.http2.library_connection import LibraryConnection
 from watchword.gate.http2.limits import (
     BLOCK_BYTES_A_FRAME,
     FRAMES_A_TURN,
     MAX_BLOCK_BYTES,
-    MAX_CLOSED_STREAMS,
 )
 from watchword.gate.http2.turns import turns_of
 
@@ -44,48 +39,6 @@ Fields = list[tuple[bytes, bytes]]
 _WRITE_HIGH, _WRITE_LOW = 64 * 1024, 16 * 1024
 _MAX_STREAM_ID: Final = 2**31 - 1
 _NO_ERROR, _INTERNAL_ERROR = 0, 2
-
-
-class CompressionError(h2.exceptions.ProtocolError):
-    """A block of fields that cannot be read, so that none behind it can (RFC 9113, section 4.3)."""
-
-    error_code = h2.errors.ErrorCodes.COMPRESSION_ERROR
-
-
-class _Decoder(RememberingDecoder):
-    """Says which error it is; for the library, each is one of the protocol."""
-
-    def decode(self, data: bytes, raw: bool = True) -> list[HeaderTuple]:
-        try:
-            return super().decode(data, raw)
-        except OversizedHeaderListError:
-            raise
-        except HPACKError as why:
-            raise CompressionError(str(why)) from why
-
-
-class _Connection(h2.connection.H2Connection):
-    """The library's state, with less of what is over: a connection may live for a million requests."""
-
-    MAX_CLOSED_STREAMS = MAX_CLOSED_STREAMS
-
-    def __init__(self, config: H2Configuration) -> None:
-        super().__init__(config)
-        most = self.decoder.max_header_list_size
-        self.decoder = _Decoder()
-        self.decoder.max_header_list_size = most
-        self.encoder: CountingEncoder = TablelessEncoder() if config.client_side else CountingEncoder()
-
-    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
-        stream = super()._begin_new_stream(stream_id, allowed_ids)
-        # For the library, a body of a wrong length is the end of the connection, and so of all other streams;
-        # and it misses the one that ends with trailers. Both are looked for by us.
-        stream._initialize_content_length = _leave_alone  # type: ignore[method-assign]
-        return stream
-
-
-def _leave_alone(headers: object) -> None:
-    del headers
 
 
 class Outlet:
@@ -202,7 +155,7 @@ class Http2Host(asyncio.Protocol):
 
     def __init__(self, configuration: H2Configuration, *, max_block_bytes: int = MAX_BLOCK_BYTES) -> None:
         """Speak as a client or as a server; bounds a block of header fields as it is sent."""
-        self.connection = _Connection(configuration)
+        self.connection = LibraryConnection(configuration)
         self._reader = FrameReader(has_preface=not configuration.client_side, max_block_bytes=max_block_bytes)
         self._transport: asyncio.Transport | None = None
         self._outlets: dict[int, Outlet] = {}
