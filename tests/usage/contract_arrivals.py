@@ -29,6 +29,18 @@ def sent(store: UsageStore, *, day: int | None = TODAY, name: str = "1") -> tupl
     return outcome.status, outcome.differs
 
 
+def live_with_odd_clocks(at: At) -> None:
+    """Send events and replays to stores whose servers' clocks were put back, or are far ahead."""
+    assert sent(at(TODAY)) == ("stored", ())
+    assert sent(at(TODAY - 20)) == ("duplicate", ())
+    assert sent(at(TODAY + 5000), name="2") == ("stored", ())
+    for day in (TODAY, TODAY + 1, TODAY + 5000):
+        assert sent(at(day)) == ("duplicate", ())
+        assert sent(at(day), name="2") == ("duplicate", ())
+        assert sent(at(day), name=f"new-{day}", day=day) == ("stored", ())
+        assert sent(at(day), name=f"new-{day}", day=day) == ("duplicate", ())
+
+
 class ArrivalContract:
     def test_a_replay_is_known_for_as_long_as_its_event_is_kept(self, at: At) -> None:
         assert sent(at(TODAY)) == ("stored", ())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from testing.clickhouse_server import ClickHouseServer
 from testing.usage_samples import METERS, envelope, event, events, unhurried
 from tests.usage.contract import statuses, totals
-from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, sent
+from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, live_with_odd_clocks, sent
 from tests.usage.test_clickhouse import fresh_database
 from watchword.usage import UsageQuery, UsageStore, open_store
 from watchword.usage.clickhouse import ClickHouseStore, arrivals, log, native, schema
@@ -161,14 +161,7 @@ def test_an_id_with_another_time_is_known_within_the_window_and_another_event_af
 def test_a_clock_that_is_put_back_or_far_ahead_lets_no_replay_in(
     at: At, clickhouse: ClickHouseServer, database: str
 ) -> None:
-    assert sent(at(TODAY)) == ("stored", ())
-    assert sent(at(TODAY - 20)) == ("duplicate", ())
-    assert sent(at(TODAY + 5000), name="2") == ("stored", ())
-    for day in (TODAY, TODAY + 1, TODAY + 5000):
-        assert sent(at(day)) == ("duplicate", ())
-        assert sent(at(day), name="2") == ("duplicate", ())
-        assert sent(at(day), name=f"new-{day}", day=day) == ("stored", ())
-        assert sent(at(day), name=f"new-{day}", day=day) == ("duplicate", ())
+    live_with_odd_clocks(at)
     assert days_of(clickhouse, database) == [TODAY, TODAY + 1, TODAY + 5000]
     assert at(TODAY).check(METERS) == []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from watchword.usage.problems import EventProblem, shown
 from watchword.usage.rollups import MeterSet
 from watchword.usage.store import MetersChangedError, Outcome, StoreRefusedError
 from watchword.usage.strict_json import read_trusted
-from watchword.usage.times import day_of_number, instant
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_of_number, instant
 
 Kept = tuple[str, str, int, str | None, str | None, str | None]
 """Of a stored event: type, account, time, data, data_base64, extensions."""
@@ -110,6 +110,25 @@ def first_arrival(event: Event, ahead: int) -> int:
     look at what came before that. Of an event without a time the time says nothing: 0.
     """
     return event.day - max(ahead, CLOCKS_DIFFER_DAYS) if event.time_given else 0
+
+
+def by_first_day(
+    events: Sequence[Event], ahead: int, looked_at_from: Callable[[int], int]
+) -> dict[int, list[int]]:
+    """Give the places of events by the first day that is looked at for them: `looked_at_from` gives it for
+    the first day on which an event may have come.
+    """
+    days: dict[int, list[int]] = {}
+    # Events of a batch have few days, which few look back from.
+    known: dict[int | None, list[int]] = {}
+    for place, event in enumerate(events):
+        own = event.time // MICROSECONDS_PER_DAY if event.time_given else None
+        places = known.get(own)
+        if places is None:
+            day = looked_at_from(first_arrival(event, ahead))
+            places = known[own] = days.setdefault(day, [])
+        places.append(place)
+    return days
 
 
 def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:

@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, first_arrival
+from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, by_first_day
 from watchword.usage.events import Event
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
-from watchword.usage.times import MICROSECONDS_PER_DAY
 
 RECEIVED: Final = "received"
 ARRIVALS_FROM: Final = "arrivals_from"
@@ -66,22 +65,14 @@ class Arrivals(NamedTuple):
 
     def look_back(self, events: Sequence[Event]) -> dict[int, list[int]]:
         """Give the places of events by the first partition that may have them."""
-        window = self.window
-        days: dict[int, list[int]] = {}
-        # Events of a batch have few days, which few look back from.
-        known: dict[int | None, list[int]] = {}
-        for place, event in enumerate(events):
-            own = event.time // MICROSECONDS_PER_DAY if event.time_given else None
-            places = known.get(own)
-            if places is None:
-                first = first_arrival(event, self.ahead)
-                if first < window:
-                    first = first // _LOOK_BACK_STEP * _LOOK_BACK_STEP
-                # What came before there were partitions is in the one of day 0.
-                day = min(window, first) if min(window, first) >= self.first_partition else 0
-                places = known[own] = days.setdefault(day, [])
-            places.append(place)
-        return days
+        return by_first_day(events, self.ahead, self._looked_at_from)
+
+    def _looked_at_from(self, first: int) -> int:
+        if first < self.window:
+            first = first // _LOOK_BACK_STEP * _LOOK_BACK_STEP
+        day = min(self.window, first)
+        # What came before there were partitions is in the one of day 0.
+        return day if day >= self.first_partition else 0
 
 
 def make_partition(connection: Connection, statements: Statements, day: int) -> None:

@@ -24,13 +24,12 @@ from watchword.usage.deduplication import (
     DIGEST_BYTES,
     WINDOW_DAYS,
     Kept,
-    first_arrival,
+    by_first_day,
     framed,
     most_ahead,
 )
 from watchword.usage.events import Event
 from watchword.usage.sqlite import schema
-from watchword.usage.times import MICROSECONDS_PER_DAY
 
 ARRIVALS_FROM: Final = "arrivals_from"
 PART: Final = "part"
@@ -80,17 +79,7 @@ class Arrivals(NamedTuple):
 
     def look_back(self, events: Sequence[Event]) -> dict[int, list[int]]:
         """Give the places of events by the first day that may have them."""
-        window = self.window
-        days: dict[int, list[int]] = {}
-        # Events of a batch have few days, which few look back from.
-        known: dict[int | None, list[int]] = {}
-        for place, event in enumerate(events):
-            own = event.time // MICROSECONDS_PER_DAY if event.time_given else None
-            places = known.get(own)
-            if places is None:
-                places = known[own] = days.setdefault(min(window, first_arrival(event, self.ahead)), [])
-            places.append(place)
-        return days
+        return by_first_day(events, self.ahead, lambda first: min(self.window, first))
 
     def note(self, connection: sqlite3.Connection, stored: Sequence[Event]) -> None:
         """Write down which part is the newest, and how far ahead of their day the events in it are."""
