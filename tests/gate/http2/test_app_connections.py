@@ -18,7 +18,7 @@ from testing.gate_process import Gate, running_gate, write_bundle
 from testing.manifests import issuer, service, workload
 from tests.gate.http2.caller import Caller, Fields, head
 from tests.gate.http2.http2_app import Http2App, Link, Script, echo, running_http2_app
-from watchword.gate.http2.limits import MAX_APP_STREAMS, MAX_STREAMS
+from watchword.gate.http2.limits import APP_STREAM_WINDOW, MAX_APP_STREAMS, MAX_STREAMS
 
 REFUSED_STREAM, CANCEL = 0x7, 0x8
 ROUTES = [{"path": "/app/{name}", "methods": ["GET", "HEAD", "POST"], "scope": "app:use"}]
@@ -146,3 +146,23 @@ def test_windows_are_given_back_whatever_becomes_of_a_stream(tmp_path: Path) -> 
         caller.flush()
         for _ in range(20):
             assert caller.ask(request(), BODY).body == BODY
+
+
+def test_streams_that_stall_leave_the_others_of_their_connection_a_window(tmp_path: Path) -> None:
+    # Credit is given back in halves: what was taken and is not said yet must not be missing.
+    def script(app: Http2App, link: Link, event: Any) -> bool | None:
+        if isinstance(event, h2.events.RequestReceived):
+            link.bodies[event.stream_id] = b""
+            link.h2.send_headers(event.stream_id, [(b":status", b"200")])
+            for _ in range(4):
+                link.h2.send_data(event.stream_id, b"y" * 15_000)
+            link.h2.end_stream(event.stream_id)
+        return None
+
+    with place(tmp_path, script) as (gate, app), Caller(gate.address) as caller:
+        for taken in range(1, 80):
+            assert len(caller.ask(request(b"GET")).body) == 60_000
+            (link,) = used(app)
+            window = link.h2.outbound_flow_control_window
+            # The last answer may be under way to its caller.
+            assert window >= (MAX_APP_STREAMS - 1) * APP_STREAM_WINDOW, taken

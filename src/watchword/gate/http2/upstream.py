@@ -59,7 +59,9 @@ class AppConnection(Http2Host):
         )
         self.connection.decoder.max_header_list_size = APP_FIELD_BYTES
         self.connection.initiate_connection()
-        self.connection.increment_flow_control_window(MAX_APP_STREAMS * APP_STREAM_WINDOW - 65_535)
+        # Twice what all streams may send: the library gives credit back when half of it is used up.
+        window = 2 * MAX_APP_STREAMS * APP_STREAM_WINDOW
+        self.connection.increment_flow_control_window(window - 65_535)
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
