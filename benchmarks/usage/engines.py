@@ -150,7 +150,7 @@ class SQLite:
                     a AS MATERIALIZED (SELECT 'account-' || i AS name, i FROM n ORDER BY 1),
                     meter(name, is_sum) AS (VALUES (:bytes, 1), (:hits, 0))
                 INSERT INTO day_amount
-                SELECT :first_day + day, a.name, meter.name, '', iif(is_sum, i % 1000, 1) *
+                SELECT :first_day + day, a.name, meter.name, '', CASE is_sum WHEN 1 THEN i % 1000 ELSE 1 END *
                         ((last - i + :accounts) / :accounts - (before - i + :accounts) / :accounts) AS amount
                     FROM span CROSS JOIN a CROSS JOIN meter
                     WHERE (last - i + :accounts) / :accounts > (before - i + :accounts) / :accounts""",
