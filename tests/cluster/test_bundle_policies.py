@@ -380,7 +380,26 @@ def test_a_namespace_with_bundles_ends(home: Home, by: str) -> None:
                 "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "admin"}],
             }
         )
-        home.cluster.request("DELETE", path, bearer=home.cluster.bearer("admin"))
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {
+                "resourceAttributes": {
+                    "verb": "delete",
+                    "resource": "namespaces",
+                    "name": home.name,
+                    "namespace": home.name,
+                }
+            },
+        }
+        asks = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        admin = home.cluster.bearer("admin")
+        # The API server sees a Role some time after it is stored.
+        wait_until(
+            lambda: bool(home.cluster.request("POST", asks, review, bearer=admin)["status"]["allowed"]),
+            what="the Role of the namespace counts",
+        )
+        home.cluster.request("DELETE", path, bearer=admin)
 
     def is_gone() -> bool:
         try:
