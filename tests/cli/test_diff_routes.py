@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`diff` on edits of routes: it names whoever a gate lets in on one side alone, before or after."""
+"""`diff` on edits of routes: it names each caller that a gate lets in on one side alone, before or after."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def named(changes: list[Change], kind: str, who: str) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whoever_a_gate_lets_in_or_refuses_is_named(seed: int) -> None:
+def test_each_caller_that_a_gate_lets_in_or_refuses_is_named(seed: int) -> None:
     rng = random.Random(seed)
     found = {"gains": 0, "loses": 0}
     for _ in range(25):

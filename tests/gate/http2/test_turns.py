@@ -37,7 +37,7 @@ def dear_requests(number: int) -> bytes:
     return sent
 
 
-def test_one_dear_block_is_read_in_a_turn_of_the_loop_whoever_sends_them() -> None:
+def test_one_dear_block_of_all_connections_is_read_in_a_turn_of_the_loop() -> None:
     async def run() -> tuple[Counter[int], Counter[int]]:
         loop = asyncio.get_running_loop()
         turn, begun, done = 0, Counter[int](), asyncio.Event()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns of connections that sent more than is taken at once: one of them in each turn of the loop.
 
-However many there are, whoever asks for little waits for one of them, and not for all.
+However many there are, one that asks for little waits for one of them, and not for all.
 """
 
 import asyncio
