@@ -19,10 +19,10 @@ from tests.usage.contract import FreshDsn, UsageStoreContract, totals
 from tests.usage.contract_arrivals import TODAY, ArrivalContract, At, live_with_odd_clocks, sent
 from tests.usage.contract_replays import ReplayContract
 from watchword.usage import Event, Expired, SQLiteStore
-from watchword.usage.deduplication import WINDOW_DAYS, digest_of, most_ahead
+from watchword.usage.deduplication import WINDOW_DAYS, digest_of, digests_of_keys, most_ahead
 from watchword.usage.sqlite import arrivals as arrivals_module
 from watchword.usage.sqlite import remembered
-from watchword.usage.sqlite.arrivals import PARTS_A_DAY, Arrivals, keys_of
+from watchword.usage.sqlite.arrivals import PARTS_A_DAY, Arrivals
 from watchword.usage.times import MICROSECONDS_PER_DAY, day_of_number
 
 
@@ -186,7 +186,7 @@ def test_an_event_that_could_not_be_stored_and_its_twin_that_could_are_told_apar
 
 def test_a_key_is_the_digest_of_its_parts() -> None:
     some = events(*(envelope(id=f"e{n}", source=f"/ci{n % 2}", subject=f"a{n % 3}") for n in range(12)))
-    assert keys_of(some) == [digest_of(each.account, each.source, each.id) for each in some]
+    assert digests_of_keys(some) == [digest_of(each.account, each.source, each.id) for each in some]
 
 
 @unhurried

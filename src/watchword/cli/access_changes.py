@@ -2,8 +2,8 @@
 """Find who is let in or refused by other routes alone: each with a request that the gate decides otherwise.
 
 What a grant comes to is compared elsewhere (`trust_changes`); here grants stay, and the routes of both sides
-decide on the same requests, by the gate's own route table and its own `authorize`. Whoever may send a request
-after and not before is named, even where no single route looks wider: a route that is gone leaves its
+decide on the same requests, by the gate's own route table and its own `authorize`. A caller that may send a
+request after and not before is named, even where no single route looks wider: a route that is gone leaves its
 requests to a later one. Pure.
 """
 

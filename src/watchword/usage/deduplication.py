@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -31,8 +31,11 @@ MAX_DIFFERENCES: Final = 1000
 EVENTS_FROM: Final = "events_from"
 METERS: Final = "meters"
 AHEAD: Final = "ahead"
-"""What a store remembers of itself: the first day whose events are kept, the digest of its meters, and by how
-many days an event's day was ever after the day on which it came."""
+ARRIVALS_FROM: Final = "arrivals_from"
+"""What a store remembers of itself: the first day whose events are kept, the digest of its meters, by how
+many days an event's day was ever after the day on which it came, and since which day it tells on which day
+events came (0 where it always did).
+"""
 
 WINDOW_DAYS: Final = 7
 """For how many days after its event came an id is known whatever time it is sent with again, at least. With
@@ -138,24 +141,31 @@ def most_ahead(events: Sequence[Event], today: int, ahead: int) -> int:
 
 def digest_of(*parts: str) -> bytes:
     """Digest texts so that no two lists of them meet: each goes in with its length before it."""
-    return hashlib.blake2b(b"".join(map(framed, parts)), digest_size=DIGEST_BYTES).digest()
+    return _digest(b"".join(map(_framed, parts)))
 
 
 def digests_of(events: Sequence[Event]) -> list[bytes]:
     """Give `digest_of` the source and the id of each event; a batch has few sources and many ids."""
-    sources: dict[str, bytes] = {}
-    digests = []
-    for event in events:
-        before = sources.get(event.source)
-        if before is None:
-            before = sources[event.source] = framed(event.source)
-        text = before + framed(event.id)
-        digests.append(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest())
-    return digests
+    sources = _each_framed(event.source for event in events)
+    return [_digest(sources[event.source] + _framed(event.id)) for event in events]
 
 
-def framed(text: str) -> bytes:
-    """Give a text with its length before it, as a part of a digest."""
+def digests_of_keys(events: Sequence[Event]) -> list[bytes]:
+    """Give `digest_of` the key of each event: its account, source and id."""
+    accounts = _each_framed(event.account for event in events)
+    sources = _each_framed(event.source for event in events)
+    return [_digest(accounts[event.account] + sources[event.source] + _framed(event.id)) for event in events]
+
+
+def _each_framed(texts: Iterable[str]) -> dict[str, bytes]:
+    return {text: _framed(text) for text in set(texts)}
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
+
+
+def _framed(text: str) -> bytes:
     raw = text.encode()
     return len(raw).to_bytes(4, "big") + raw
 

@@ -124,11 +124,12 @@ def keeps_groups(before: str, after: Meter | None) -> bool:
     if after is None:
         return False
     known = meter_of_definition(before)
-    return (
-        known.event_type == after.event_type
-        and known.group_by == after.group_by
-        and known.max_groups <= after.max_groups
-    )
+    return are_split_alike(known, after) and known.max_groups <= after.max_groups
+
+
+def are_split_alike(one: Meter, other: Meter) -> bool:
+    """Whether two meters split the same events into the same groups."""
+    return (one.event_type, one.group_by) == (other.event_type, other.group_by)
 
 
 def combine(aggregation: Aggregation, one: Decimal, other: Decimal) -> Decimal:

@@ -14,11 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from watchword.usage.clickhouse.native import short_key
-from watchword.usage.deduplication import AHEAD, CLOCKS_DIFFER_DAYS, WINDOW_DAYS
-
-ARRIVALS_FROM: Final = "arrivals_from"
-"""The mark of the first day that surely is told; what came before days were told is in day 0.
-"""
+from watchword.usage.deduplication import AHEAD, ARRIVALS_FROM, CLOCKS_DIFFER_DAYS, WINDOW_DAYS
 
 NO_TIME: Final = 0
 """The day of an event that was sent without a time: it may have come before on any day."""

@@ -21,7 +21,7 @@ from watchword.usage.clickhouse.rollups import Cells
 from watchword.usage.clickhouse.sessions import Sessions
 from watchword.usage.groups import month_of
 from watchword.usage.meters import Meter
-from watchword.usage.rollups import MeterSet
+from watchword.usage.rollups import MeterSet, are_split_alike
 from watchword.usage.store import MetersChangedError, Rebuilt
 from watchword.usage.times import MICROSECONDS_PER_SECOND
 
@@ -94,7 +94,10 @@ class Changing:
         moved = {
             old[name][1].place: entry.place
             for name, (meter, entry) in change.by_name().items()
-            if name in old and entry.place != old[name][1].place and _are_split_alike(old[name][0], meter)
+            if name in old
+            and entry.place != old[name][1].place
+            and meter.group_by
+            and are_split_alike(old[name][0], meter)
         }
         if moved:
             rows = (
@@ -142,7 +145,3 @@ class Changing:
             for table, these in (("cell", rows), ("distinct_value", values), ("admission", admitted)):
                 if these:
                     self._sessions.insert_rows(table, these)
-
-
-def _are_split_alike(one: Meter, other: Meter) -> bool:
-    return bool(one.group_by) and (one.event_type, one.group_by) == (other.event_type, other.group_by)

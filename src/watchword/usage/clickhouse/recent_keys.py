@@ -16,11 +16,8 @@ from typing import Final, NamedTuple
 
 from watchword.usage.clickhouse.arrivals import LookBack
 from watchword.usage.clickhouse.sessions import Sessions
+from watchword.usage.closed_keys import ASKED_BEFORE
 from watchword.usage.key_bits import WORD_BITS, KeyBits, words_of
-
-ASKED_BEFORE: Final = 20_000
-"""How many keys are looked up in all of the window before it is read: a process that stores less than that
-would read more than it saves."""
 
 LATE_ASKED_BEFORE: Final = 300
 """How many keys are looked up before the window before some weeks before it are read too."""

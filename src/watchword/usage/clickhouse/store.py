@@ -38,7 +38,7 @@ from watchword.usage.deduplication import (
     Batch,
     Kept,
     Key,
-    digest_of,
+    digests_of_keys,
     key_of,
     past_keeping,
     require_in_force,
@@ -91,7 +91,7 @@ class ClickHouseStore:
         if not events:
             return []
         counted = meter_set(tuple(meters))
-        digests = {key: digest_of(*key) for key in map(key_of, events)}
+        digests = dict(zip(map(key_of, events), digests_of_keys(events), strict=True))
         days, times = _days_and_times(events, digests)
         # While the server looks, what the events add is counted: nearly always all of them are new.
         looking = self._pool.submit(self._log.look, days)

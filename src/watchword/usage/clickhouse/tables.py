@@ -17,8 +17,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from watchword.usage.clickhouse import schema
-from watchword.usage.clickhouse.arrivals import ARRIVALS_FROM
-from watchword.usage.deduplication import AHEAD
+from watchword.usage.deduplication import AHEAD, ARRIVALS_FROM
 from watchword.usage.store import StoreError, StoreMissingError, StoreRefusedError, StoreUnavailableError
 
 ANSWER_SECONDS: Final = 60

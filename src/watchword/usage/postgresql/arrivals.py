@@ -15,18 +15,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from watchword.usage.deduplication import AHEAD, WINDOW_DAYS, by_first_day
+from watchword.usage.deduplication import AHEAD, ARRIVALS_FROM, WINDOW_DAYS, by_first_day
 from watchword.usage.events import Event
 from watchword.usage.postgresql.sessions import Connection
 from watchword.usage.postgresql.statements import Statements
 
 RECEIVED: Final = "received"
-ARRIVALS_FROM: Final = "arrivals_from"
 TODAY: Final = "today"
 SERVER: Final = "server"
-"""In the store's state: the day of the newest partition, and the first day that has partitions of its own (0
-where all have). Asked with it: the day by the server's clock, and which tables on which run of which server
-these are.
+"""In the store's state: the day of the newest partition. Asked with it: the day by the server's clock, and
+which tables on which run of which server these are.
 """
 
 # Late events look back to a day that many batches share, so that the server plans few different statements.

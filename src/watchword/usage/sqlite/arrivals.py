@@ -12,7 +12,6 @@ WINDOW_DAYS for a sender of an id with another time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -21,27 +20,22 @@ from typing import Final, NamedTuple
 from watchword.usage.closed_keys import ClosedKeys
 from watchword.usage.deduplication import (
     AHEAD,
-    DIGEST_BYTES,
+    ARRIVALS_FROM,
     WINDOW_DAYS,
     Kept,
     by_first_day,
-    framed,
     most_ahead,
 )
 from watchword.usage.events import Event
 from watchword.usage.sqlite import schema
 
-ARRIVALS_FROM: Final = "arrivals_from"
 PART: Final = "part"
 PART_FROM: Final = "part_from"
-"""In the store's state: the first day that has keys by arrival (0 where all have), the newest part, and the
-place of the last event before it."""
+"""In the store's state: the newest part, and the place of the last event before it."""
 
 PARTS_A_DAY: Final = 32
 EVENTS_A_PART: Final = 50_000
 """So many keys are 450 pages. The last part of a day takes all the rest of it: looks in many cost, too."""
-
-SECONDS_PER_DAY: Final = 86_400
 
 
 class Arrivals(NamedTuple):
@@ -89,19 +83,6 @@ class Arrivals(NamedTuple):
         ahead = most_ahead(stored, self.day, self.ahead)
         if ahead != self.ahead:
             connection.execute(schema.SET_STATE, (AHEAD, str(ahead)))
-
-
-def keys_of(events: Sequence[Event]) -> list[bytes]:
-    """Give `digest_of` the account, the source and the id of each event; a batch has few accounts."""
-    known: dict[tuple[str, str], bytes] = {}
-    keys = []
-    for event in events:
-        owner = (event.account, event.source)
-        before = known.get(owner)
-        if before is None:
-            before = known[owner] = framed(event.account) + framed(event.source)
-        keys.append(hashlib.blake2b(before + framed(event.id), digest_size=DIGEST_BYTES).digest())
-    return keys
 
 
 class Lookup:

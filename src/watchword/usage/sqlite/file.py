@@ -9,12 +9,11 @@ from decimal import Decimal
 from typing import Final
 
 from watchword.storage import sqlite_file
-from watchword.usage.deduplication import AHEAD
+from watchword.usage.deduplication import AHEAD, ARRIVALS_FROM
 from watchword.usage.meters import EXACT, plain
 from watchword.usage.sqlite import schema
-from watchword.usage.sqlite.arrivals import ARRIVALS_FROM, SECONDS_PER_DAY
 from watchword.usage.store import StoreRefusedError, StoreUnavailableError
-from watchword.usage.times import MICROSECONDS_PER_DAY
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_at, day_number
 
 _MOVED_AT_ONCE: Final = (
     2000  # events or amounts, in one transaction: what the log next to the file has to hold
@@ -78,7 +77,7 @@ def _bring_up(connection: sqlite3.Connection, version: int) -> None:
         connection.execute(statement)
     if version:
         # What came before today is in the table of the past, and was ahead of today by so many days.
-        today = int(time.time()) // SECONDS_PER_DAY
+        today = day_number(day_at(time.time()))
         asked = [schema.LATEST_OF_PAST]
         if connection.execute(schema.IS_LEFT, (schema.EVENT_OF_2,)).fetchone():
             asked.append(schema.LATEST_OF_2)

@@ -23,6 +23,7 @@ from watchword.usage.deduplication import (
     MAX_DIFFERENCES,
     METERS,
     Batch,
+    digests_of_keys,
     past_keeping,
     require_in_force,
     row_of,
@@ -34,7 +35,7 @@ from watchword.usage.problems import EventProblem
 from watchword.usage.read_model import UsageAnswer, UsageQuery
 from watchword.usage.rollups import MeterSet, Tally, meter_of_definition, meter_set
 from watchword.usage.sqlite import schema
-from watchword.usage.sqlite.arrivals import SECONDS_PER_DAY, Arrivals, Lookup, keys_of
+from watchword.usage.sqlite.arrivals import Arrivals, Lookup
 from watchword.usage.sqlite.file import open_file, unavailable
 from watchword.usage.sqlite.identity import identity_of, make_identity
 from watchword.usage.sqlite.remembered import RememberedKeys
@@ -49,7 +50,7 @@ from watchword.usage.sqlite.rollups import (
     states,
 )
 from watchword.usage.store import Difference, Expired, MeterState, Outcome, Rebuilt
-from watchword.usage.times import MICROSECONDS_PER_DAY, day_number, day_of_number
+from watchword.usage.times import MICROSECONDS_PER_DAY, day_at, day_number, day_of_number
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 
@@ -95,7 +96,7 @@ class SQLiteStore:
         counted = meter_set(tuple(meters))
         # Measured before the lock is taken: other writers should wait for the disk only.
         measured = [(event, counted.contributions(event)) for event in events]
-        keys = keys_of(events)
+        keys = digests_of_keys(events)
         if self._remembered.is_wanted:
             # Before the lock is taken: other writers do not wait for it.
             with self._transaction("BEGIN"):
@@ -111,7 +112,7 @@ class SQLiteStore:
             batch = Batch(events, problems, keys)
             ((last,),) = self._rows(schema.LAST_EVENT)
             # The clock is read under the lock: a process that waited for it may have waited past midnight.
-            arrivals = Arrivals.of(state, int(self._clock()) // SECONDS_PER_DAY, last)
+            arrivals = Arrivals.of(state, day_number(day_at(self._clock())), last)
             lookup = Lookup(self._connection, events, keys)
             closed = self._remembered.before(self._connection, arrivals)
             self._remembered.ask(lookup.find_earlier(arrivals, closed))
